@@ -1,0 +1,3 @@
+//! The model folder: manifests, files, checksums.
+
+pub mod manifest;

@@ -1,10 +1,161 @@
 //! Settings: one validated tree.
+//!
+//! `defaults.toml` is the list of all keys, their defaults and their meaning. [`layers`] puts a file, the environment
+//! and flags over it and remembers where each value came from; what comes out here cannot be invalid.
 
-use serde::{Deserialize, Serialize};
+mod knobs;
+mod layers;
+
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Deserializer};
+
+pub use self::{
+    knobs::{Auto, Provider, Unit},
+    layers::{ConfigError, Layers, Origin},
+};
+
+/// Everything an operator can set.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Config {
+    /// Where requests come in.
+    pub listen: SocketAddr,
+    /// Where `/metrics` is served instead of on `listen`.
+    #[serde(deserialize_with = "unless_empty")]
+    pub admin_listen: Option<SocketAddr>,
+    /// The folder of model folders.
+    pub models: PathBuf,
+    /// ONNX Runtime.
+    pub runtime: Runtime,
+    /// Threads beside the models' own.
+    pub threads: Threads,
+    /// What a request may take.
+    pub requests: Requests,
+    /// What a picture may measure.
+    pub pictures: PictureLimits,
+    /// How the server ends.
+    pub shutdown: Shutdown,
+    /// What this replica costs.
+    pub cost: Cost,
+    /// What is logged.
+    pub log: Log,
+}
+
+impl Config {
+    /// The defaults, for tests and for commands that take no settings.
+    ///
+    /// # Errors
+    /// Never, as long as `defaults.toml` is valid; a test holds that.
+    pub fn defaults() -> Result<Self, ConfigError> {
+        Layers::defaults()?.build()
+    }
+}
+
+/// Which ONNX Runtime is loaded, and what it runs on.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Runtime {
+    /// The folder `.runtime/<flavour>/` that is searched.
+    pub flavour: Flavour,
+    /// The library's file.
+    #[serde(deserialize_with = "unless_empty")]
+    pub library: Option<PathBuf>,
+    /// Execution providers in order.
+    pub providers: Vec<ProviderChoice>,
+    /// What happens when one of them is missing.
+    pub fallback: Fallback,
+}
+
+impl Runtime {
+    /// The execution providers in order, `auto` spelt out.
+    #[must_use]
+    pub fn providers(&self) -> Vec<Provider> {
+        let mut all = Vec::new();
+        for choice in &self.providers {
+            match choice {
+                ProviderChoice::Tensorrt => all.push(Provider::Tensorrt),
+                ProviderChoice::Cuda => all.push(Provider::Cuda),
+                ProviderChoice::Openvino => all.push(Provider::Openvino),
+                ProviderChoice::Cpu => all.push(Provider::Cpu),
+                ProviderChoice::Auto => all.extend(match self.flavour {
+                    Flavour::Cpu => vec![Provider::Cpu],
+                    Flavour::Openvino => vec![Provider::Openvino, Provider::Cpu],
+                    Flavour::Gpu => vec![Provider::Cuda, Provider::Cpu],
+                }),
+            }
+        }
+        all
+    }
+}
+
+/// A build of ONNX Runtime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Flavour {
+    /// The CPU provider only.
+    Cpu,
+    /// With OpenVINO.
+    Openvino,
+    /// With CUDA and TensorRT.
+    Gpu,
+}
+
+impl Flavour {
+    /// The word in settings, and the folder's name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Openvino => "openvino",
+            Self::Gpu => "gpu",
+        }
+    }
+}
+
+/// `auto`, or a provider by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names of `Provider`")]
+pub enum ProviderChoice {
+    /// What the flavour is made for, then `cpu`.
+    Auto,
+    Tensorrt,
+    Cuda,
+    Openvino,
+    Cpu,
+}
+
+/// What happens when a provider that was asked for is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fallback {
+    /// The start ends with the reason.
+    Error,
+    /// The next provider of the list is used, and a warning says so.
+    Warn,
+}
+
+/// Threads beside the models' own.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Threads {
+    /// Threads that decode and post-process.
+    pub decode: Auto,
+}
+
+/// What a request may take.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Requests {
+    /// Requests held at once.
+    pub max_in_flight: NonZeroUsize,
+    /// The deadline of a request that names none.
+    #[serde(rename = "deadline_ms", deserialize_with = "milliseconds")]
+    pub deadline: Duration,
+    /// How long a client may take to send its body.
+    #[serde(rename = "body_timeout_ms", deserialize_with = "milliseconds")]
+    pub body_timeout: Duration,
+}
 
 /// What a picture may measure before a single pixel of it is decoded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct PictureLimits {
     /// The largest body (encoded bytes); one more byte is 413.
     pub max_bytes: usize,
@@ -18,4 +169,76 @@ impl Default for PictureLimits {
     fn default() -> Self {
         Self { max_bytes: 20_000_000, max_pixels: 50_000_000, max_side: 16_384 }
     }
+}
+
+/// How the server ends.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Shutdown {
+    /// How long `/readyz` says 503 while requests are still taken.
+    #[serde(rename = "drain_delay_ms", deserialize_with = "milliseconds")]
+    pub drain_delay: Duration,
+    /// How long requests in flight may then take.
+    #[serde(rename = "grace_ms", deserialize_with = "milliseconds")]
+    pub grace: Duration,
+}
+
+/// What this replica costs.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Cost {
+    /// Dollars an hour for the whole replica.
+    pub usd_per_hour: UsdPerHour,
+}
+
+/// A price that is a number and not negative.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(try_from = "f64")]
+pub struct UsdPerHour(f64);
+
+impl UsdPerHour {
+    /// The number.
+    #[must_use]
+    pub fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl TryFrom<f64> for UsdPerHour {
+    type Error = String;
+
+    fn try_from(usd: f64) -> Result<Self, String> {
+        if usd.is_finite() && usd >= 0.0 { Ok(Self(usd)) } else { Err(format!("{usd} is not a price")) }
+    }
+}
+
+/// What is logged.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Log {
+    /// As `RUST_LOG`.
+    pub filter: String,
+    /// How a line looks.
+    pub format: LogFormat,
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+fn milliseconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    u64::deserialize(deserializer).map(Duration::from_millis)
+}
+
+/// `""` stands for a setting that is not set.
+fn unless_empty<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: std::str::FromStr<Err: std::fmt::Display>,
+{
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(serde::de::Error::custom) }
 }

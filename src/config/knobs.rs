@@ -1,0 +1,106 @@
+//! The kinds of values that settings and manifests share.
+
+use std::{fmt, num::NonZeroUsize};
+
+use serde::{Deserialize, Serialize};
+
+/// An execution provider of ONNX Runtime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Provider {
+    /// NVIDIA TensorRT.
+    Tensorrt,
+    /// NVIDIA CUDA.
+    Cuda,
+    /// Intel OpenVINO, on the CPU device.
+    Openvino,
+    /// ONNX Runtime's own CPU kernels.
+    Cpu,
+}
+
+impl fmt::Display for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tensorrt => "tensorrt",
+            Self::Cuda => "cuda",
+            Self::Openvino => "openvino",
+            Self::Cpu => "cpu",
+        })
+    }
+}
+
+/// A number, or `"auto"`: what fits this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Auto {
+    /// Chosen by the thread plan.
+    #[default]
+    Auto,
+    /// Fixed by the operator.
+    Fixed(NonZeroUsize),
+}
+
+impl Auto {
+    /// The fixed number, or `auto()`.
+    #[must_use]
+    pub fn or(self, auto: usize) -> usize {
+        match self {
+            Self::Auto => auto,
+            Self::Fixed(n) => n.get(),
+        }
+    }
+}
+
+impl Serialize for Auto {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Auto => serializer.serialize_str("auto"),
+            Self::Fixed(n) => n.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Auto {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Raw {
+            Number(usize),
+            Word(String),
+        }
+        let wrong = |got: &dyn fmt::Display| {
+            serde::de::Error::custom(format!("{got} is neither a number from 1 up nor \"auto\""))
+        };
+        match Raw::deserialize(deserializer)? {
+            Raw::Word(word) if word == "auto" => Ok(Self::Auto),
+            Raw::Word(word) => word.parse().map(Self::Fixed).map_err(|_| wrong(&format!("\"{word}\""))),
+            Raw::Number(n) => NonZeroUsize::new(n).map(Self::Fixed).ok_or_else(|| wrong(&n)),
+        }
+    }
+}
+
+/// A number in 0..=1.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(try_from = "f32")]
+pub struct Unit(f32);
+
+impl Unit {
+    /// The nearest number in 0..=1.
+    #[must_use]
+    pub fn clamped(value: f32) -> Self {
+        Self(value.clamp(0.0, 1.0))
+    }
+
+    /// The number.
+    #[must_use]
+    pub fn get(self) -> f32 {
+        self.0
+    }
+}
+
+impl TryFrom<f32> for Unit {
+    type Error = String;
+
+    fn try_from(value: f32) -> Result<Self, String> {
+        if (0.0..=1.0).contains(&value) { Ok(Self(value)) } else { Err(format!("{value} is not between 0 and 1")) }
+    }
+}

@@ -1,0 +1,98 @@
+//! What can go wrong with a request, free of HTTP: `http::problem` gives each kind its status.
+//!
+//! Every message is one sentence that a client may read: what was wrong, and what would be right.
+
+use std::time::Duration;
+
+use crate::registry::manifest::Task;
+
+/// Why a request was not answered.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Error {
+    /// A parameter that cannot be used.
+    #[error("`{name}`: {why}")]
+    BadParameter {
+        /// The parameter's name.
+        name: String,
+        /// What is wrong, and what would be right.
+        why: String,
+    },
+    /// No model of that name.
+    #[error("there is no model `{name}`; there {}", list(.known))]
+    UnknownModel {
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        known: Vec<String>,
+    },
+    /// No such version of a model.
+    #[error("model `{model}` has no version `{version}`; it serves version `{serving}`")]
+    UnknownVersion {
+        /// The model.
+        model: String,
+        /// The version asked for.
+        version: String,
+        /// The version there is.
+        serving: String,
+    },
+    /// No model answers that question.
+    #[error("no model here can {task}; there {}", list(.known))]
+    NoModelForTask {
+        /// The question.
+        task: Task,
+        /// The names there are.
+        known: Vec<String>,
+    },
+    /// More bytes than the limit.
+    #[error("{0}")]
+    TooLarge(String),
+    /// Not a format that is read.
+    #[error("{0}")]
+    UnsupportedFormat(String),
+    /// A picture that cannot be decoded, or is over the pixel limit.
+    #[error("{0}")]
+    BadPicture(String),
+    /// The model's queue is full.
+    #[error("model `{model}` has {waiting} requests waiting, its limit; try again in {} s", .retry_after.as_secs())]
+    QueueFull {
+        /// The model.
+        model: String,
+        /// How many wait.
+        waiting: usize,
+        /// When a place may be free.
+        retry_after: Duration,
+    },
+    /// More requests are held than the server's limit.
+    #[error("{in_flight} requests are in flight, the server's limit; try again in {} s", .retry_after.as_secs())]
+    Busy {
+        /// How many are held.
+        in_flight: usize,
+        /// When a place may be free.
+        retry_after: Duration,
+    },
+    /// The server is going away.
+    #[error("the server is shutting down; ask another replica")]
+    Draining,
+    /// The deadline passed before the answer was there.
+    #[error("the deadline of {deadline_ms} ms passed before there was an answer")]
+    DeadlinePassed {
+        /// The deadline that the request had.
+        deadline_ms: u64,
+    },
+    /// The graph failed on this input, or gave what cannot be read. The cause is logged, not told.
+    #[error("model `{model}` failed on this input; the server's log has the cause")]
+    ModelFailed {
+        /// The model.
+        model: String,
+        /// The cause, for the log.
+        cause: String,
+    },
+}
+
+fn list(names: &[String]) -> String {
+    match names {
+        [] => "is none at all".to_owned(),
+        [one] => format!("is `{one}`"),
+        many => format!("are `{}`", many.join("`, `")),
+    }
+}

@@ -1,0 +1,209 @@
+//! A body's bytes → pixels, as a person sees them.
+//!
+//! The order is what keeps a hostile body cheap: its length, its magic number, the size its header promises; only then
+//! is memory asked for. Colours come out as Pillow's `convert("RGB")` makes them: alpha is dropped (not blended),
+//! 16-bit samples are rounded to 8, grey and palettes are widened, CMYK becomes RGB. Colour profiles are ignored, as in
+//! the Python pipelines that networks are trained behind.
+
+use std::{
+    error::Error,
+    io::Cursor,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, metadata::Orientation};
+
+pub use super::sniff::Format;
+use super::sniff::{Sniffed, sniff};
+use crate::config::PictureLimits;
+
+/// What a decoder may ask for beside the pixels: tables, rows, metadata.
+const DECODER_SLACK_BYTES: u64 = 16 * 1024 * 1024;
+/// The widest pixel that fits the memory bound: four channels of 16 bits.
+const WIDEST_PIXEL_BYTES: u64 = 8;
+
+/// A decoded picture.
+#[derive(Debug, Clone)]
+pub struct Picture {
+    /// Width as a person sees it (after EXIF), at full size, even when `pixels` are fewer.
+    pub width: u32,
+    /// Height as a person sees it (after EXIF), at full size, even when `pixels` are fewer.
+    pub height: u32,
+    /// The pixels, turned upright.
+    pub pixels: Pixels,
+    /// What the body was.
+    pub format: Format,
+    /// The EXIF orientation that was undone, 1 (upright) to 8.
+    pub orientation: u8,
+}
+
+/// 8-bit RGB pixels, rows from the top, without padding. May be smaller than the picture when decoded at a reduced
+/// scale.
+#[derive(Debug, Clone)]
+pub struct Pixels {
+    /// Pixels a row.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+    /// `width · height · 3` bytes.
+    pub rgb: Vec<u8>,
+}
+
+/// How small the decoded pixels may be. A JPEG can be decoded at 1/2, 1/4 or 1/8 for much less than its full price;
+/// today every picture is decoded in full, which is always allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scale {
+    /// Every pixel.
+    Full,
+    /// Both sides at least this long (or as long as the picture's own).
+    AtLeast {
+        /// Pixels a row.
+        width: u32,
+        /// Rows.
+        height: u32,
+    },
+}
+
+/// Why a body is not a picture we take. The messages go to clients as they are.
+#[derive(thiserror::Error, Debug, Clone, PartialEq, Eq)]
+pub enum PictureError {
+    /// No bytes at all.
+    #[error("the body is empty; send the bytes of a picture")]
+    Empty,
+    /// More bytes than the limit.
+    #[error("the picture has {bytes} bytes; at most {limit_bytes} are allowed")]
+    TooManyBytes {
+        /// What was sent.
+        bytes: usize,
+        /// What is allowed.
+        limit_bytes: usize,
+    },
+    /// No format's magic number.
+    #[error("the body is not a picture (it begins with {beginning}); send JPEG, PNG, WebP, BMP, GIF or TIFF")]
+    UnknownFormat {
+        /// The first bytes, in hexadecimal.
+        beginning: String,
+    },
+    /// A known format that is not read.
+    #[error("{format} is recognised but not read; send JPEG, PNG, WebP, BMP, GIF or TIFF")]
+    Unsupported {
+        /// Its name.
+        format: &'static str,
+    },
+    /// Width times height over the limit.
+    #[error("the picture is {width}×{height} = {} pixels; at most {limit_pixels} are allowed", u64::from(*width) * u64::from(*height))]
+    TooManyPixels {
+        /// Its width.
+        width: u32,
+        /// Its height.
+        height: u32,
+        /// What is allowed.
+        limit_pixels: u64,
+    },
+    /// A side over the limit.
+    #[error("the picture is {width}×{height} pixels; a side may have at most {limit_side}")]
+    TooLong {
+        /// Its width.
+        width: u32,
+        /// Its height.
+        height: u32,
+        /// The longest side allowed.
+        limit_side: u32,
+    },
+    /// The decoder gave up.
+    #[error("the {format} picture cannot be decoded: {reason}; check that it was sent whole and opens elsewhere")]
+    Broken {
+        /// What the body claims to be.
+        format: Format,
+        /// What the decoder said.
+        reason: String,
+    },
+}
+
+/// Decodes one picture (of an animation, the first).
+pub fn decode(bytes: &[u8], limits: &PictureLimits, scale: Scale) -> Result<Picture, PictureError> {
+    // Both scales allow the full picture; a decoder that can do with less would choose here.
+    let (Scale::Full | Scale::AtLeast { .. }) = scale;
+    if bytes.is_empty() {
+        return Err(PictureError::Empty);
+    }
+    if bytes.len() > limits.max_bytes {
+        return Err(PictureError::TooManyBytes { bytes: bytes.len(), limit_bytes: limits.max_bytes });
+    }
+    let format = match sniff(bytes) {
+        Sniffed::Read(format) => format,
+        Sniffed::NotRead(format) => return Err(PictureError::Unsupported { format }),
+        Sniffed::Unknown => return Err(PictureError::UnknownFormat { beginning: hex(bytes) }),
+    };
+    // A decoder's bug must cost its request only. Nothing is shared with it, so nothing can be left half-changed.
+    catch_unwind(AssertUnwindSafe(|| decode_as(format, bytes, limits)))
+        .unwrap_or_else(|_| Err(broken(format, "the decoder failed on it")))
+}
+
+fn decode_as(format: Format, bytes: &[u8], limits: &PictureLimits) -> Result<Picture, PictureError> {
+    let mut memory = Limits::no_limits();
+    memory.max_alloc = Some(limits.max_pixels.saturating_mul(WIDEST_PIXEL_BYTES).saturating_add(DECODER_SLACK_BYTES));
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), image_format(format));
+    reader.limits(memory.clone());
+
+    let failed = |error: ImageError| broken(format, &innermost(&error));
+    let mut decoder = reader.into_decoder().map_err(failed)?;
+    let (width, height) = decoder.dimensions();
+    check_size(format, width, height, limits)?;
+    memory.reserve(decoder.total_bytes()).map_err(failed)?;
+    // Metadata that cannot be read is no reason to refuse the picture.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+
+    let decoded = DynamicImage::from_decoder(decoder).map_err(failed)?;
+    let mut upright = DynamicImage::ImageRgb8(decoded.into_rgb8());
+    upright.apply_orientation(orientation);
+    let rgb = upright.into_rgb8();
+    Ok(Picture {
+        width: rgb.width(),
+        height: rgb.height(),
+        pixels: Pixels { width: rgb.width(), height: rgb.height(), rgb: rgb.into_raw() },
+        format,
+        orientation: orientation.to_exif(),
+    })
+}
+
+fn check_size(format: Format, width: u32, height: u32, limits: &PictureLimits) -> Result<(), PictureError> {
+    if width == 0 || height == 0 {
+        return Err(broken(format, "it has no pixels"));
+    }
+    if width.max(height) > limits.max_side {
+        return Err(PictureError::TooLong { width, height, limit_side: limits.max_side });
+    }
+    if u64::from(width) * u64::from(height) > limits.max_pixels {
+        return Err(PictureError::TooManyPixels { width, height, limit_pixels: limits.max_pixels });
+    }
+    Ok(())
+}
+
+fn image_format(format: Format) -> ImageFormat {
+    match format {
+        Format::Jpeg => ImageFormat::Jpeg,
+        Format::Png => ImageFormat::Png,
+        Format::Webp => ImageFormat::WebP,
+        Format::Bmp => ImageFormat::Bmp,
+        Format::Gif => ImageFormat::Gif,
+        Format::Tiff => ImageFormat::Tiff,
+    }
+}
+
+fn broken(format: Format, reason: &str) -> PictureError {
+    PictureError::Broken { format, reason: reason.trim().trim_end_matches('.').to_owned() }
+}
+
+/// The cause at the bottom says most; the layers above repeat the format's name.
+fn innermost(error: &dyn Error) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
+}

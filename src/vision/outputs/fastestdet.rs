@@ -1,0 +1,73 @@
+//! One grid, channels first: `example/onnx-runtime/runtime.py` of github.com/dog-qiuqiu/FastestDet.
+//!
+//! Channels are objectness, dx, dy, w, h, classes. `score = objectness^0.6 · class^0.4`;
+//! `cx = (column + tanh dx) / columns`, `w = sigmoid w`, all in 0..1 of the input.
+
+use super::{
+    activate::sigmoid,
+    found::Found,
+    ports::Ports,
+    values::{Quantisation, floats, output},
+};
+use crate::{
+    registry::manifest::BoxUnit,
+    vision::{
+        answer::{BBox, Detection, ReadOptions},
+        geometry::Placement,
+        tensor::Tensor,
+    },
+};
+
+const OBJECTNESS_POWER: f32 = 0.6;
+const CLASS_POWER: f32 = 0.4;
+
+/// Reads FastestDet outputs.
+#[derive(Debug, Clone)]
+pub(super) struct Fastestdet {
+    index: usize,
+    classes: usize,
+}
+
+impl Fastestdet {
+    pub(super) fn new(ports: &Ports<'_>, classes: usize) -> Result<Self, String> {
+        let channels = 5 + classes;
+        let wants = format!("one output [N, {channels}, rows, columns] (5 + {classes} labels)");
+        Ok(Self { index: ports.single(&[Some(channels), None, None], &wants)?, classes })
+    }
+
+    pub(super) fn read(
+        &self,
+        outputs: &[Tensor],
+        quantisation: Quantisation,
+        placement: &Placement,
+        options: &ReadOptions,
+    ) -> Result<Vec<Detection>, String> {
+        let values = floats(outputs, self.index, &[Some(5 + self.classes), None, None], quantisation)?;
+        let &[.., rows, columns] = output(outputs, self.index)?.shape() else { return Ok(Vec::new()) };
+        let mut found = Found::new(options);
+        let n = rows * columns;
+        if n == 0 {
+            return Ok(Vec::new());
+        }
+        let channels: Vec<&[f32]> = values.chunks_exact(n).collect();
+        let [objectness, dx, dy, w, h, classes @ ..] = channels.as_slice() else { return Ok(Vec::new()) };
+        for (i, &objectness) in objectness.iter().enumerate() {
+            let sure = objectness.powf(OBJECTNESS_POWER);
+            if !found.wants(sure) {
+                continue;
+            }
+            let mut best = (0, f32::NEG_INFINITY);
+            for (class_id, scores) in classes.iter().enumerate() {
+                if scores[i] > best.1 {
+                    best = (class_id, scores[i]);
+                }
+            }
+            let (row, column) = (i / columns, i % columns);
+            let cx = (column as f32 + dx[i].tanh()) / columns as f32;
+            let cy = (row as f32 + dy[i].tanh()) / rows as f32;
+            let bbox = BBox::centred(cx, cy, sigmoid(w[i]), sigmoid(h[i]));
+            found.push(best.0, sure * best.1.powf(CLASS_POWER), bbox);
+        }
+        Ok(found.suppressed(placement, BoxUnit::Unit, options))
+    }
+}

@@ -1,0 +1,88 @@
+//! Which output is what: by the manifest's names, by usual names, by shape.
+
+use serde::Serialize;
+
+use crate::{registry::manifest::OutputSpec, vision::tensor::Port};
+
+/// A graph's outputs beside what the manifest says of them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ports<'a> {
+    pub(super) spec: &'a OutputSpec,
+    pub(super) outputs: &'a [Port],
+}
+
+/// Whether a shape is `wanted`, with or without a batch axis (free, or 1) in front. `None` fits anything, on both
+/// sides. A shape of no axes is one the graph does not tell.
+pub(super) fn fits(shape: &[Option<usize>], wanted: &[Option<usize>]) -> bool {
+    let same = |shape: &[Option<usize>]| {
+        shape.len() == wanted.len() && shape.iter().zip(wanted).all(|(a, b)| a.is_none() || b.is_none() || a == b)
+    };
+    match shape {
+        [] => true,
+        [None | Some(1), rest @ ..] if same(rest) => true,
+        whole => same(whole),
+    }
+}
+
+impl Ports<'_> {
+    /// `output.decode = "yolox" wants …; the graph has: output f32[1, 756, 6]`
+    pub(super) fn refuse(&self, wants: &str) -> String {
+        let seen = self.outputs.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        format!("output.decode = \"{}\" wants {wants}; the graph has: {seen}", word(self.spec.decode))
+    }
+
+    /// The output that the manifest names, if it names one.
+    pub(super) fn named(&self, name: Option<&String>) -> Result<Option<usize>, String> {
+        let Some(name) = name else { return Ok(None) };
+        match self.outputs.iter().position(|port| port.name == *name) {
+            Some(index) => Ok(Some(index)),
+            None => Err(self.refuse(&format!("an output named {name}, as output.names says"))),
+        }
+    }
+
+    /// The first output whose name is one of `usual` (a TensorFlow `:0` is no part of the name).
+    pub(super) fn usual(&self, usual: &[&str]) -> Option<usize> {
+        self.outputs.iter().position(|port| {
+            let name = port.name.split(':').next().unwrap_or_default().to_ascii_lowercase();
+            usual.contains(&name.as_str())
+        })
+    }
+
+    /// The only output for which `is_it` holds.
+    pub(super) fn only(&self, is_it: impl Fn(usize, &Port) -> bool) -> Option<usize> {
+        let mut all = self.outputs.iter().enumerate().filter(|(index, port)| is_it(*index, port));
+        all.next().filter(|_| all.next().is_none()).map(|(index, _)| index)
+    }
+
+    pub(super) fn fits(&self, index: usize, wanted: &[Option<usize>]) -> bool {
+        self.outputs.get(index).is_some_and(|port| fits(&port.shape, wanted))
+    }
+
+    /// For decodings with one output: the one named as `boxes`, else the only one that fits.
+    pub(super) fn single(&self, wanted: &[Option<usize>], wants: &str) -> Result<usize, String> {
+        let named = self.named(self.spec.names.boxes.as_ref())?;
+        let index = named.or_else(|| self.only(|_, port| fits(&port.shape, wanted)));
+        index.filter(|&index| self.fits(index, wanted)).ok_or_else(|| self.refuse(wants))
+    }
+}
+
+/// How a value of the manifest is written there.
+fn word(value: impl Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|json| json.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_axis_may_be_there() {
+        let wanted = [None, Some(4)];
+        for shape in [&[Some(7), Some(4)][..], &[Some(1), Some(7), Some(4)], &[None, None, None], &[]] {
+            assert!(fits(shape, &wanted), "{shape:?}");
+        }
+        for shape in [&[Some(7), Some(5)][..], &[Some(2), Some(7), Some(4)], &[Some(4)]] {
+            assert!(!fits(shape, &wanted), "{shape:?}");
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! A picture → the input tensors of a graph.
+//!
+//! [`Preparer::new`] settles once, at load, which input takes the picture, how large it is and in which order its
+//! numbers stand ([`ports`]); [`Preparer::prepare`] then resizes ([`resize`]) and writes each pixel once ([`fill`]).
+
+mod fill;
+mod ports;
+mod resize;
+
+use ndarray::{ArrayD, IxDyn};
+
+use self::{
+    fill::{Canvas, Filler},
+    ports::{PictureInput, SizeInput},
+};
+pub use super::geometry::Placement;
+use super::{
+    decode::Picture,
+    geometry::Plan,
+    tensor::{ElementType, Port, Tensor},
+};
+use crate::registry::manifest::{Fit, InputSpec, Resize, SizeOrder};
+
+/// Makes pictures into the inputs of one graph.
+#[derive(Debug, Clone)]
+pub struct Preparer {
+    picture: PictureInput,
+    size: Option<SizeInput>,
+    size_order: SizeOrder,
+    fit: Fit,
+    crop_ratio: f32,
+    resize: Resize,
+    filler: Filler,
+}
+
+/// What one picture became.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// In the order of the graph's inputs, each with a batch axis of 1.
+    pub inputs: Vec<Tensor>,
+    /// The way back from the network's input to the picture.
+    pub placement: Placement,
+}
+
+impl Preparer {
+    /// Which input takes the picture and how; refuses graphs it cannot feed, naming the shapes it saw and the shapes
+    /// it wants.
+    pub fn new(spec: &InputSpec, inputs: &[Port]) -> Result<Self, String> {
+        let (picture, size) = ports::find(spec, inputs)?;
+        let crop_ratio = spec.crop_ratio.get();
+        if spec.fit == Fit::Crop && crop_ratio == 0.0 {
+            return Err("input.crop_ratio is 0; it is the part of the short side that is kept, so above 0".to_owned());
+        }
+        let filler = Filler::new(spec, &picture)?;
+        Ok(Self { picture, size, size_order: spec.size_order, fit: spec.fit, crop_ratio, resize: spec.resize, filler })
+    }
+
+    /// Width and height of the network's input.
+    #[must_use]
+    pub fn input_size(&self) -> (u32, u32) {
+        self.picture.size
+    }
+
+    /// Which of the graph's inputs takes the picture.
+    #[must_use]
+    pub fn picture_input(&self) -> usize {
+        self.picture.index
+    }
+
+    /// One picture's inputs.
+    pub fn prepare(&self, picture: &Picture) -> Result<Prepared, String> {
+        let plan = Plan::new(self.fit, self.crop_ratio, (picture.width, picture.height), self.picture.size);
+        let rgb = resize::resize(&picture.pixels, &plan, self.resize)?;
+        let canvas = Canvas { rgb: &rgb, size: plan.size, offset: plan.offset };
+        let tensor = self.filler.fill(&canvas)?;
+        let mut inputs = vec![tensor];
+        if let Some(size) = &self.size {
+            let tensor = size_tensor(size, self.size_order, plan.placement.fed_size())?;
+            inputs.insert(if size.index < self.picture.index { 0 } else { 1 }, tensor);
+        }
+        Ok(Prepared { inputs, placement: plan.placement })
+    }
+}
+
+fn size_tensor(input: &SizeInput, order: SizeOrder, (width, height): (u32, u32)) -> Result<Tensor, String> {
+    let pair = match order {
+        SizeOrder::WidthHeight => [width, height],
+        SizeOrder::HeightWidth => [height, width],
+    };
+    let shape: &[usize] = if input.rank == 1 { &[2] } else { &[1, 2] };
+    fn array<T>(shape: &[usize], pair: [T; 2]) -> Result<ArrayD<T>, String> {
+        ArrayD::from_shape_vec(IxDyn(shape), Vec::from(pair)).map_err(|error| error.to_string())
+    }
+    Ok(match input.element {
+        ElementType::I64 => array(shape, pair.map(i64::from))?.into(),
+        ElementType::I32 => array(shape, pair.map(u32::cast_signed))?.into(),
+        _ => array(shape, pair.map(|side| side as f32))?.into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {}

@@ -1,0 +1,48 @@
+//! Pixels → pixels of another size, with SIMD, by the filter the network was trained behind.
+
+use std::borrow::Cow;
+
+use fast_image_resize::{
+    FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer,
+    images::{Image, ImageRef},
+};
+
+use crate::{
+    registry::manifest::Resize,
+    vision::{decode::Pixels, geometry::Plan},
+};
+
+/// The planned part of the picture at the planned size; the pixels themselves when there is nothing to do.
+pub(super) fn resize<'a>(pixels: &'a Pixels, plan: &Plan, filter: Resize) -> Result<Cow<'a, [u8]>, String> {
+    let (width, height) = plan.size;
+    let whole = plan.source == [0.0, 0.0, 1.0, 1.0];
+    if whole && (pixels.width, pixels.height) == plan.size {
+        return Ok(Cow::Borrowed(&pixels.rgb));
+    }
+    let failed = |error: &dyn std::fmt::Display| format!("the picture could not be resized: {error}");
+    let source = ImageRef::new(pixels.width, pixels.height, &pixels.rgb, PixelType::U8x3).map_err(|e| failed(&e))?;
+    let mut resized = Image::new(width, height, PixelType::U8x3);
+    let mut options = ResizeOptions::new().resize_alg(algorithm(filter));
+    if !whole {
+        let (full_width, full_height) = (f64::from(pixels.width), f64::from(pixels.height));
+        let [left, top, part_width, part_height] = plan.source;
+        let (left, top) = (left * full_width, top * full_height);
+        // A rounding error must not put the cut's far side outside.
+        let (part_width, part_height) =
+            ((part_width * full_width).min(full_width - left), (part_height * full_height).min(full_height - top));
+        options = options.crop(left, top, part_width, part_height);
+    }
+    Resizer::new().resize(&source, &mut resized, &options).map_err(|e| failed(&e))?;
+    Ok(Cow::Owned(resized.into_vec()))
+}
+
+fn algorithm(filter: Resize) -> ResizeAlg {
+    match filter {
+        Resize::Bilinear => ResizeAlg::Interpolation(FilterType::Bilinear),
+        Resize::BilinearAntialias => ResizeAlg::Convolution(FilterType::Bilinear),
+        Resize::BicubicAntialias => ResizeAlg::Convolution(FilterType::CatmullRom),
+        Resize::Lanczos => ResizeAlg::Convolution(FilterType::Lanczos3),
+        Resize::Area => ResizeAlg::Convolution(FilterType::Box),
+        Resize::Nearest => ResizeAlg::Nearest,
+    }
+}

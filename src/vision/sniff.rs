@@ -1,0 +1,168 @@
+//! Which format a body is, told by its bytes alone: content types lie, magic numbers seldom do.
+
+use std::fmt;
+
+/// The picture formats that are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// JPEG, baseline and progressive.
+    Jpeg,
+    /// PNG; of an animation the default picture.
+    Png,
+    /// WebP, lossy and lossless; of an animation the first frame.
+    Webp,
+    /// Windows bitmap.
+    Bmp,
+    /// GIF; of an animation the first frame.
+    Gif,
+    /// TIFF; of several pages the first.
+    Tiff,
+}
+
+impl Format {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[Self::Jpeg, Self::Png, Self::Webp, Self::Bmp, Self::Gif, Self::Tiff];
+
+    /// The media type (`image/jpeg`).
+    #[must_use]
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Jpeg => "image/jpeg",
+            Self::Png => "image/png",
+            Self::Webp => "image/webp",
+            Self::Bmp => "image/bmp",
+            Self::Gif => "image/gif",
+            Self::Tiff => "image/tiff",
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Jpeg => "JPEG",
+            Self::Png => "PNG",
+            Self::Webp => "WebP",
+            Self::Bmp => "BMP",
+            Self::Gif => "GIF",
+            Self::Tiff => "TIFF",
+        })
+    }
+}
+
+/// What the bytes look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sniffed {
+    /// A format that is read.
+    Read(Format),
+    /// A known format that is not read, by name.
+    NotRead(&'static str),
+    /// Nothing known.
+    Unknown,
+}
+
+/// Looks at the first bytes of a body.
+#[must_use]
+pub fn sniff(bytes: &[u8]) -> Sniffed {
+    if let Some(format) = format_read(bytes) {
+        return Sniffed::Read(format);
+    }
+    let name = MAGIC.iter().find(|(magic, _)| bytes.starts_with(magic)).map(|&(_, name)| name);
+    match name.or_else(|| iso_media(bytes)).or_else(|| netpbm(bytes)).or_else(|| svg(bytes)).or_else(|| tga(bytes)) {
+        Some(name) => Sniffed::NotRead(name),
+        None => Sniffed::Unknown,
+    }
+}
+
+fn format_read(bytes: &[u8]) -> Option<Format> {
+    Some(match bytes {
+        [0xFF, 0xD8, 0xFF, ..] => Format::Jpeg,
+        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1A, b'\n', ..] => Format::Png,
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Format::Webp,
+        [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Format::Gif,
+        [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => Format::Tiff,
+        [b'B', b'M', ..] => Format::Bmp,
+        _ => return None,
+    })
+}
+
+/// Formats with a fixed beginning that are recognised and refused by name.
+const MAGIC: &[(&[u8], &str)] = &[
+    (b"\0\0\x01\0", "ICO"),
+    (b"qoif", "QOI"),
+    (b"farbfeld", "farbfeld"),
+    (b"#?RADIANCE", "Radiance HDR"),
+    (b"#?RGBE", "Radiance HDR"),
+    (b"DDS ", "DDS"),
+    (b"v/1\x01", "OpenEXR"),
+    (b"8BPS", "Photoshop PSD"),
+    (b"%PDF", "PDF"),
+    (b"\xFF\x0A", "JPEG XL"),
+    (b"\0\0\0\x0CJXL ", "JPEG XL"),
+    (b"\0\0\0\x0CjP  ", "JPEG 2000"),
+    (b"\xFF\x4F\xFF\x51", "JPEG 2000"),
+    (b"II+\0", "BigTIFF"),
+    (b"MM\0+", "BigTIFF"),
+    (b"<svg", "SVG"),
+];
+
+/// AVIF, HEIC and films share a container, whose `ftyp` box names the brand.
+fn iso_media(bytes: &[u8]) -> Option<&'static str> {
+    let brand = bytes.get(8..12).filter(|_| bytes.get(4..8) == Some(b"ftyp"))?;
+    Some(match brand {
+        b"avif" | b"avis" => "AVIF",
+        b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"hevx" | b"mif1" | b"msf1" => "HEIC",
+        _ => "MP4 (a film)",
+    })
+}
+
+/// PBM, PGM, PPM, PAM: `P1` to `P7`, then white space.
+fn netpbm(bytes: &[u8]) -> Option<&'static str> {
+    matches!(bytes, [b'P', b'1'..=b'7', space, ..] if space.is_ascii_whitespace()).then_some("PNM")
+}
+
+/// SVG may begin with an XML declaration and comments.
+fn svg(bytes: &[u8]) -> Option<&'static str> {
+    let start = bytes.get(..bytes.len().min(512))?.trim_ascii_start();
+    (start.starts_with(b"<?xml") && start.windows(4).any(|four| four == b"<svg")).then_some("SVG")
+}
+
+/// TGA has no magic number: a footer in its newer version, and a header that is hard to mistake in the older.
+fn tga(bytes: &[u8]) -> Option<&'static str> {
+    let header = bytes.get(..18)?;
+    let plausible = matches!(header[1], 0 | 1)
+        && matches!(header[2], 1..=3 | 9..=11)
+        && matches!(header[16], 8 | 15 | 16 | 24 | 32)
+        && header[12..16] != [0; 4];
+    (bytes.ends_with(b"TRUEVISION-XFILE.\0") || plausible).then_some("TGA")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beginnings_tell_the_format() {
+        let cases: &[(&[u8], Sniffed)] = &[
+            (b"\xFF\xD8\xFF\xE0", Sniffed::Read(Format::Jpeg)),
+            (b"\x89PNG\r\n\x1A\n", Sniffed::Read(Format::Png)),
+            (b"RIFF\0\0\0\0WEBPVP8 ", Sniffed::Read(Format::Webp)),
+            (b"RIFF\0\0\0\0WAVEfmt ", Sniffed::Unknown),
+            (b"GIF89a", Sniffed::Read(Format::Gif)),
+            (b"MM\0*", Sniffed::Read(Format::Tiff)),
+            (b"BM", Sniffed::Read(Format::Bmp)),
+            (b"\0\0\0\x1Cftypavif", Sniffed::NotRead("AVIF")),
+            (b"\0\0\0\x1Cftypheic", Sniffed::NotRead("HEIC")),
+            (b"\0\0\0\x1Cftypisom", Sniffed::NotRead("MP4 (a film)")),
+            (b"P6\n2 2\n255\n", Sniffed::NotRead("PNM")),
+            (b"<?xml version='1.0'?><svg/>", Sniffed::NotRead("SVG")),
+            (b"<?xml version='1.0'?><html/>", Sniffed::Unknown),
+            (b"\0\0\x02\0\0\0\0\0\0\0\0\0\x20\0\x20\0\x18\0", Sniffed::NotRead("TGA")),
+            (b"{\"image\":", Sniffed::Unknown),
+            (b"", Sniffed::Unknown),
+        ];
+        for (bytes, expected) in cases {
+            assert_eq!(sniff(bytes), *expected, "{}", bytes.escape_ascii());
+        }
+    }
+}

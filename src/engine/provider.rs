@@ -1,0 +1,67 @@
+//! Execution providers by name, and what happens when one is missing.
+
+use ort::{
+    ep::{self, ArenaExtendStrategy, ExecutionProviderDispatch, cuda::ConvAlgorithmSearch},
+    session::builder::SessionBuilder,
+};
+
+use crate::config::{Fallback, Provider};
+
+/// Registers `providers` in order; what comes back is in use.
+///
+/// # Errors
+/// When one is missing and the rule is [`Fallback::Error`], or when none is left.
+pub(super) fn register(
+    mut builder: SessionBuilder,
+    providers: &[Provider],
+    threads: usize,
+    fallback: Fallback,
+) -> Result<(SessionBuilder, Vec<Provider>), String> {
+    let mut in_use = Vec::new();
+    for &provider in providers {
+        match builder.with_execution_providers([dispatch(provider, threads).error_on_failure()]) {
+            Ok(next) => {
+                builder = next;
+                in_use.push(provider);
+            }
+            Err(error) => {
+                let reason =
+                    format!("the execution provider `{provider}` is not available: {}", first_line(error.message()));
+                if fallback == Fallback::Error {
+                    return Err(format!(
+                        "{reason}; choose others with OUNCE_RUNTIME__PROVIDERS, another library with OUNCE_RUNTIME__FLAVOUR, \
+                         or let ounce go on with the next one: OUNCE_RUNTIME__FALLBACK=warn"
+                    ));
+                }
+                tracing::warn!(%provider, "{reason}; going on with the next one");
+                builder = error.recover();
+            }
+        }
+    }
+    if in_use.is_empty() {
+        Err(format!("none of the execution providers {providers:?} is available"))
+    } else {
+        Ok((builder, in_use))
+    }
+}
+
+fn first_line(message: &str) -> &str {
+    message.lines().next().unwrap_or(message).trim()
+}
+
+/// Settings that a server wants: no exhaustive search for every new shape, no arena that doubles, caches that last.
+fn dispatch(provider: Provider, threads: usize) -> ExecutionProviderDispatch {
+    match provider {
+        Provider::Cpu => ep::CPU::default().build(),
+        Provider::Openvino => ep::OpenVINO::default().with_device_type("CPU").with_num_threads(threads).build(),
+        Provider::Cuda => ep::CUDA::default()
+            .with_conv_algorithm_search(ConvAlgorithmSearch::Heuristic)
+            .with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested)
+            .build(),
+        Provider::Tensorrt => ep::TensorRT::default()
+            .with_engine_cache(true)
+            .with_engine_cache_path(".tensorrt")
+            .with_timing_cache(true)
+            .build(),
+    }
+}

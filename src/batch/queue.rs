@@ -1,0 +1,178 @@
+//! A bounded queue that threads pull from.
+
+use std::{
+    collections::VecDeque,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use super::job::{Job, JobError};
+
+/// First in, first out; never longer than its capacity.
+#[derive(Debug)]
+pub struct Queue {
+    // A std mutex: it is held for a push or a pop, never across an await.
+    state: Mutex<State>,
+    arrived: Condvar,
+    capacity: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    closed: bool,
+}
+
+impl Queue {
+    /// An empty queue for at most `capacity` jobs.
+    #[must_use]
+    pub fn new(capacity: usize) -> Self {
+        Self { state: Mutex::default(), arrived: Condvar::new(), capacity }
+    }
+
+    /// Puts a job at the end.
+    ///
+    /// # Errors
+    /// Gives the job back when the queue is full or closed.
+    pub fn push(&self, job: Job) -> Result<(), Job> {
+        let mut state = self.lock();
+        if state.closed || state.jobs.len() >= self.capacity {
+            return Err(job);
+        }
+        state.jobs.push_back(job);
+        drop(state);
+        self.arrived.notify_one();
+        Ok(())
+    }
+
+    /// Waits for work and takes up to `max` jobs that may share a run, at least one; `None` once the queue is closed
+    /// and empty.
+    ///
+    /// Jobs past their deadline are told so, and jobs whose client has gone are dropped: neither is computed.
+    pub fn take(&self, max: usize) -> Option<Vec<Job>> {
+        let mut state = self.lock();
+        loop {
+            let now = Instant::now();
+            let mut taken = Vec::new();
+            while let Some(job) = state.jobs.pop_front_if(|job| taken.is_empty() || job.shares) {
+                if job.deadline <= now {
+                    // The receiver may have gone; then nobody has to be told.
+                    let _ = job.reply.send(Err(JobError::Late));
+                } else if !job.reply.is_closed() {
+                    let last = !job.shares;
+                    taken.push(job);
+                    if last || taken.len() >= max {
+                        break;
+                    }
+                }
+            }
+            if !taken.is_empty() {
+                return Some(taken);
+            }
+            if state.closed {
+                return None;
+            }
+            state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Takes no more jobs; workers end when what is there is done.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.arrived.notify_all();
+    }
+
+    /// How many wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lock().jobs.len()
+    }
+
+    /// Does none wait?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic while the lock is held cannot leave the queue half changed, so poison means nothing here.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::batch::job::Ran;
+
+    type Reply = oneshot::Receiver<Result<Ran, JobError>>;
+
+    fn job(shares: bool, budget: Duration) -> (Job, Reply) {
+        let (reply, receiver) = oneshot::channel();
+        let queued_at = Instant::now();
+        (Job { inputs: Vec::new(), shares, queued_at, deadline: queued_at + budget, reply }, receiver)
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn one_more_than_fits_is_given_back() {
+        let queue = Queue::new(1);
+        let ((first, _r1), (second, _r2)) = (job(true, LONG), job(true, LONG));
+        assert!(queue.push(first).is_ok());
+        assert!(queue.push(second).is_err());
+    }
+
+    #[test]
+    fn what_waits_is_taken_together_up_to_the_maximum() {
+        let queue = Queue::new(8);
+        let mut replies = Vec::new();
+        for _ in 0..5 {
+            let (job, reply) = job(true, LONG);
+            queue.push(job).expect("room");
+            replies.push(reply);
+        }
+        assert_eq!(queue.take(4).expect("open").len(), 4);
+        assert_eq!(queue.take(4).expect("open").len(), 1);
+    }
+
+    #[test]
+    fn a_job_that_does_not_share_runs_alone() {
+        let queue = Queue::new(8);
+        let jobs: Vec<_> = [true, false, true].into_iter().map(|shares| job(shares, LONG)).collect();
+        let (jobs, _replies): (Vec<_>, Vec<_>) = jobs.into_iter().unzip();
+        for job in jobs {
+            queue.push(job).expect("room");
+        }
+        let sizes: Vec<_> = (0..3).map(|_| queue.take(4).expect("open").len()).collect();
+        assert_eq!(sizes, [1, 1, 1]);
+    }
+
+    #[test]
+    fn the_late_and_the_gone_are_never_computed() {
+        let queue = Queue::new(8);
+        let (late, mut late_reply) = job(true, Duration::ZERO);
+        let (gone, gone_reply) = job(true, LONG);
+        let (wanted, _reply) = job(true, LONG);
+        drop(gone_reply);
+        for job in [late, gone, wanted] {
+            queue.push(job).expect("room");
+        }
+        assert_eq!(queue.take(4).expect("open").len(), 1);
+        assert_eq!(late_reply.try_recv().expect("told").err(), Some(JobError::Late));
+    }
+
+    #[test]
+    fn a_closed_queue_is_emptied_and_then_ends() {
+        let queue = Queue::new(8);
+        let (last, _reply) = job(true, LONG);
+        queue.push(last).expect("room");
+        queue.close();
+        assert_eq!(queue.take(4).expect("the last one").len(), 1);
+        assert!(queue.take(4).is_none());
+    }
+}

@@ -1,0 +1,153 @@
+//! Every metric, declared once; a field's name is the metric's, its help text stands beside it.
+
+use std::time::Duration;
+
+use prometheus::{
+    CounterVec, Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+    core::Collector,
+};
+
+/// The metrics of one server.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests_total: IntCounterVec,
+    request_seconds: HistogramVec,
+    stage_seconds: HistogramVec,
+    refused_total: IntCounterVec,
+    cancelled_total: IntCounterVec,
+    batch_size: HistogramVec,
+    queue_depth: IntGaugeVec,
+    cost_usd_total: CounterVec,
+}
+
+impl Metrics {
+    /// A fresh set, in a registry of its own (so that tests do not meet).
+    ///
+    /// # Errors
+    /// When two metrics have one name; any test that starts a server would show it.
+    pub fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let seconds: Vec<f64> = (0..35).map(|i| 10e-6 * 1.5f64.powi(i)).collect();
+        let histogram = |name: &str, help: &str, buckets: &[f64], labels: &[&str]| {
+            registered(&registry, HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels)?)
+        };
+        let counter = |name: &str, help: &str, labels: &[&str]| {
+            registered(&registry, IntCounterVec::new(Opts::new(name, help), labels)?)
+        };
+        let build =
+            IntGaugeVec::new(Opts::new("ounce_build_info", "Always 1; the labels say what runs."), &["version"])?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        registered(&registry, build)?;
+        Ok(Self {
+            requests_total: counter(
+                "ounce_requests_total",
+                "Requests by how they ended.",
+                &["model", "variant", "outcome"],
+            )?,
+            request_seconds: histogram(
+                "ounce_request_seconds",
+                "From the last byte of the picture to the answer.",
+                &seconds,
+                &["model"],
+            )?,
+            stage_seconds: histogram(
+                "ounce_stage_seconds",
+                "A stage of a request's life.",
+                &seconds,
+                &["model", "stage"],
+            )?,
+            refused_total: counter("ounce_refused_total", "Requests refused, by reason.", &["model", "reason"])?,
+            cancelled_total: counter("ounce_cancelled_total", "Requests whose client went away first.", &["model"])?,
+            batch_size: histogram(
+                "ounce_batch_size",
+                "Pictures in a run.",
+                &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0],
+                &["model"],
+            )?,
+            queue_depth: registered(
+                &registry,
+                IntGaugeVec::new(Opts::new("ounce_queue_depth", "Requests waiting for a worker."), &["model"])?,
+            )?,
+            cost_usd_total: registered(
+                &registry,
+                CounterVec::new(
+                    Opts::new("ounce_cost_usd_total", "Dollars by where they went."),
+                    &["account", "model", "variant"],
+                )?,
+            )?,
+            registry,
+        })
+    }
+
+    /// A request that was answered.
+    pub fn answered(&self, model: &str, variant: &str, took: Duration, usd: f64) {
+        self.requests_total.with_label_values(&[model, variant, "ok"]).inc();
+        self.request_seconds.with_label_values(&[model]).observe(took.as_secs_f64());
+        self.cost_usd_total.with_label_values(&["request", model, variant]).inc_by(usd);
+    }
+
+    /// A request that failed for a reason that is ours.
+    pub fn failed(&self, model: &str, variant: &str) {
+        self.requests_total.with_label_values(&[model, variant, "error"]).inc();
+    }
+
+    /// A request that was refused: `model` is a name from the folder or empty, never one from the wire.
+    pub fn refused(&self, model: &str, reason: &'static str) {
+        self.refused_total.with_label_values(&[model, reason]).inc();
+    }
+
+    /// A request whose client went away before its turn.
+    pub fn cancelled(&self, model: &str) {
+        self.cancelled_total.with_label_values(&[model]).inc();
+    }
+
+    /// One stage of a request.
+    pub fn stage(&self, model: &str, stage: &'static str, took: Duration) {
+        self.stage_seconds.with_label_values(&[model, stage]).observe(took.as_secs_f64());
+    }
+
+    /// One run of a graph.
+    pub fn ran(&self, model: &str, batch_size: usize) {
+        #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
+        self.batch_size.with_label_values(&[model]).observe(batch_size as f64);
+    }
+
+    /// How many requests wait.
+    pub fn waiting(&self, model: &str, depth: usize) {
+        self.queue_depth.with_label_values(&[model]).set(i64::try_from(depth).unwrap_or(i64::MAX));
+    }
+
+    /// The text format that Prometheus scrapes.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut text = Vec::new();
+        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+            tracing::error!(%error, "metrics cannot be rendered");
+        }
+        String::from_utf8(text).unwrap_or_default()
+    }
+}
+
+fn registered<C: Collector + Clone + 'static>(registry: &Registry, metric: C) -> prometheus::Result<C> {
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_names_what_happened() {
+        let metrics = Metrics::new().expect("names are unique");
+        metrics.answered("pedestrian", "int8", Duration::from_millis(3), 1e-7);
+        metrics.refused("pedestrian", "queue_full");
+        let text = metrics.render();
+        assert!(
+            text.contains("ounce_requests_total{model=\"pedestrian\",outcome=\"ok\",variant=\"int8\"} 1"),
+            "{text}"
+        );
+        assert!(text.contains("ounce_refused_total{model=\"pedestrian\",reason=\"queue_full\"} 1"), "{text}");
+    }
+}

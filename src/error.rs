@@ -70,6 +70,9 @@ pub enum Error {
         /// When a place may be free.
         retry_after: Duration,
     },
+    /// Models are still being loaded.
+    #[error("the server is starting and its models are not loaded yet; try again in a second")]
+    Starting,
     /// The server is going away.
     #[error("the server is shutting down; ask another replica")]
     Draining,
@@ -87,6 +90,28 @@ pub enum Error {
         /// The cause, for the log.
         cause: String,
     },
+}
+
+impl Error {
+    /// The kind in one word, as metrics label it.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::BadParameter { .. } => "bad_parameter",
+            Self::UnknownModel { .. } => "unknown_model",
+            Self::UnknownVersion { .. } => "unknown_version",
+            Self::NoModelForTask { .. } => "no_model",
+            Self::TooLarge(_) => "too_large",
+            Self::UnsupportedFormat(_) => "unsupported_format",
+            Self::BadPicture(_) => "bad_picture",
+            Self::QueueFull { .. } => "queue_full",
+            Self::Busy { .. } => "busy",
+            Self::Starting => "starting",
+            Self::Draining => "draining",
+            Self::DeadlinePassed { .. } => "deadline",
+            Self::ModelFailed { .. } => "failed",
+        }
+    }
 }
 
 fn list(names: &[String]) -> String {

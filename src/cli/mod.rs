@@ -1,0 +1,98 @@
+//! The command line: one file a subcommand.
+
+mod models;
+mod predict;
+mod serve;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{ConfigError, Layers};
+
+/// A low-latency inference server for pictures that says what every answer cost.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the models of a folder over HTTP
+    Serve(serve::Serve),
+    /// Answer for pictures from files, without a server
+    Predict(predict::Predict),
+    /// Check a folder of models: what it would serve, what is wrong and where
+    Models(models::Models),
+}
+
+/// Settings that every subcommand takes. Each is also a variable and a key of the file; flags win.
+#[derive(Debug, Args)]
+struct Settings {
+    /// A TOML file with settings [env: OUNCE_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The folder of model folders [env: OUNCE_MODELS] [default: models]
+    #[arg(long, value_name = "DIR")]
+    models: Option<String>,
+    /// Which ONNX Runtime: cpu, openvino or gpu [env: OUNCE_RUNTIME__FLAVOUR] [default: cpu]
+    #[arg(long, value_name = "FLAVOUR")]
+    runtime: Option<String>,
+    /// ONNX Runtime's library file [env: OUNCE_RUNTIME__LIBRARY]
+    #[arg(long, value_name = "FILE")]
+    runtime_library: Option<String>,
+    /// Execution providers in order, as in "cuda,cpu" [env: OUNCE_RUNTIME__PROVIDERS] [default: auto]
+    #[arg(long, value_name = "LIST")]
+    providers: Option<String>,
+    /// What is logged, as in "info" or "ounce=debug" [env: OUNCE_LOG__FILTER]
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
+}
+
+impl Settings {
+    /// Defaults, file, environment, these flags.
+    fn layers(&self) -> Result<Layers, ConfigError> {
+        // The file is named from outside the tree, so its variable is none of the tree's.
+        let (file, variables): (Vec<_>, Vec<_>) = std::env::vars().partition(|(name, _)| name == "OUNCE_CONFIG");
+        let file = self.config.clone().or_else(|| file.into_iter().next().map(|(_, path)| path.into()));
+        let mut layers = Layers::defaults()?;
+        if let Some(path) = file {
+            layers = layers.file(&path)?;
+        }
+        layers = layers.env(variables)?;
+        let flags = [
+            ("--models", "models", &self.models),
+            ("--runtime", "runtime.flavour", &self.runtime),
+            ("--runtime-library", "runtime.library", &self.runtime_library),
+            ("--providers", "runtime.providers", &self.providers),
+            ("--log", "log.filter", &self.log),
+        ];
+        for (flag, key, value) in flags {
+            if let Some(value) = value {
+                layers = layers.flag(flag, key, value)?;
+            }
+        }
+        Ok(layers)
+    }
+}
+
+impl Cli {
+    /// Runs the subcommand. A setting or an argument that cannot be used ends with 2, whatever else fails with 1.
+    #[must_use]
+    pub fn run(self) -> ExitCode {
+        let result = match self.command {
+            Command::Serve(serve) => serve.run(),
+            Command::Predict(predict) => predict.run(),
+            Command::Models(models) => models.run(),
+        };
+        match result {
+            Ok(code) => code,
+            Err(error) => {
+                eprintln!("ounce: {error:#}");
+                ExitCode::from(if error.is::<ConfigError>() { 2 } else { 1 })
+            }
+        }
+    }
+}

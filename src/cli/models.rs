@@ -1,0 +1,89 @@
+//! `ounce models`
+
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
+
+use clap::Args;
+
+use super::Settings;
+use crate::{
+    metrics::Metrics,
+    pipeline::{BatchAxis, Loaded, Loader, Port, ServedModel},
+};
+
+/// Check a folder of models: every file is read, every graph opened, and a blank picture sent through.
+#[derive(Debug, Args)]
+pub(super) struct Models {
+    #[command(flatten)]
+    settings: Settings,
+    /// The folder to check, instead of the one that the settings name
+    folder: Option<PathBuf>,
+}
+
+impl Models {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let mut config = self.settings.layers()?.build()?;
+        if let Some(folder) = self.folder {
+            config.models = folder;
+        }
+        let loader = Loader::new(&config, Arc::new(Metrics::new()?)).map_err(|error| anyhow::anyhow!(error.reason))?;
+        let mut wrong = 0;
+        for model in loader.load_all() {
+            match model {
+                Ok(Loaded { model, workers }) => {
+                    println!("{}", describe(&model));
+                    model.close();
+                    workers.into_iter().for_each(|worker| drop(worker.join()));
+                }
+                Err(error) => {
+                    wrong += 1;
+                    println!("✗ {}\n    {}", error.model, error.reason);
+                }
+            }
+        }
+        println!("\nONNX Runtime: {}", loader.library().display());
+        Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+fn describe(model: &ServedModel) -> String {
+    let (width, height) = model.input_size;
+    let batch = match model.batch_axis {
+        BatchAxis::Free => "free batch axis",
+        BatchAxis::Fixed => "one picture a run",
+    };
+    let mut text = format!(
+        "✓ {} (version {}): {} {} as {width}×{height}, {batch}\n    in   {}\n    out  {}",
+        model.name,
+        model.version,
+        model.task,
+        labels(&model.labels),
+        ports(&model.inputs),
+        ports(&model.outputs)
+    );
+    for variant in &model.variants {
+        let accuracy: String = variant.accuracy.iter().map(|(metric, value)| format!(", {metric} {value}")).collect();
+        let providers: Vec<_> = variant.providers.iter().map(ToString::to_string).collect();
+        text += &format!(
+            "\n    {}{}  {} kB{accuracy}; {} sessions × {} threads on {}",
+            variant.name,
+            if variant.default { " (default)" } else { "" },
+            variant.size_bytes / 1000,
+            variant.instances,
+            variant.threads,
+            providers.join(", ")
+        );
+    }
+    text
+}
+
+fn labels(labels: &[String]) -> String {
+    match labels {
+        [] => String::new(),
+        few if few.len() <= 3 => few.join(", "),
+        many => format!("{} classes", many.len()),
+    }
+}
+
+fn ports(ports: &[Port]) -> String {
+    ports.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}

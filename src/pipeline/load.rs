@@ -1,0 +1,234 @@
+//! From a model's folder to a model that answers: files checked, sessions opened, one blank picture sent through.
+
+use std::{path::Path, sync::Arc, thread::JoinHandle, time::Instant};
+
+use super::{BatchAxis, ReadDefaults, ServedModel, ServedVariant};
+use crate::{
+    batch::{
+        queue::Queue,
+        worker::{self, Setting},
+    },
+    config::{Config, Provider},
+    engine::{
+        Engine,
+        library::{self, Library},
+        plan::{Plan, usable_cpus},
+        session::{Opening, OrtEngine, SharedWeights},
+    },
+    metrics::Metrics,
+    registry::{
+        self, ModelError,
+        file::{self, Source},
+        folder::{ModelFolder, VariantFile},
+    },
+    vision::{
+        answer::ReadOptions,
+        decode::{Format, Picture, Pixels},
+        outputs::OutputReader,
+        prepare::Preparer,
+        tensor::Port,
+    },
+};
+
+/// Loads models with the settings of one server.
+#[derive(Debug)]
+pub struct Loader<'a> {
+    config: &'a Config,
+    library: Library,
+    metrics: Arc<Metrics>,
+    cpus: usize,
+}
+
+/// A model and the threads that run it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The model.
+    pub model: ServedModel,
+    /// Its workers; they end when the model is closed.
+    pub workers: Vec<JoinHandle<()>>,
+}
+
+/// A variant whose graph is open and whose manifest fits.
+struct Opened {
+    source: Source,
+    weights: SharedWeights,
+    first: OrtEngine,
+    plan: Plan,
+    preparer: Preparer,
+    reader: OutputReader,
+}
+
+impl<'a> Loader<'a> {
+    /// Loads ONNX Runtime.
+    ///
+    /// # Errors
+    /// When there is none, or it is too old.
+    pub fn new(config: &'a Config, metrics: Arc<Metrics>) -> Result<Self, ModelError> {
+        let library =
+            library::load(&config.runtime).map_err(|reason| ModelError { model: "(all)".to_owned(), reason })?;
+        Ok(Self { config, library, metrics, cpus: usable_cpus() })
+    }
+
+    /// ONNX Runtime's file.
+    #[must_use]
+    pub fn library(&self) -> &Path {
+        &self.library.path
+    }
+
+    /// Loads every model of the folder, by name.
+    #[must_use]
+    pub fn load_all(&self) -> Vec<Result<Loaded, ModelError>> {
+        match registry::scan(&self.config.models) {
+            Ok(models) if models.is_empty() => vec![Err(ModelError {
+                model: "(none)".to_owned(),
+                reason: format!(
+                    "{} holds no folder with a model.toml; name another folder with --models or OUNCE_MODELS",
+                    self.config.models.display()
+                ),
+            })],
+            Ok(models) => models.into_iter().map(|model| model.and_then(|model| self.load(&model))).collect(),
+            Err(reason) => vec![Err(ModelError { model: "(all)".to_owned(), reason })],
+        }
+    }
+
+    /// Loads one model: opens its variants, and sends a blank picture through each.
+    ///
+    /// # Errors
+    /// With one sentence that says which file does not fit, and what would.
+    pub fn load(&self, folder: &ModelFolder) -> Result<Loaded, ModelError> {
+        let fail = |reason: String| ModelError { model: folder.name.clone(), reason };
+        let mut opened = Vec::new();
+        for variant in &folder.variants {
+            let of_file = |reason: String| fail(format!("variant `{}`: {reason}", variant.name));
+            opened.push((variant, self.open(folder, variant).map_err(of_file)?));
+        }
+        let Some((_, default)) = opened.first() else { return Err(fail("it has no variants".to_owned())) };
+        let batch_axis = BatchAxis::of(&default.first.inputs, &default.first.outputs);
+        let asked = folder.manifest.batching.max_batch.get();
+        if asked > 1 && batch_axis == BatchAxis::Fixed {
+            return Err(fail(format!(
+                "max_batch is {asked}, but the graph takes one picture a run ({}); leave max_batch out",
+                shapes(&default.first.inputs)
+            )));
+        }
+        let max_queue = folder.manifest.batching.max_queue.get();
+        let mut model = ServedModel {
+            name: folder.name.clone(),
+            version: folder.version.clone(),
+            task: folder.manifest.task,
+            labels: folder.labels.clone(),
+            decoding: folder.manifest.output.decode,
+            defaults: ReadDefaults::from(&ReadOptions::from(&folder.manifest.output)),
+            input_size: default.preparer.input_size(),
+            inputs: default.first.inputs.clone(),
+            outputs: default.first.outputs.clone(),
+            picture_input: default.preparer.picture_input(),
+            max_batch: asked,
+            max_queue,
+            batch_axis,
+            variants: Vec::new(),
+        };
+        let mut workers = Vec::new();
+        for (variant, opened) in opened {
+            let (served, threads) = self.start(&model, variant, opened).map_err(fail)?;
+            model.variants.push(served);
+            workers.extend(threads);
+        }
+        Ok(Loaded { model, workers })
+    }
+
+    fn open(&self, folder: &ModelFolder, variant: &VariantFile) -> Result<Opened, String> {
+        let started = Instant::now();
+        let source = file::open(variant)?;
+        let wanted = folder.manifest.execution.providers.clone().unwrap_or_else(|| self.config.runtime.providers());
+        let plan = Plan::new(&folder.manifest.execution, wanted.first().copied().unwrap_or(Provider::Cpu), self.cpus);
+        let weights = SharedWeights::new();
+        let mut first = self.session(&source, &wanted, plan, &weights)?;
+        let preparer = Preparer::new(&folder.manifest.input, &first.inputs)?;
+        let output = &folder.manifest.output;
+        let reader = OutputReader::new(output, folder.labels.len(), preparer.input_size(), &first.outputs)?;
+        try_out(&mut first, &preparer, &reader, &ReadOptions::from(output))?;
+        tracing::info!(
+            model = folder.name,
+            variant = variant.name,
+            providers = ?first.providers,
+            instances = plan.instances,
+            threads = plan.threads,
+            took_ms = started.elapsed().as_secs_f64() * 1000.0,
+            "opened"
+        );
+        Ok(Opened { source, weights, first, plan, preparer, reader })
+    }
+
+    fn session(
+        &self,
+        source: &Source,
+        providers: &[Provider],
+        plan: Plan,
+        weights: &SharedWeights,
+    ) -> Result<OrtEngine, String> {
+        let fallback = self.config.runtime.fallback;
+        let opening = Opening { library: &self.library, providers, fallback, threads: plan.threads };
+        OrtEngine::open(source, &opening, weights)
+    }
+
+    fn start(
+        &self,
+        model: &ServedModel,
+        variant: &VariantFile,
+        opened: Opened,
+    ) -> Result<(ServedVariant, Vec<JoinHandle<()>>), String> {
+        let Opened { source, weights, first, plan, preparer, reader } = opened;
+        let queue = Arc::new(Queue::new(model.max_queue));
+        let providers = first.providers.clone();
+        let mut engines = vec![first];
+        for _ in 1..plan.instances {
+            engines.push(self.session(&source, &providers, plan, &weights)?);
+        }
+        let setting = Setting {
+            model: model.name.clone(),
+            max_batch: model.max_batch,
+            threads: plan.threads,
+            metrics: Arc::clone(&self.metrics),
+        };
+        let workers = engines
+            .into_iter()
+            .map(|engine| worker::start(Arc::clone(&queue), Box::new(engine), setting.clone()))
+            .collect::<Result<_, _>>()
+            .map_err(|error| format!("no thread for a session: {error}"))?;
+        let served = ServedVariant {
+            name: variant.name.clone(),
+            default: model.variants.is_empty(),
+            file: variant.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            size_bytes: std::fs::metadata(&variant.path).map_or(0, |file| file.len()),
+            accuracy: variant.accuracy.clone(),
+            providers,
+            instances: plan.instances,
+            threads: plan.threads,
+            preparer: Arc::new(preparer),
+            reader: Arc::new(reader),
+            queue,
+        };
+        Ok((served, workers))
+    }
+}
+
+/// A blank picture through the whole graph: what does not fit shows here, not at the first request.
+fn try_out(
+    engine: &mut OrtEngine,
+    preparer: &Preparer,
+    reader: &OutputReader,
+    options: &ReadOptions,
+) -> Result<(), String> {
+    let (width, height) = preparer.input_size();
+    let grey = Pixels { width, height, rgb: vec![114; width as usize * height as usize * 3] };
+    let blank = Picture { width, height, pixels: grey, format: Format::Png, orientation: 1 };
+    let prepared = preparer.prepare(&blank)?;
+    let outputs =
+        engine.run(&prepared.inputs).map_err(|error| format!("a blank picture fails in the graph: {error}"))?;
+    reader.read(&outputs, &prepared.placement, options).map(drop)
+}
+
+fn shapes(ports: &[Port]) -> String {
+    ports.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}

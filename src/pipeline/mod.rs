@@ -1,0 +1,246 @@
+//! One request's life: admit → decode → queue → run → read the outputs → account.
+//!
+//! [`Pipeline`] is what a front door (HTTP, the command line) holds. It knows no protocol; what it speaks is here and in
+//! the few plain types that it passes on from the rooms below.
+
+mod admission;
+mod load;
+mod pictures;
+mod served;
+mod tensors;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::Semaphore;
+
+pub use self::{
+    admission::{Deadline, Permit},
+    load::{Loaded, Loader},
+    pictures::{Overrides, PictureAnswer, PictureFacts, PictureRequest},
+    served::{BatchAxis, ReadDefaults, ServedModel, ServedVariant},
+    tensors::{TensorAnswer, TensorInputs, TensorRequest},
+};
+use crate::{
+    config::Config,
+    cost::{CpuTime, PriceSheet},
+    engine::plan::usable_cpus,
+    error::Error,
+    lifecycle::{Lifecycle, State},
+    metrics::Metrics,
+    registry::{ModelError, manifest::Task},
+};
+pub use crate::{
+    cost::RequestCost,
+    vision::{
+        answer::{Answer, BBox, Class, Detection},
+        decode::Format,
+        draw::ImageFormat,
+        tensor::{ElementType, Port, Tensor},
+    },
+};
+
+/// Everything between a front door and the sessions. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Pipeline(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    config: Config,
+    lifecycle: Lifecycle,
+    metrics: Arc<Metrics>,
+    models: RwLock<BTreeMap<String, Arc<ServedModel>>>,
+    workers: Mutex<Vec<JoinHandle<()>>>,
+    /// A permit a request, from before its body is read until its answer is there.
+    in_flight: Arc<Semaphore>,
+    /// A permit a decode thread: tokio's blocking pool does the work, this bounds it.
+    decoders: Semaphore,
+    prices: PriceSheet,
+}
+
+/// Where a request's time went, in milliseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Timing {
+    /// Bytes → pixels.
+    pub decode_ms: f64,
+    /// Pixels → tensor.
+    pub preprocess_ms: f64,
+    /// Waiting for a decode thread and for a session.
+    pub queue_ms: f64,
+    /// The run that it was part of.
+    pub inference_ms: f64,
+    /// Outputs → answer, and drawing where it was asked for.
+    pub postprocess_ms: f64,
+    /// From the last byte of the request to the answer.
+    pub total_ms: f64,
+}
+
+impl Pipeline {
+    /// A pipeline without models, in state [`State::Starting`].
+    ///
+    /// # Errors
+    /// When metrics clash, which a test would show.
+    pub fn new(config: Config) -> anyhow::Result<Self> {
+        let cpus = usable_cpus();
+        let inner = Inner {
+            lifecycle: Lifecycle::default(),
+            metrics: Arc::new(Metrics::new()?),
+            models: RwLock::default(),
+            workers: Mutex::default(),
+            in_flight: Arc::new(Semaphore::new(config.requests.max_in_flight.get())),
+            decoders: Semaphore::new(config.threads.decode.or(cpus)),
+            prices: PriceSheet::new(config.cost.usd_per_hour, cpus),
+            config,
+        };
+        Ok(Self(Arc::new(inner)))
+    }
+
+    /// Loads every model of the folder, warms it, and becomes [`State::Ready`]. Blocks.
+    ///
+    /// # Errors
+    /// When a model cannot be served: all that are wrong, each in one sentence.
+    pub fn load(&self) -> Result<(), Vec<ModelError>> {
+        let loader = Loader::new(&self.0.config, Arc::clone(&self.0.metrics)).map_err(|e| vec![e])?;
+        let (mut wrong, mut loaded) = (Vec::new(), Vec::new());
+        for model in loader.load_all() {
+            model.map_or_else(|error| wrong.push(error), |model| loaded.push(model));
+        }
+        if !wrong.is_empty() {
+            return Err(wrong);
+        }
+        for Loaded { model, workers } in loaded {
+            self.0.workers.lock().unwrap_or_else(PoisonError::into_inner).extend(workers);
+            let mut models = self.0.models.write().unwrap_or_else(PoisonError::into_inner);
+            models.insert(model.name.clone(), Arc::new(model));
+        }
+        self.0.lifecycle.advance(State::Ready);
+        Ok(())
+    }
+
+    /// The settings in force.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// Where the server is in its life.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.0.lifecycle.state()
+    }
+
+    /// Turns `/readyz` to 503; requests are still answered.
+    pub fn drain(&self) {
+        self.0.lifecycle.advance(State::Draining);
+    }
+
+    /// Ends the workers once their queues are empty. Blocks.
+    pub fn close(&self) {
+        let models = std::mem::take(&mut *self.0.models.write().unwrap_or_else(PoisonError::into_inner));
+        models.values().for_each(|model| model.close());
+        let workers = std::mem::take(&mut *self.0.workers.lock().unwrap_or_else(PoisonError::into_inner));
+        for worker in workers {
+            if worker.join().is_err() {
+                tracing::error!("a worker thread panicked");
+            }
+        }
+    }
+
+    /// The metrics of this server.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// Every model, by name.
+    #[must_use]
+    pub fn models(&self) -> Vec<Arc<ServedModel>> {
+        self.0.models.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// A model by name.
+    ///
+    /// # Errors
+    /// [`Error::UnknownModel`], which names those there are.
+    pub fn model(&self, name: &str) -> Result<Arc<ServedModel>, Error> {
+        let models = self.0.models.read().unwrap_or_else(PoisonError::into_inner);
+        models.get(name).cloned().ok_or_else(|| {
+            if self.state() == State::Starting {
+                Error::Starting
+            } else {
+                Error::UnknownModel { name: name.to_owned(), known: models.keys().cloned().collect() }
+            }
+        })
+    }
+
+    /// The model for a task: the named one, or the first of that task by name.
+    ///
+    /// # Errors
+    /// When there is no such model, or it answers another question.
+    pub fn model_for(&self, task: Task, name: Option<&str>) -> Result<Arc<ServedModel>, Error> {
+        if let Some(name) = name {
+            let model = self.model(name)?;
+            return if model.task == task {
+                Ok(model)
+            } else {
+                let why = format!("`{name}` answers {}, not {task}; ask it at /v1/{}", model.task, model.task);
+                Err(Error::BadParameter { name: "model".to_owned(), why })
+            };
+        }
+        let models = self.models();
+        models.iter().find(|model| model.task == task).cloned().ok_or_else(|| {
+            if self.state() == State::Starting {
+                Error::Starting
+            } else {
+                Error::NoModelForTask { task, known: models.iter().map(|model| model.name.clone()).collect() }
+            }
+        })
+    }
+
+    /// Work on a decode thread: waits for one, and says how long it waited, how long the work took, and what it used.
+    async fn on_decode_thread<T: Send + 'static>(
+        &self,
+        model: &str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<(T, Spent), Error> {
+        let asked = Instant::now();
+        let failed = |cause: String| Error::ModelFailed { model: model.to_owned(), cause };
+        let _thread = self.0.decoders.acquire().await.map_err(|error| failed(error.to_string()))?;
+        let waited = asked.elapsed();
+        let task = tokio::task::spawn_blocking(move || {
+            let cpu = CpuTime::of_this_thread();
+            let value = work();
+            (value, CpuTime::since(cpu))
+        });
+        let (value, cpu) = task.await.map_err(|error| failed(format!("a decode thread failed: {error}")))?;
+        Ok((value, Spent { waited, cpu }))
+    }
+
+    /// Counts how a request ended, and logs what is ours to mend.
+    fn ended<T>(&self, model: &ServedModel, variant: &str, result: Result<T, Error>) -> Result<T, Error> {
+        if let Err(error) = &result {
+            if let Error::ModelFailed { model, cause } = error {
+                tracing::error!(model, variant, cause, "a request failed");
+                self.0.metrics.failed(model, variant);
+            } else {
+                self.0.metrics.refused(&model.name, error.reason());
+            }
+        }
+        result
+    }
+}
+
+/// What a piece of work on a decode thread took.
+#[derive(Debug, Clone, Copy)]
+struct Spent {
+    waited: Duration,
+    cpu: CpuTime,
+}
+
+fn ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}

@@ -1,0 +1,240 @@
+//! A picture in, boxes or classes out.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use tokio::time::timeout_at;
+
+use super::{Deadline, Permit, Pipeline, RequestCost, ServedModel, ServedVariant, Spent, Timing, ms};
+use crate::{
+    config::PictureLimits,
+    error::Error,
+    metrics::Metrics,
+    vision::{
+        answer::{Answer, ReadOptions},
+        decode::{self, Format, Picture, PictureError, Scale},
+        draw::{self, ImageFormat},
+        prepare::{Prepared, Preparer},
+    },
+};
+
+/// A picture and what is asked of it.
+#[derive(Debug)]
+pub struct PictureRequest {
+    /// Who answers.
+    pub model: Arc<ServedModel>,
+    /// With which of its files; the router chooses when there is none.
+    pub variant: Option<String>,
+    /// The encoded picture.
+    pub bytes: Bytes,
+    /// What differs from the model's defaults.
+    pub options: Overrides,
+    /// When the answer stops being wanted.
+    pub deadline: Deadline,
+    /// Draw the answer onto the picture, too.
+    pub draw: Option<ImageFormat>,
+}
+
+/// What a request may set for itself.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// Detections below this score are left out.
+    pub min_score: Option<f32>,
+    /// Of two boxes of a class that overlap by more than this IoU, the weaker is left out.
+    pub iou: Option<f32>,
+    /// The most detections.
+    pub max_detections: Option<usize>,
+    /// The most classes.
+    pub top_k: Option<usize>,
+}
+
+/// An answer with its circumstances.
+#[derive(Debug)]
+pub struct PictureAnswer {
+    /// Who answered.
+    pub model: Arc<ServedModel>,
+    /// With which file.
+    pub variant: String,
+    /// What the picture is.
+    pub picture: PictureFacts,
+    /// The answer.
+    pub answer: Answer,
+    /// Where the time went.
+    pub timing: Timing,
+    /// Pictures in the run that it was part of.
+    pub batch_size: usize,
+    /// What it cost.
+    pub cost: RequestCost,
+    /// The picture with the answer drawn on it, encoded.
+    pub drawn: Option<Vec<u8>>,
+}
+
+/// What a picture is.
+#[derive(Debug, Clone, Copy)]
+pub struct PictureFacts {
+    /// Pixels across, as a person sees it.
+    pub width: u32,
+    /// Pixels down, as a person sees it.
+    pub height: u32,
+    /// Its file format.
+    pub format: Format,
+    /// Its EXIF orientation, 1 to 8; already applied.
+    pub orientation: u8,
+}
+
+/// A picture made ready on a decode thread.
+pub(super) struct Ready {
+    pub prepared: Prepared,
+    facts: PictureFacts,
+    picture: Option<Picture>,
+    decode: Duration,
+    preprocess: Duration,
+}
+
+impl Pipeline {
+    /// Answers a request.
+    ///
+    /// # Errors
+    /// Each of [`Error`]'s kinds but those of admission. When this future is dropped, what is not computed yet never is.
+    pub async fn answer(&self, _permit: &Permit, request: PictureRequest) -> Result<PictureAnswer, Error> {
+        let model = Arc::clone(&request.model);
+        let variant = self.ended(&model, "", model.variant(request.variant.as_deref()))?;
+        let mut gone = CountedWhenDropped { metrics: self.metrics(), model: &model.name, armed: true };
+        let deadline = request.deadline;
+        let result = timeout_at(deadline.at.into(), self.answer_with(variant, &model, request)).await;
+        gone.armed = false;
+        self.ended(&model, &variant.name, result.unwrap_or_else(|_| Err(deadline.passed())))
+    }
+
+    async fn answer_with(
+        &self,
+        variant: &ServedVariant,
+        model: &Arc<ServedModel>,
+        request: PictureRequest,
+    ) -> Result<PictureAnswer, Error> {
+        let started = Instant::now();
+        let keep = request.draw.is_some();
+        let (ready, decoding) = self.make_ready(model, variant, request.bytes, keep).await?;
+        let Ready { prepared, facts, picture, decode, preprocess } = ready;
+        let ran = model.run(variant, prepared.inputs, true, request.deadline).await?;
+
+        let options = request.options.over(model);
+        let (reader, served) = (Arc::clone(&variant.reader), Arc::clone(model));
+        let read = move || {
+            let begun = Instant::now();
+            let answer = reader.read(&ran.outputs, &prepared.placement, &options)?;
+            let drawn = request
+                .draw
+                .zip(picture)
+                .map(|(format, picture)| draw::draw(&picture, &answer, &served.labels, format));
+            Ok::<_, String>((answer, drawn.transpose()?, begun.elapsed()))
+        };
+        let (read, reading) = self.on_decode_thread(&model.name, read).await?;
+        let (answer, drawn, postprocess) =
+            read.map_err(|cause| Error::ModelFailed { model: model.name.clone(), cause })?;
+
+        let queue = decoding.waited + ran.queued + reading.waited;
+        let total = started.elapsed();
+        let cost = self.0.prices.price(decoding.cpu + ran.cpu + reading.cpu);
+        let stages = [
+            ("decode", decode),
+            ("preprocess", preprocess),
+            ("queue", queue),
+            ("inference", ran.ran),
+            ("postprocess", postprocess),
+        ];
+        stages.iter().for_each(|(stage, took)| self.metrics().stage(&model.name, stage, *took));
+        self.metrics().answered(&model.name, &variant.name, total, cost.usd);
+        let timing = Timing {
+            decode_ms: ms(decode),
+            preprocess_ms: ms(preprocess),
+            queue_ms: ms(queue),
+            inference_ms: ms(ran.ran),
+            postprocess_ms: ms(postprocess),
+            total_ms: ms(total),
+        };
+        let (model, variant, batch_size) = (Arc::clone(model), variant.name.clone(), ran.batch_size);
+        Ok(PictureAnswer { model, variant, picture: facts, answer, timing, batch_size, cost, drawn })
+    }
+
+    /// Decodes and prepares a picture on a decode thread.
+    pub(super) async fn make_ready(
+        &self,
+        model: &ServedModel,
+        variant: &ServedVariant,
+        bytes: Bytes,
+        keep: bool,
+    ) -> Result<(Ready, Spent), Error> {
+        let (limits, preparer) = (self.config().pictures, Arc::clone(&variant.preparer));
+        let name = model.name.clone();
+        let work = move || make_ready(&name, &bytes, &limits, &preparer, keep);
+        let (ready, spent) = self.on_decode_thread(&model.name, work).await?;
+        Ok((ready?, spent))
+    }
+}
+
+fn make_ready(
+    model: &str,
+    bytes: &[u8],
+    limits: &PictureLimits,
+    preparer: &Preparer,
+    keep: bool,
+) -> Result<Ready, Error> {
+    let begun = Instant::now();
+    let (width, height) = preparer.input_size();
+    let scale = if keep { Scale::Full } else { Scale::AtLeast { width, height } };
+    let picture = decode::decode(bytes, limits, scale)?;
+    let decode = begun.elapsed();
+    let prepared = preparer.prepare(&picture).map_err(|cause| Error::ModelFailed { model: model.to_owned(), cause })?;
+    let preprocess = begun.elapsed().saturating_sub(decode);
+    let facts = PictureFacts {
+        width: picture.width,
+        height: picture.height,
+        format: picture.format,
+        orientation: picture.orientation,
+    };
+    Ok(Ready { prepared, facts, picture: keep.then_some(picture), decode, preprocess })
+}
+
+impl Overrides {
+    fn over(&self, model: &ServedModel) -> ReadOptions {
+        ReadOptions {
+            min_score: self.min_score.unwrap_or(model.defaults.min_score),
+            iou: self.iou.unwrap_or(model.defaults.iou),
+            max_detections: self.max_detections.unwrap_or(model.defaults.max_detections),
+            top_k: self.top_k.unwrap_or(model.defaults.top_k),
+        }
+    }
+}
+
+impl From<PictureError> for Error {
+    fn from(error: PictureError) -> Self {
+        let sentence = error.to_string();
+        match error {
+            PictureError::TooManyBytes { .. } => Self::TooLarge(sentence),
+            PictureError::UnknownFormat { .. } | PictureError::Unsupported { .. } => Self::UnsupportedFormat(sentence),
+            PictureError::Empty
+            | PictureError::TooManyPixels { .. }
+            | PictureError::TooLong { .. }
+            | PictureError::Broken { .. } => Self::BadPicture(sentence),
+        }
+    }
+}
+
+/// Counts a request whose future was dropped: its client went away.
+pub(super) struct CountedWhenDropped<'a> {
+    pub metrics: &'a Metrics,
+    pub model: &'a str,
+    pub armed: bool,
+}
+
+impl Drop for CountedWhenDropped<'_> {
+    fn drop(&mut self) {
+        if self.armed {
+            self.metrics.cancelled(self.model);
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Tensors in, tensors out, for Open Inference clients; encoded pictures may stand for the picture input.
+
+use std::{sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use futures_util::future::try_join_all;
+use tokio::time::timeout_at;
+
+use super::{
+    BatchAxis, Deadline, Permit, Pipeline, RequestCost, ServedModel, ServedVariant, Timing, ms,
+    pictures::CountedWhenDropped,
+};
+use crate::{
+    batch::job::Ran,
+    cost::CpuTime,
+    error::Error,
+    vision::tensor::{Port, Tensor},
+};
+
+/// Inputs and who runs them.
+#[derive(Debug)]
+pub struct TensorRequest {
+    /// Who answers.
+    pub model: Arc<ServedModel>,
+    /// With which of its files.
+    pub variant: Option<String>,
+    /// The inputs.
+    pub inputs: TensorInputs,
+    /// When the answer stops being wanted.
+    pub deadline: Deadline,
+}
+
+/// What a tensor request carries.
+#[derive(Debug)]
+pub enum TensorInputs {
+    /// The graph's inputs by name, in any order.
+    Tensors(Vec<(String, Tensor)>),
+    /// Encoded pictures for the picture input, as OpenVINO Model Server takes them.
+    Pictures(Vec<Bytes>),
+}
+
+/// Outputs with their circumstances.
+#[derive(Debug)]
+pub struct TensorAnswer {
+    /// Who answered.
+    pub model: Arc<ServedModel>,
+    /// With which file.
+    pub variant: String,
+    /// The graph's outputs, in its order.
+    pub outputs: Vec<(String, Tensor)>,
+    /// Where the time went; of several pictures, the slowest.
+    pub timing: Timing,
+    /// Jobs in the run that it was part of.
+    pub batch_size: usize,
+    /// What it cost.
+    pub cost: RequestCost,
+}
+
+/// The outputs of one or more runs, put together.
+#[derive(Default)]
+struct Outcome {
+    outputs: Vec<Tensor>,
+    cpu: CpuTime,
+    timing: Timing,
+    batch_size: usize,
+}
+
+impl Pipeline {
+    /// Runs a graph.
+    ///
+    /// # Errors
+    /// [`Error::BadParameter`] names the input that does not fit and the shape that would; else as
+    /// [`Pipeline::answer`].
+    pub async fn infer(&self, _permit: &Permit, request: TensorRequest) -> Result<TensorAnswer, Error> {
+        let started = Instant::now();
+        let TensorRequest { model, variant, inputs, deadline } = request;
+        let variant = self.ended(&model, "", model.variant(variant.as_deref()))?;
+        let mut gone = CountedWhenDropped { metrics: self.metrics(), model: &model.name, armed: true };
+        let work = async {
+            match inputs {
+                TensorInputs::Tensors(named) => run_tensors(&model, variant, named, deadline).await,
+                TensorInputs::Pictures(pictures) => self.run_pictures(&model, variant, pictures, deadline).await,
+            }
+        };
+        let result = timeout_at(deadline.at.into(), work).await;
+        gone.armed = false;
+        let Outcome { outputs, cpu, mut timing, batch_size } =
+            self.ended(&model, &variant.name, result.unwrap_or_else(|_| Err(deadline.passed())))?;
+        let cost = self.0.prices.price(cpu);
+        let total = started.elapsed();
+        timing.total_ms = ms(total);
+        self.metrics().answered(&model.name, &variant.name, total, cost.usd);
+        let names = model.outputs.iter().map(|port| port.name.clone());
+        let (outputs, variant) = (names.zip(outputs).collect(), variant.name.clone());
+        Ok(TensorAnswer { model: Arc::clone(&model), variant, outputs, timing, batch_size, cost })
+    }
+
+    /// Each picture is decoded and queued for itself, so that one does not wait for another.
+    async fn run_pictures(
+        &self,
+        model: &ServedModel,
+        variant: &ServedVariant,
+        pictures: Vec<Bytes>,
+        deadline: Deadline,
+    ) -> Result<Outcome, Error> {
+        let each = pictures.into_iter().map(|bytes| async move {
+            let (ready, decoding) = self.make_ready(model, variant, bytes, false).await?;
+            let ran = model.run(variant, ready.prepared.inputs, true, deadline).await?;
+            Ok::<_, Error>((decoding, ran))
+        });
+        let mut rows: Vec<Vec<Tensor>> = Vec::new();
+        let mut outcome = Outcome::default();
+        for (decoding, ran) in try_join_all(each).await? {
+            outcome.account(&ran);
+            outcome.cpu += decoding.cpu;
+            outcome.timing.decode_ms = outcome.timing.decode_ms.max(decoding.cpu.seconds() * 1000.0);
+            rows.push(ran.outputs);
+        }
+        outcome.outputs = (0..model.outputs.len())
+            .map(|output| {
+                let parts: Option<Vec<&Tensor>> = rows.iter().map(|row| row.get(output)).collect();
+                parts.and_then(|parts| Tensor::stack(&parts))
+            })
+            .collect::<Option<_>>()
+            .ok_or_else(|| {
+                misfit(model, "its outputs have another shape for every picture: send one picture a request")
+            })?;
+        Ok(outcome)
+    }
+}
+
+impl Outcome {
+    fn account(&mut self, ran: &Ran) {
+        self.cpu += ran.cpu;
+        self.batch_size = self.batch_size.max(ran.batch_size);
+        self.timing.queue_ms = self.timing.queue_ms.max(ms(ran.queued));
+        self.timing.inference_ms = self.timing.inference_ms.max(ms(ran.ran));
+    }
+}
+
+async fn run_tensors(
+    model: &ServedModel,
+    variant: &ServedVariant,
+    named: Vec<(String, Tensor)>,
+    deadline: Deadline,
+) -> Result<Outcome, Error> {
+    let inputs = in_order(model, named)?;
+    let single = inputs.iter().all(|input| input.shape().first() == Some(&1));
+    let ran = model.run(variant, inputs, single && model.batch_axis == BatchAxis::Free, deadline).await?;
+    let mut outcome = Outcome::default();
+    outcome.account(&ran);
+    outcome.outputs = ran.outputs;
+    Ok(outcome)
+}
+
+/// The named tensors in the graph's order, each of the type and shape that the graph declares.
+fn in_order(model: &ServedModel, mut named: Vec<(String, Tensor)>) -> Result<Vec<Tensor>, Error> {
+    let mut inputs: Vec<Tensor> = Vec::with_capacity(model.inputs.len());
+    for port in &model.inputs {
+        let Some(index) = named.iter().position(|(name, _)| *name == port.name) else {
+            return Err(misfit(model, &format!("input `{}` is missing", port.name)));
+        };
+        let (_, tensor) = named.swap_remove(index);
+        if !fits(port, &tensor) {
+            let sent = format!("{}{:?}", tensor.element().short_name(), tensor.shape());
+            return Err(misfit(model, &format!("input `{}` is {sent}", port.name)));
+        }
+        if model.batch_axis == BatchAxis::Free
+            && inputs.first().is_some_and(|first| first.shape().first() != tensor.shape().first())
+        {
+            return Err(misfit(model, "its inputs have batches of different sizes"));
+        }
+        inputs.push(tensor);
+    }
+    match named.first() {
+        None => Ok(inputs),
+        Some((name, _)) => Err(misfit(model, &format!("it has no input `{name}`"))),
+    }
+}
+
+fn fits(port: &Port, tensor: &Tensor) -> bool {
+    port.element == tensor.element()
+        && port.shape.len() == tensor.shape().len()
+        && port.shape.iter().zip(tensor.shape()).all(|(want, got)| want.map_or(*got > 0, |want| want == *got))
+}
+
+fn misfit(model: &ServedModel, what: &str) -> Error {
+    let wants = model.inputs.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    Error::BadParameter { name: "inputs".to_owned(), why: format!("{what}; model `{}` takes {wants}", model.name) }
+}

@@ -1,0 +1,152 @@
+//! Starts servers on free ports, finds what tests share, and says so when it is not there.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Once,
+    thread::JoinHandle,
+};
+
+use ounce::{
+    config::Layers,
+    server::{self, Listeners},
+};
+use serde_json::Value;
+use tokio::{runtime::Runtime, sync::oneshot};
+
+/// A running server; it is shut down when dropped.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) url: String,
+    pub(crate) client: reqwest::Client,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<Result<(), String>>>,
+}
+
+impl Server {
+    /// Serves a folder of models, with settings as environment variables would give them.
+    pub(crate) async fn start(models: &Path, settings: &[(&str, &str)]) -> Self {
+        Self::try_start(models, settings).await.expect("the server starts")
+    }
+
+    /// As [`Server::start`], for servers that are meant to refuse.
+    pub(crate) async fn try_start(models: &Path, settings: &[(&str, &str)]) -> Result<Self, String> {
+        quiet();
+        let models = ("OUNCE_MODELS".to_owned(), models.display().to_string());
+        let port = ("OUNCE_LISTEN".to_owned(), "127.0.0.1:0".to_owned());
+        let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let layers = Layers::defaults().and_then(|layers| layers.env([models, port].into_iter().chain(settings)));
+        let config = layers.and_then(|layers| layers.build()).map_err(|error| error.to_string())?;
+        let (stop, stopped) = oneshot::channel();
+        let (address, bound) = oneshot::channel();
+        // A runtime of its own, so that a test that blocks does not block the server.
+        let thread = std::thread::spawn(move || {
+            let runtime = Runtime::new().expect("runtime");
+            runtime.block_on(async {
+                let listeners = Listeners::bind(&config).await.map_err(|error| format!("{error:#}"))?;
+                let _ = address.send(listeners.main.local_addr().expect("bound"));
+                let shutdown = async { drop(stopped.await) };
+                server::run(config, listeners, shutdown).await.map_err(|error| format!("{error:#}"))
+            })
+        });
+        let url = format!("http://{}", bound.await.map_err(|_| "it did not bind".to_owned())?);
+        let mut server = Self { url, client: reqwest::Client::new(), stop: Some(stop), thread: Some(thread) };
+        loop {
+            if server.thread.as_ref().is_some_and(JoinHandle::is_finished) {
+                let ended = server.thread.take().expect("there").join().expect("no panic");
+                return Err(ended.expect_err("a server that ends by itself has a reason"));
+            }
+            match server.client.get(format!("{}/readyz", server.url)).send().await {
+                Ok(response) if response.status() == 200 => return Ok(server),
+                _ => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
+            }
+        }
+    }
+
+    /// Posts a body and returns status and JSON.
+    pub(crate) async fn post(&self, path: &str, content_type: &str, body: Vec<u8>) -> (u16, Value) {
+        let request = self.client.post(format!("{}{path}", self.url)).header("content-type", content_type);
+        let response = request.body(body).send().await.expect("the server answers");
+        let status = response.status().as_u16();
+        (status, response.json().await.expect("JSON"))
+    }
+
+    /// Posts a file as a picture.
+    pub(crate) async fn picture(&self, path: &str, file: &Path) -> (u16, Value) {
+        let bytes = std::fs::read(file).expect("the picture is there");
+        self.post(path, "application/octet-stream", bytes).await
+    }
+
+    /// Gets JSON.
+    pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
+        let response = self.client.get(format!("{}{path}", self.url)).send().await.expect("the server answers");
+        let status = response.status().as_u16();
+        (status, response.json().await.unwrap_or(Value::Null))
+    }
+
+    /// Shuts it down and waits for the end.
+    pub(crate) fn end(mut self) -> Result<(), String> {
+        self.stop.take().expect("still running").send(()).expect("still running");
+        self.thread.take().expect("still running").join().expect("no panic")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The project's folder.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A file or folder of `../shared`, which a user's clone does not have: then the test says that it is skipped.
+pub(crate) fn shared(path: &str) -> Option<PathBuf> {
+    let path = root().join("../shared").join(path);
+    if path.exists() {
+        return Some(path);
+    }
+    eprintln!("SKIPPED: {} is not here (it lies beside the project on its developers' machines)", path.display());
+    None
+}
+
+/// A folder with only these of `tests/models` in it.
+pub(crate) fn only(models: &[&str]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("tempdir");
+    for model in models {
+        std::os::unix::fs::symlink(root().join("tests/models").join(model), folder.path().join(model)).expect("symlink");
+    }
+    folder
+}
+
+/// Intersection over union of two boxes in the wire's form.
+pub(crate) fn iou(a: [f64; 4], b: [f64; 4]) -> f64 {
+    let area = |r: [f64; 4]| (r[2] - r[0]).max(0.0) * (r[3] - r[1]).max(0.0);
+    let joint = area([a[0].max(b[0]), a[1].max(b[1]), a[2].min(b[2]), a[3].min(b[3])]);
+    joint / (area(a) + area(b) - joint)
+}
+
+/// A detection of an answer: label, score, box.
+pub(crate) fn detections(answer: &Value) -> Vec<(String, f64, [f64; 4])> {
+    let number = |value: &Value| value.as_f64().expect("a number");
+    let list = answer["detections"].as_array().unwrap_or_else(|| panic!("no detections in {answer}"));
+    list.iter()
+        .map(|d| {
+            let corners = ["x1", "y1", "x2", "y2"].map(|corner| number(&d["box"][corner]));
+            (d["label"].as_str().expect("a label").to_owned(), number(&d["score"]), corners)
+        })
+        .collect()
+}
+
+/// Hostile input makes decoders panic on purpose; the server catches it, and the log need not hold the traces.
+fn quiet() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "error".into());
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+    });
+}

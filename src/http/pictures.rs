@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::{
     body::{Limits, Upload, too_large},
-    kinds, multipart,
+    heavy, kinds, multipart,
     problem::Problem,
 };
 
@@ -57,7 +57,10 @@ pub async fn read(headers: &HeaderMap, upload: &mut Upload, limits: Limits) -> R
             Ok(Pictures::One(bytes))
         }
         BodyKind::Form { boundary } => multipart::read(upload, boundary, limits).await.map(Pictures::Many),
-        BodyKind::Json => from_json(&upload.read(limits.json(), limits.time).await?, limits.picture),
+        BodyKind::Json => {
+            let body = upload.read(limits.json(), limits.time).await?;
+            heavy(body.len(), move || from_json(&body, limits.picture)).await
+        }
     }
 }
 

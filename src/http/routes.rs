@@ -1,12 +1,17 @@
 //! Every route and every layer.
 
-use axum::{Router, extract::DefaultBodyLimit, middleware, routing::get};
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    middleware,
+    routing::{get, post},
+};
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 
-use super::{docs, health, kinds, models, observe, problem, v1};
+use super::{docs, health, kinds, models, observe, problem, v1, v2};
 use crate::pipeline::Pipeline;
 
 /// What is served on the main listener.
@@ -17,6 +22,12 @@ pub fn app(pipeline: Pipeline) -> Router {
         .routes(routes!(v1::predict))
         .routes(routes!(models::list))
         .routes(routes!(models::one))
+        .routes(routes!(v2::server))
+        .routes(routes!(v2::live))
+        .routes(routes!(v2::ready))
+        .routes(routes!(v2::model))
+        .routes(routes!(v2::model_ready))
+        .routes(routes!(v2::infer))
         .routes(routes!(health::live))
         .routes(routes!(health::ready));
     if pipeline.config().admin_listen.is_none() {
@@ -25,6 +36,9 @@ pub fn app(pipeline: Pipeline) -> Router {
     let (routes, description) = described.split_for_parts();
     layered(
         routes
+            .route("/v2/models/{model}/versions/{version}", get(v2::model))
+            .route("/v2/models/{model}/versions/{version}/ready", get(v2::model_ready))
+            .route("/v2/models/{model}/versions/{version}/infer", post(v2::infer))
             .route("/", get(docs::front))
             .route("/errors", get(kinds::page))
             .with_state(pipeline)

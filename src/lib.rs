@@ -5,6 +5,7 @@ pub mod config;
 pub mod cost;
 pub mod engine;
 pub mod error;
+pub mod http;
 pub mod lifecycle;
 pub mod metrics;
 pub mod pipeline;

@@ -1,0 +1,81 @@
+//! The description of the wire, and the front page.
+
+use axum::response::Html;
+use utoipa::{OpenApi, ToSchema};
+
+use super::wire::Refused;
+
+/// What `/openapi.json` starts from; the routes add themselves.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "ounce",
+        description = "Pictures in, boxes or classes out, in milliseconds, with the price of each answer. Errors are \
+                       `application/problem+json`; `/errors` explains each kind. Every response has an `x-request-id`: \
+                       the request's own, or a new one.",
+    ),
+    components(schemas(Refused, ResultsBody)),
+    tags(
+        (name = "pictures", description = "What is in this picture?"),
+        (name = "models", description = "What is served"),
+        (name = "open inference", description = "The Open Inference Protocol v2: tensors in, tensors out. Clients of Triton, KServe and OpenVINO Model Server work"),
+        (name = "health", description = "For orchestrators"),
+    ),
+)]
+#[derive(Debug)]
+pub struct Description;
+
+/// A form with pictures.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "only described")]
+pub struct PictureForm {
+    /// One or more pictures, each a part named `image` (or `images`, or `file`); at most 64.
+    #[schema(value_type = Vec<String>, format = Binary)]
+    image: Vec<Vec<u8>>,
+}
+
+/// Pictures in base64.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "only described")]
+pub struct PictureJson {
+    /// One picture, with or without a `data:` prefix.
+    image: Option<String>,
+    /// Several pictures, answered as `{"results": […]}`; at most 64.
+    images: Option<Vec<String>>,
+}
+
+/// The answers to several pictures, in the order they were sent.
+#[derive(Debug, ToSchema)]
+#[schema(as = Results)]
+#[expect(dead_code, reason = "only described")]
+pub struct ResultsBody {
+    /// For each picture an answer, or `{"error": …}`.
+    results: Vec<ResultBody>,
+}
+
+/// What became of one of several pictures.
+#[derive(Debug, ToSchema)]
+#[schema(as = Result)]
+#[serde(untagged)]
+#[expect(dead_code, clippy::large_enum_variant, reason = "only described")]
+enum ResultBody {
+    Answer(super::wire::AnswerBody),
+    Refused(Refused),
+}
+
+/// The front page.
+pub async fn front() -> Html<&'static str> {
+    Html(concat!(
+        "<!doctype html><meta charset=utf-8><title>ounce</title>\
+         <style>body{font:16px/1.5 system-ui;max-width:44rem;margin:2rem auto;padding:0 1rem}</style>\
+         <h1>ounce ",
+        env!("CARGO_PKG_VERSION"),
+        "</h1><p>Pictures in, boxes or classes out, in milliseconds, with the price of each answer.</p>\
+         <pre>curl --data-binary @photo.jpg http://HOST/v1/detect</pre>\
+         <ul><li><a href=/docs/>/docs</a>: every route, to try out\
+         <li><a href=/openapi.json>/openapi.json</a>: the same for machines\
+         <li><a href=/v1/models>/v1/models</a>: what is served\
+         <li><a href=/errors>/errors</a>: every kind of refusal\
+         <li><a href=/readyz>/readyz</a>, <a href=/livez>/livez</a></ul>"
+    ))
+}

@@ -1,0 +1,44 @@
+//! Whether the server lives, whether it is ready, and its metrics.
+
+use axum::{
+    extract::State,
+    http::header,
+    response::{IntoResponse, Response},
+};
+
+use super::problem::{Problem, ProblemBody, not_ready};
+use crate::{lifecycle, pipeline::Pipeline};
+
+/// The process answers.
+#[utoipa::path(get, path = "/livez", tag = "health", responses((status = 200, description = "Alive", body = String)))]
+pub async fn live() -> &'static str {
+    "ok"
+}
+
+/// The server takes requests.
+#[utoipa::path(get, path = "/readyz", tag = "health", responses(
+    (status = 200, description = "Ready", body = String),
+    (status = 503, description = "Not ready, and why", body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub async fn ready(State(pipeline): State<Pipeline>) -> Result<&'static str, Problem> {
+    check_ready(&pipeline).map(|()| "ok")
+}
+
+/// Why the server is not ready, if it is not.
+pub fn check_ready(pipeline: &Pipeline) -> Result<(), Problem> {
+    match pipeline.state() {
+        lifecycle::State::Starting => return Err(not_ready("the server is starting")),
+        lifecycle::State::Draining => return Err(not_ready("the server is shutting down")),
+        lifecycle::State::Ready => {}
+    }
+    match pipeline.models().iter().find(|model| !model.is_ready()) {
+        Some(model) => Err(not_ready(format!("model `{}` is not ready", model.name))),
+        None => Ok(()),
+    }
+}
+
+/// Metrics in Prometheus' text format.
+#[utoipa::path(get, path = "/metrics", tag = "health", responses((status = 200, description = "Metrics", body = String)))]
+pub async fn metrics(State(pipeline): State<Pipeline>) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], pipeline.metrics().render()).into_response()
+}

@@ -1,0 +1,47 @@
+//! The wire: the only room that knows axum and status codes.
+//!
+//! A request comes in through [`observe`] (its id, its line in the log), a route of [`routes`] and one of the handlers
+//! of [`v1`], [`v2`], [`models`] or [`health`]. What goes wrong is a [`problem`], of one of the [`kinds`].
+
+mod accept;
+mod body;
+mod docs;
+mod formats;
+mod health;
+mod kinds;
+mod models;
+mod multipart;
+mod observe;
+mod params;
+mod pictures;
+mod problem;
+mod round;
+mod routes;
+mod v1;
+mod v2;
+mod wire;
+
+pub use self::routes::{admin, app};
+
+use self::problem::Problem;
+use crate::pipeline::Pipeline;
+
+/// Counts a request that this room refuses. The pipeline counts its own refusals.
+fn refused(pipeline: &Pipeline, model: &str, problem: &Problem) {
+    pipeline.metrics().refused(model, problem.kind.reason);
+}
+
+/// Input from which on work is done off the threads that serve sockets.
+const HEAVY: usize = 256 << 10;
+
+/// Work whose time grows with its input: when the input is large, on a thread of its own, so that other requests go on.
+async fn heavy<T: Send + 'static>(
+    size: usize,
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    if size < HEAVY {
+        return work();
+    }
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|_| Err(Problem::new(&kinds::PANICKED, "the server made a mistake; its log has the cause")))
+}

@@ -1,0 +1,85 @@
+//! `multipart/form-data`: a part a picture.
+
+use axum::body::Bytes;
+use bytes::BytesMut;
+use http_body_util::BodyExt;
+use multer::{Field, Multipart};
+
+use super::{
+    body::{Limits, Upload, slow, too_large, torn},
+    params::did_you_mean,
+    pictures::{MOST, Part},
+    problem::Problem,
+};
+
+/// What a part with a picture may be called.
+const NAMES: [&str; 3] = ["image", "images", "file"];
+
+/// All parts, in order.
+pub async fn read(upload: &mut Upload, boundary: String, limits: Limits) -> Result<Vec<Part>, Problem> {
+    let total = limits.multipart();
+    let form = Multipart::new(upload.limited(total)?.into_data_stream(), boundary);
+    let all = tokio::time::timeout(limits.time, collect(form, limits.picture)).await.map_err(|_| slow(limits.time))?;
+    all.map_err(|refusal| match refusal {
+        Refusal::Ours(problem) => problem,
+        Refusal::Form(multer::Error::StreamReadFailed(error)) => torn(&*error, total),
+        Refusal::Form(error) => Problem::bad_body(format!("the multipart form cannot be read: {error}")),
+    })
+}
+
+enum Refusal {
+    Ours(Problem),
+    Form(multer::Error),
+}
+
+impl From<multer::Error> for Refusal {
+    fn from(error: multer::Error) -> Self {
+        Self::Form(error)
+    }
+}
+
+async fn collect(mut form: Multipart<'_>, limit: usize) -> Result<Vec<Part>, Refusal> {
+    let mut parts = Vec::new();
+    while let Some(field) = form.next_field().await? {
+        check_name(field.name()).map_err(Refusal::Ours)?;
+        if parts.len() == MOST {
+            return Err(Refusal::Ours(Problem::bad_body(format!("the form has more than {MOST} pictures"))));
+        }
+        let file = field.file_name().map(ToOwned::to_owned);
+        parts.push(Part { file, bytes: picture(field, limit).await? });
+    }
+    if parts.is_empty() {
+        return Err(Refusal::Ours(Problem::bad_body("the form has no part; send a picture as a part named `image`")));
+    }
+    Ok(parts)
+}
+
+fn check_name(name: Option<&str>) -> Result<(), Problem> {
+    let name = name.unwrap_or_default();
+    if NAMES.contains(&name) {
+        return Ok(());
+    }
+    let hint = did_you_mean(name, &NAMES);
+    let detail = format!(
+        "the form has a part named `{name}`{hint}; pictures are parts named `image`, parameters go into the query"
+    );
+    Err(Problem::bad_body(detail))
+}
+
+/// A part's bytes. What is over the limit is read past, not kept.
+async fn picture(mut field: Field<'_>, limit: usize) -> Result<Result<Bytes, Problem>, multer::Error> {
+    let (mut bytes, mut length) = (BytesMut::new(), 0usize);
+    while let Some(chunk) = field.chunk().await? {
+        length += chunk.len();
+        if length > limit {
+            bytes.clear();
+        } else {
+            bytes.extend_from_slice(&chunk);
+        }
+    }
+    Ok(match length {
+        0 => Err(Problem::bad_body("the part is empty; send the bytes of a picture")),
+        _ if length > limit => Err(too_large(&format!("the part has {length} bytes"), limit)),
+        _ => Ok(bytes.freeze()),
+    })
+}

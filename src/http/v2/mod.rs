@@ -1,0 +1,223 @@
+//! `/v2`: the Open Inference Protocol over REST, with the binary tensor and classification extensions. Encoded pictures
+//! may stand for the picture input (datatype BYTES).
+
+mod blobs;
+mod elements;
+mod request;
+mod response;
+
+use std::{sync::Arc, time::Instant};
+
+use axum::{
+    Json,
+    extract::{Path, Request, State},
+    http::HeaderMap,
+    response::Response,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{
+    body::{self, Upload},
+    health::check_ready,
+    heavy,
+    models::PortBody,
+    observe::record_model,
+    pictures::refuse_compressed,
+    problem::{Problem, ProblemBody, Refusals, not_ready},
+    refused,
+};
+use crate::{
+    error::Error,
+    pipeline::{Deadline, Pipeline, ServedModel, TensorRequest},
+};
+
+/// What answers here.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ServerMetadata {
+    name: &'static str,
+    version: &'static str,
+    extensions: [&'static str; 3],
+}
+
+/// A model, in the protocol's words.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ModelMetadata {
+    name: String,
+    versions: Vec<String>,
+    #[schema(example = "onnx_onnxv1")]
+    platform: &'static str,
+    inputs: Vec<PortBody>,
+    outputs: Vec<PortBody>,
+}
+
+/// Whether the server lives.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Live {
+    live: bool,
+}
+
+/// Whether something is ready.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Ready {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    ready: bool,
+}
+
+/// A model by its path, with or without a version.
+#[derive(Debug, Deserialize)]
+pub struct Named {
+    model: String,
+    version: Option<String>,
+}
+
+impl Named {
+    fn resolve(&self, pipeline: &Pipeline) -> Result<Arc<ServedModel>, Problem> {
+        let model = pipeline.model(&self.model)?;
+        record_model(&model.name);
+        match &self.version {
+            Some(version) if *version != model.version => {
+                let (version, serving) = (version.clone(), model.version.clone());
+                Err(Error::UnknownVersion { model: model.name.clone(), version, serving }.into())
+            }
+            _ => Ok(model),
+        }
+    }
+}
+
+/// The server and the extensions it has.
+#[utoipa::path(get, path = "/v2", tag = "open inference", responses((status = 200, description = "The server", body = ServerMetadata)))]
+pub async fn server() -> Json<ServerMetadata> {
+    Json(ServerMetadata {
+        name: env!("CARGO_PKG_NAME"),
+        version: env!("CARGO_PKG_VERSION"),
+        extensions: ["binary_tensor_data", "classification", "parameters"],
+    })
+}
+
+/// The process answers.
+#[utoipa::path(get, path = "/v2/health/live", tag = "open inference", responses((status = 200, description = "Alive", body = Live)))]
+pub async fn live() -> Json<Live> {
+    Json(Live { live: true })
+}
+
+/// The server takes requests.
+#[utoipa::path(get, path = "/v2/health/ready", tag = "open inference", responses(
+    (status = 200, description = "Ready", body = Ready),
+    (status = 503, description = "Not ready, and why", body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub async fn ready(State(pipeline): State<Pipeline>) -> Result<Json<Ready>, Problem> {
+    check_ready(&pipeline).map(|()| Json(Ready { name: None, ready: true }))
+}
+
+/// A model's inputs and outputs. Also under `/versions/{version}`.
+#[utoipa::path(
+    get, path = "/v2/models/{model}", tag = "open inference",
+    params(("model" = String, Path, description = "The model's name")),
+    responses(
+        (status = 200, description = "The model", body = ModelMetadata),
+        (status = 404, description = "No such model or version", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub async fn model(State(pipeline): State<Pipeline>, Path(named): Path<Named>) -> Result<Json<ModelMetadata>, Problem> {
+    let model = named.resolve(&pipeline)?;
+    Ok(Json(ModelMetadata {
+        name: model.name.clone(),
+        versions: vec![model.version.clone()],
+        platform: "onnx_onnxv1",
+        inputs: model.inputs.iter().map(PortBody::from).collect(),
+        outputs: model.outputs.iter().map(PortBody::from).collect(),
+    }))
+}
+
+/// Whether a model takes requests. Also under `/versions/{version}`.
+#[utoipa::path(
+    get, path = "/v2/models/{model}/ready", tag = "open inference",
+    params(("model" = String, Path, description = "The model's name")),
+    responses(
+        (status = 200, description = "Ready", body = Ready),
+        (status = 404, description = "No such model or version", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "Not ready", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub async fn model_ready(State(pipeline): State<Pipeline>, Path(named): Path<Named>) -> Result<Json<Ready>, Problem> {
+    let model = named.resolve(&pipeline)?;
+    if model.is_ready() {
+        Ok(Json(Ready { name: Some(model.name.clone()), ready: true }))
+    } else {
+        Err(not_ready(format!("model `{}` is not ready", model.name)))
+    }
+}
+
+/// Runs a model on tensors, or on encoded pictures. Also under `/versions/{version}`.
+///
+/// JSON, optionally with the binary tensor extension (`Inference-Header-Content-Length`): tensors of any of the
+/// protocol's datatypes, or datatype BYTES for the picture input, each element an encoded picture (base64 in JSON).
+/// Request parameters: `timeout` (microseconds), `variant`, `binary_data_output`; output parameters: `binary_data`,
+/// `classification`.
+#[utoipa::path(
+    post, path = "/v2/models/{model}/infer", tag = "open inference",
+    params(("model" = String, Path, description = "The model's name")),
+    request_body(description = "The request; four times the limit of a picture at most", content(
+        (serde_json::Value = "application/json"),
+        (Vec<u8> = "application/octet-stream"),
+    )),
+    responses(
+        (status = 200, description = "The outputs; what they took is among the `parameters`", content(
+            (serde_json::Value = "application/json"),
+            (Vec<u8> = "application/octet-stream"),
+        )),
+        Refusals,
+    ),
+)]
+pub async fn infer(
+    State(pipeline): State<Pipeline>,
+    Path(named): Path<Named>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let received = Instant::now();
+    let (head, body) = request.into_parts();
+    let mut upload = Upload::new(&head.headers, body);
+    let answered = answer(&pipeline, &named, &head.headers, &mut upload, received).await;
+    if answered.is_err() {
+        upload.drain().await;
+    }
+    answered
+}
+
+async fn answer(
+    pipeline: &Pipeline,
+    named: &Named,
+    headers: &HeaderMap,
+    upload: &mut Upload,
+    received: Instant,
+) -> Result<Response, Problem> {
+    let model = named.resolve(pipeline)?;
+    let permit = pipeline.admit()?;
+    let request =
+        read(pipeline, &model, headers, upload).await.inspect_err(|problem| refused(pipeline, &model.name, problem))?;
+    let deadline = Deadline::after(received, request.budget.unwrap_or(pipeline.config().requests.deadline));
+    let tensors = TensorRequest { model, variant: request.variant, inputs: request.inputs, deadline };
+    let answer = pipeline.infer(&permit, tensors).await?;
+    let size = answer.outputs.iter().map(|(_, tensor)| tensor.shape().iter().product::<usize>()).sum();
+    heavy(size, move || Ok(response::write(&answer, request.id.as_deref(), &request.outputs))).await
+}
+
+async fn read(
+    pipeline: &Pipeline,
+    model: &Arc<ServedModel>,
+    headers: &HeaderMap,
+    upload: &mut Upload,
+) -> Result<request::Request, Problem> {
+    refuse_compressed(headers)?;
+    let header_length = headers.get(response::HEADER_LENGTH).map(|value| {
+        let number = value.to_str().ok().and_then(|text| text.parse().ok());
+        number
+            .ok_or_else(|| Problem::bad_parameter("Inference-Header-Content-Length", format!("{value:?} is no number")))
+    });
+    let (header_length, limits) = (header_length.transpose()?, body::Limits::of(pipeline.config()));
+    let body = upload.read(limits.tensors(), limits.time).await?;
+    let (model, limits) = (Arc::clone(model), request::Limits { picture: limits.picture });
+    heavy(body.len(), move || request::parse(&model, &body, header_length, limits)).await
+}

@@ -1,6 +1,7 @@
 //! ounce: pictures in, boxes or classes out, in milliseconds, with the price of each answer.
 
 pub mod batch;
+pub mod cli;
 pub mod config;
 pub mod cost;
 pub mod engine;
@@ -11,5 +12,6 @@ pub mod metrics;
 pub mod pipeline;
 pub mod registry;
 pub mod router;
+pub mod server;
 pub mod telemetry;
 pub mod vision;

@@ -27,7 +27,9 @@ impl Listeners {
     /// When an address is taken or not ours.
     pub async fn bind(config: &Config) -> anyhow::Result<Self> {
         let bind = async |address, setting| {
-            TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (setting `{setting}`)"))
+            TcpListener::bind(address)
+                .await
+                .with_context(|| format!("cannot listen on {address} (setting `{setting}`)"))
         };
         let main = bind(config.listen, "listen").await?;
         let admin = match config.admin_listen {
@@ -59,12 +61,16 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: impl Future<Out
     tokio::pin!(shutdown);
     let loading = pipeline.clone();
     let loaded = tokio::select! {
-        loaded = tokio::task::spawn_blocking(move || loading.load()) => loaded?,
+        loaded = tokio::task::spawn_blocking(move || loading.load(None)) => loaded?,
         () = &mut shutdown => return Ok(()),
     };
     if let Err(wrong) = loaded {
         let sentences: Vec<_> = wrong.iter().map(ToString::to_string).collect();
-        bail!("nothing is served, since {} cannot be:\n  {}", if wrong.len() == 1 { "a model" } else { "some models" }, sentences.join("\n  "));
+        bail!(
+            "nothing is served, since {} cannot be:\n  {}",
+            if wrong.len() == 1 { "a model" } else { "some models" },
+            sentences.join("\n  ")
+        );
     }
     let models: Vec<_> = pipeline.models().iter().map(|model| model.name.clone()).collect();
     tracing::info!(%address, ?models, took_ms = begun.elapsed().as_secs_f64() * 1000.0, "ready");

@@ -21,7 +21,10 @@ mod v1;
 mod v2;
 mod wire;
 
-pub use self::routes::{admin, app};
+pub use self::{
+    routes::{admin, app},
+    wire::AnswerBody,
+};
 
 use self::problem::Problem;
 use crate::pipeline::Pipeline;

@@ -75,20 +75,26 @@ impl<'a> Loader<'a> {
         &self.library.path
     }
 
-    /// Loads every model of the folder, by name.
+    /// Loads every model of the folder, or only that one.
     #[must_use]
-    pub fn load_all(&self) -> Vec<Result<Loaded, ModelError>> {
-        match registry::scan(&self.config.models) {
-            Ok(models) if models.is_empty() => vec![Err(ModelError {
-                model: "(none)".to_owned(),
-                reason: format!(
-                    "{} holds no folder with a model.toml; name another folder with --models or OUNCE_MODELS",
-                    self.config.models.display()
-                ),
-            })],
-            Ok(models) => models.into_iter().map(|model| model.and_then(|model| self.load(&model))).collect(),
-            Err(reason) => vec![Err(ModelError { model: "(all)".to_owned(), reason })],
+    pub fn load_all(&self, only: Option<&str>) -> Vec<Result<Loaded, ModelError>> {
+        let wrong = |model: &str, reason: String| vec![Err(ModelError { model: model.to_owned(), reason })];
+        let folder = self.config.models.display();
+        let mut models = match registry::scan(&self.config.models) {
+            Ok(models) => models,
+            Err(reason) => return wrong("(all)", reason),
+        };
+        if models.is_empty() {
+            let hint = "name another folder with --models or OUNCE_MODELS";
+            return wrong("(none)", format!("{folder} holds no folder with a model.toml; {hint}"));
         }
+        if let Some(name) = only {
+            models.retain(|model| model.as_ref().map_or_else(|error| &error.model, |model| &model.name) == name);
+            if models.is_empty() {
+                return wrong(name, format!("{folder} holds no such model"));
+            }
+        }
+        models.into_iter().map(|model| model.and_then(|model| self.load(&model))).collect()
     }
 
     /// Loads one model: opens its variants, and sends a blank picture through each.

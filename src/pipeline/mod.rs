@@ -99,14 +99,14 @@ impl Pipeline {
         Ok(Self(Arc::new(inner)))
     }
 
-    /// Loads every model of the folder, warms it, and becomes [`State::Ready`]. Blocks.
+    /// Loads every model of the folder (or only that one), tries it out, and becomes [`State::Ready`]. Blocks.
     ///
     /// # Errors
     /// When a model cannot be served: all that are wrong, each in one sentence.
-    pub fn load(&self) -> Result<(), Vec<ModelError>> {
+    pub fn load(&self, only: Option<&str>) -> Result<(), Vec<ModelError>> {
         let loader = Loader::new(&self.0.config, Arc::clone(&self.0.metrics)).map_err(|e| vec![e])?;
         let (mut wrong, mut loaded) = (Vec::new(), Vec::new());
-        for model in loader.load_all() {
+        for model in loader.load_all(only) {
             model.map_or_else(|error| wrong.push(error), |model| loaded.push(model));
         }
         if !wrong.is_empty() {

@@ -207,3 +207,6 @@ fn innermost(error: &dyn Error) -> String {
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
 }
+
+#[cfg(test)]
+mod tests;

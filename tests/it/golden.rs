@@ -40,7 +40,10 @@ struct Agreement {
 async fn detectors_find_what_their_reference_decoders_find() {
     let Some(shared) = shared("models/golden") else { return };
     let server = Server::start(&root().join("tests/models"), &[]).await;
-    println!("{:<22} {:>6} {:>6} {:>7} {:>5} {:>9} {:>11}", "detector", "golden", "found", "share", "lost", "worst IoU", "worst score");
+    println!(
+        "{:<22} {:>6} {:>6} {:>7} {:>5} {:>9} {:>11}",
+        "detector", "golden", "found", "share", "lost", "worst IoU", "worst score"
+    );
     let mut failures = Vec::new();
     for (model, golden) in DETECTORS {
         let golden = read(&shared.join(format!("{golden}.json")));
@@ -54,7 +57,10 @@ async fn detectors_find_what_their_reference_decoders_find() {
         }
         let Agreement { golden, found, lost, worst_iou, worst_score } = agreement;
         let share = found as f64 / golden as f64;
-        println!("{model:<22} {golden:>6} {found:>6} {:>6.1}% {lost:>5} {worst_iou:>9.3} {worst_score:>11.3}", share * 100.0);
+        println!(
+            "{model:<22} {golden:>6} {found:>6} {:>6.1}% {lost:>5} {worst_iou:>9.3} {worst_score:>11.3}",
+            share * 100.0
+        );
         if share < 0.97 || lost > 0 || golden == 0 {
             failures.push(model);
         }

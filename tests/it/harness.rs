@@ -118,7 +118,8 @@ pub(crate) fn shared(path: &str) -> Option<PathBuf> {
 pub(crate) fn only(models: &[&str]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("tempdir");
     for model in models {
-        std::os::unix::fs::symlink(root().join("tests/models").join(model), folder.path().join(model)).expect("symlink");
+        std::os::unix::fs::symlink(root().join("tests/models").join(model), folder.path().join(model))
+            .expect("symlink");
     }
     folder
 }

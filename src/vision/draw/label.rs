@@ -42,31 +42,37 @@ impl Lettering {
         (self.font.character_size.height * self.factor).div_ceil(10)
     }
 
-    /// The size of a tag with that many letters.
-    fn tag_size(&self, letters: usize) -> Size {
+    /// The size of a tag with that text.
+    pub(super) fn tag_size(&self, text: &str) -> Size {
         let letter = self.font.character_size * self.factor;
-        let letters = u32::try_from(letters).unwrap_or(u32::MAX);
-        Size::new(letter.width.saturating_mul(letters), letter.height) + Size::new_equal(self.margin() * 2)
+        let letters = u32::try_from(text.chars().count()).unwrap_or(u32::MAX);
+        let margin = self.margin() * 2;
+        Size::new(letter.width.saturating_mul(letters).saturating_add(margin), letter.height + margin)
     }
 
-    /// Draws a tag with its corner there; says how high it is.
-    pub(super) fn tag(&self, canvas: &mut Canvas, text: &str, at: Point, ground: Rgb888) -> i32 {
-        let size = self.tag_size(text.chars().count());
-        let Ok(()) = canvas.fill_solid(&Rectangle::new(at, size), ground);
-        let origin = at + Point::new_equal(self.margin().cast_signed());
+    /// Draws a tag there.
+    pub(super) fn tag(&self, canvas: &mut Canvas, text: &str, place: Rectangle, ground: Rgb888) {
+        let Ok(()) = canvas.fill_solid(&place, ground);
+        let origin = place.top_left + Point::new_equal(self.margin().cast_signed());
         let mut target = Magnified { canvas, factor: self.factor, origin };
         let style = MonoTextStyle::new(self.font, ink(ground));
         let Ok(_) = Text::with_baseline(text, Point::zero(), style, Baseline::Top).draw(&mut target);
-        size.height.cast_signed()
     }
 
-    /// Draws the tag of a box: above it, or inside where there is no room above; within the picture from side to side.
-    pub(super) fn tag_box(&self, canvas: &mut Canvas, text: &str, area: Rectangle, ground: Rgb888) {
-        let size = self.tag_size(text.chars().count());
+    /// Where the tag of a box goes: above it where there is room, else inside at its top or bottom, else below; of
+    /// these the first that hides no tag that has its place already. Always within the picture, if it is large enough.
+    pub(super) fn place(&self, canvas: &Canvas, text: &str, area: Rectangle, taken: &[Rectangle]) -> Rectangle {
+        let size = self.tag_size(text);
         let (width, height) = (size.width.cast_signed(), size.height.cast_signed());
-        let above = area.top_left.y - height;
-        let y = if above >= 0 { above } else { area.top_left.y };
         let x = area.top_left.x.min(canvas.width.cast_signed() - width).max(0);
-        self.tag(canvas, text, Point::new(x, y.min(canvas.height.cast_signed() - height).max(0)), ground);
+        let top = area.top_left.y;
+        let bottom = top + area.size.height.cast_signed();
+        let lowest = (canvas.height.cast_signed() - height).max(0);
+        let place = |y: i32| Rectangle::new(Point::new(x, y.clamp(0, lowest)), size);
+        let is_free = |place: &Rectangle| taken.iter().all(|other| place.intersection(other).is_zero_sized());
+        let fits = |y: &i32| (0..=lowest).contains(y);
+        let choices = [top - height, top, bottom - height, bottom];
+        let free = choices.into_iter().filter(fits).map(place).find(is_free);
+        free.unwrap_or_else(|| place(if top >= height { top - height } else { top }))
     }
 }

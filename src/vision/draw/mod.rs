@@ -48,52 +48,67 @@ impl ImageFormat {
 /// When the picture has fewer pixels than it says, or cannot be encoded.
 pub fn draw(picture: &Picture, answer: &Answer, labels: &[String], format: ImageFormat) -> Result<Vec<u8>, String> {
     let pixels = &picture.pixels;
-    if pixels.rgb.len() as u64 != u64::from(pixels.width) * u64::from(pixels.height) * 3 {
+    let count = u64::from(pixels.width) * u64::from(pixels.height);
+    if count == 0 || pixels.rgb.len() as u64 != count * 3 {
         return Err("the picture has another number of pixels than it says".to_owned());
     }
     let mut canvas = Canvas::new(pixels);
     let lettering = Lettering::for_picture(pixels.width, pixels.height);
     match answer {
-        Answer::Detections(found) => {
-            // The best last, on top.
-            for detection in found.iter().rev() {
-                draw_box(&mut canvas, picture, detection, labels, &lettering);
-            }
-        }
+        Answer::Detections(found) => draw_boxes(&mut canvas, picture, found, labels, &lettering),
         Answer::Classes(classes) => draw_classes(&mut canvas, classes, labels, &lettering),
     }
     encode(&canvas, format)
 }
 
-fn draw_box(canvas: &mut Canvas, picture: &Picture, found: &Detection, labels: &[String], lettering: &Lettering) {
-    let scale_x = picture.pixels.width as f32 / picture.width.max(1) as f32;
-    let scale_y = picture.pixels.height as f32 / picture.height.max(1) as f32;
-    let b = &found.bbox;
-    let (left, top) = ((b.x1 * scale_x).round() as i32, (b.y1 * scale_y).round() as i32);
-    let (right, bottom) = ((b.x2 * scale_x).round() as i32, (b.y2 * scale_y).round() as i32);
-    let size = Size::new((right - left).max(1).cast_unsigned(), (bottom - top).max(1).cast_unsigned());
-    let area = Rectangle::new(Point::new(left, top), size);
-    let color = color(found.class_id);
-    let style = PrimitiveStyleBuilder::new()
-        .stroke_color(color)
-        .stroke_width(lettering.line_width())
-        .stroke_alignment(StrokeAlignment::Inside)
-        .build();
-    let Ok(()) = area.into_styled(style).draw(canvas);
-    let tag = format!("{} {:.2}", name(labels, found.class_id), found.score);
-    lettering.tag_box(canvas, &tag, area, color);
-}
-
-fn draw_classes(canvas: &mut Canvas, classes: &[Class], labels: &[String], lettering: &Lettering) {
-    let mut at = Point::new(0, 0);
-    for class in classes {
-        let tag = format!("{} {:.2}", name(labels, class.class_id), class.score);
-        at.y += lettering.tag(canvas, &tag, at, color(class.class_id));
+/// All lines first, then all labels, so that no line crosses a letter; the best last, on top.
+fn draw_boxes(canvas: &mut Canvas, picture: &Picture, found: &[Detection], labels: &[String], lettering: &Lettering) {
+    let style =
+        PrimitiveStyleBuilder::new().stroke_width(lettering.line_width()).stroke_alignment(StrokeAlignment::Inside);
+    let mut places: Vec<Rectangle> = Vec::with_capacity(found.len());
+    let mut tags = Vec::with_capacity(found.len());
+    for detection in found {
+        let text = tag(labels, detection.class_id, detection.score);
+        let area = area(picture, detection);
+        let place = lettering.place(canvas, &text, area, &places);
+        places.push(place);
+        tags.push((text, area, place, color(detection.class_id)));
+    }
+    for (_, area, _, color) in tags.iter().rev() {
+        let Ok(()) = area.into_styled(style.stroke_color(*color).build()).draw(canvas);
+    }
+    for (text, _, place, color) in tags.iter().rev() {
+        lettering.tag(canvas, text, *place, *color);
     }
 }
 
-fn name(labels: &[String], class_id: usize) -> String {
-    labels.get(class_id).cloned().unwrap_or_else(|| format!("class {class_id}"))
+/// A detection's box on the pixels, which may be fewer than the picture's; never outside, never empty.
+fn area(picture: &Picture, found: &Detection) -> Rectangle {
+    let on = |at: f32, side: u32, pixels: u32| {
+        (at / side.max(1) as f32 * pixels as f32).round().clamp(0.0, pixels as f32) as i32
+    };
+    let [left, right] = [found.bbox.x1, found.bbox.x2].map(|x| on(x, picture.width, picture.pixels.width));
+    let [top, bottom] = [found.bbox.y1, found.bbox.y2].map(|y| on(y, picture.height, picture.pixels.height));
+    let size = Size::new((right - left).max(1).cast_unsigned(), (bottom - top).max(1).cast_unsigned());
+    Rectangle::new(Point::new(left, top), size)
+}
+
+fn draw_classes(canvas: &mut Canvas, classes: &[Class], labels: &[String], lettering: &Lettering) {
+    let mut at = Point::zero();
+    for class in classes {
+        let text = tag(labels, class.class_id, class.score);
+        let place = Rectangle::new(at, lettering.tag_size(&text));
+        lettering.tag(canvas, &text, place, color(class.class_id));
+        at.y += place.size.height.cast_signed();
+    }
+}
+
+/// `person 0.91`
+fn tag(labels: &[String], class_id: usize, score: f32) -> String {
+    match labels.get(class_id) {
+        Some(label) => format!("{label} {score:.2}"),
+        None => format!("class {class_id} {score:.2}"),
+    }
 }
 
 /// A colour for a class: far apart for neighbours, bright enough to be seen on most photos.
@@ -137,3 +152,6 @@ fn encode(canvas: &Canvas, format: ImageFormat) -> Result<Vec<u8>, String> {
     };
     done.map(|()| bytes).map_err(|error| format!("the drawn picture cannot be encoded: {error}"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -100,4 +100,4 @@ impl OutputReader {
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests;

@@ -99,4 +99,4 @@ fn size_tensor(input: &SizeInput, order: SizeOrder, (width, height): (u32, u32))
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests;

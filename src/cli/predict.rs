@@ -1,0 +1,167 @@
+//! `ounce predict`
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Instant,
+};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use ulid::Ulid;
+
+use super::Settings;
+use crate::{
+    http::AnswerBody,
+    pipeline::{Answer, Deadline, ImageFormat, Overrides, PictureAnswer, PictureRequest, Pipeline, ServedModel},
+    registry::manifest::Task,
+};
+
+/// Answer for pictures from files, without a server.
+#[derive(Debug, Args)]
+pub(super) struct Predict {
+    #[command(flatten)]
+    settings: Settings,
+    /// The pictures
+    #[arg(required = true, value_name = "PICTURE")]
+    pictures: Vec<PathBuf>,
+    /// Who answers: the first detector of the folder when left out, else its first classifier
+    #[arg(long, short)]
+    model: Option<String>,
+    /// With which of its files
+    #[arg(long)]
+    variant: Option<String>,
+    /// Leave out detections below this score
+    #[arg(long, value_name = "0..1")]
+    min_score: Option<f32>,
+    /// Write the picture with the answer drawn on it (.jpg or .png)
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Print JSON as the server would send it, an answer a line
+    #[arg(long)]
+    json: bool,
+}
+
+impl Predict {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let config = self.settings.layers()?.build()?;
+        if self.min_score.is_some_and(|score| !(0.0..=1.0).contains(&score)) {
+            bail!("--min-score is a number between 0 and 1");
+        }
+        let draw = self.output.as_deref().map(image_format).transpose()?;
+        if draw.is_some() && self.pictures.len() > 1 {
+            bail!("-o takes one picture, not {}", self.pictures.len());
+        }
+        let pipeline = Pipeline::new(config)?;
+        pipeline
+            .load(self.model.as_deref())
+            .map_err(|wrong| anyhow::anyhow!(wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
+        let model = match &self.model {
+            Some(name) => pipeline.model(name),
+            None => pipeline.model_for(Task::Detect, None).or_else(|_| pipeline.model_for(Task::Classify, None)),
+        }?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let mut failed = false;
+        for picture in &self.pictures {
+            let answer = runtime.block_on(self.answer(&pipeline, &model, picture, draw));
+            match answer.and_then(|answer| self.show(picture, &answer)) {
+                Ok(()) => {}
+                Err(error) => {
+                    eprintln!("ounce: {}: {error:#}", picture.display());
+                    failed = true;
+                }
+            }
+        }
+        drop(model);
+        pipeline.close();
+        Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    }
+
+    async fn answer(
+        &self,
+        pipeline: &Pipeline,
+        model: &std::sync::Arc<ServedModel>,
+        picture: &Path,
+        draw: Option<ImageFormat>,
+    ) -> anyhow::Result<PictureAnswer> {
+        let bytes = std::fs::read(picture)?;
+        let request = PictureRequest {
+            model: model.clone(),
+            variant: self.variant.clone(),
+            bytes: bytes.into(),
+            options: Overrides { min_score: self.min_score, ..Overrides::default() },
+            deadline: Deadline::after(Instant::now(), pipeline.config().requests.deadline),
+            draw,
+        };
+        let permit = pipeline.admit()?;
+        Ok(pipeline.answer(&permit, request).await?)
+    }
+
+    fn show(&self, picture: &Path, answer: &PictureAnswer) -> anyhow::Result<()> {
+        if let (Some(path), Some(drawn)) = (&self.output, &answer.drawn) {
+            std::fs::write(path, drawn).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        if self.json {
+            let body = AnswerBody::new(&Ulid::r#gen().to_string(), Some(picture.display().to_string()), answer);
+            println!("{}", serde_json::to_string(&body)?);
+        } else {
+            print!("{}", table(picture, answer));
+        }
+        Ok(())
+    }
+}
+
+fn image_format(path: &Path) -> anyhow::Result<ImageFormat> {
+    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    match extension.as_str() {
+        "jpg" | "jpeg" => Ok(ImageFormat::Jpeg),
+        "png" => Ok(ImageFormat::Png),
+        _ => bail!("-o writes .jpg or .png, not {}", path.display()),
+    }
+}
+
+/// One line of facts, then a line for each detection or class.
+fn table(picture: &Path, answer: &PictureAnswer) -> String {
+    let labels = &answer.model.labels;
+    let label = |class_id: usize| labels.get(class_id).map_or("?", String::as_str);
+    let width =
+        |ids: &mut dyn Iterator<Item = usize>| ids.map(|id| label(id).chars().count()).max().unwrap_or(0).max(5);
+    let mut text = format!(
+        "{}  {}×{} {}  ·  {}/{}  ·  {:.1} ms  ·  ${:.2} a million\n",
+        picture.display(),
+        answer.picture.width,
+        answer.picture.height,
+        answer.picture.format,
+        answer.model.name,
+        answer.variant,
+        answer.timing.total_ms,
+        answer.cost.usd * 1e6
+    );
+    match &answer.answer {
+        Answer::Detections(found) if found.is_empty() => text += "  nothing found\n",
+        Answer::Detections(found) => {
+            let w = width(&mut found.iter().map(|d| d.class_id));
+            text += &format!("  {:<w$}  score     x1     y1     x2     y2\n", "label");
+            for d in found {
+                let b = d.bbox;
+                text += &format!(
+                    "  {:<w$}  {:>5.2}  {:>5.0}  {:>5.0}  {:>5.0}  {:>5.0}\n",
+                    label(d.class_id),
+                    d.score,
+                    b.x1,
+                    b.y1,
+                    b.x2,
+                    b.y2
+                );
+            }
+        }
+        Answer::Classes(classes) => {
+            let w = width(&mut classes.iter().map(|c| c.class_id));
+            text += &format!("  {:<w$}  score\n", "label");
+            for c in classes {
+                text += &format!("  {:<w$}  {:>5.2}\n", label(c.class_id), c.score);
+            }
+        }
+    }
+    text
+}

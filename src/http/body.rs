@@ -12,6 +12,8 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use super::{kinds, problem::Problem};
 use crate::config::Config;
 
+/// Room for what stands around pictures in a form or in JSON.
+const FRAMING: usize = 64 << 10;
 /// What of a refused body is still read, so that the client gets to see why.
 const DRAINED: usize = 32 << 20;
 /// How long that may take.
@@ -32,14 +34,14 @@ impl Limits {
         Self { picture: config.pictures.max_bytes, time: config.requests.body_timeout }
     }
 
-    /// The limit of a body made of several pictures: eight of the largest.
+    /// The limit of a body made of several pictures: eight of the largest, and room for the headers of the parts.
     pub fn multipart(&self) -> usize {
-        self.picture.saturating_mul(8)
+        self.picture.saturating_mul(8).saturating_add(FRAMING)
     }
 
     /// The limit of a body of JSON: the largest picture in base64, and room for the rest.
     pub fn json(&self) -> usize {
-        self.picture.saturating_mul(4) / 3 + (64 << 10)
+        self.picture.saturating_mul(4).div_ceil(3).saturating_add(FRAMING)
     }
 
     /// The limit of a body of tensors, which measure more than the pictures they were made of.

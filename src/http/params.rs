@@ -138,7 +138,7 @@ pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a &'a str>
     let lower = word.to_lowercase();
     let best = known
         .into_iter()
-        .map(|name| (strsim::jaro_winkler(&lower, name), *name))
+        .map(|name| (strsim::jaro_winkler(&lower, &name.to_lowercase()), *name))
         .max_by(|(a, _), (b, _)| a.total_cmp(b));
     match best {
         Some((likeness, name)) if likeness > 0.8 => format!("; did you mean `{name}`?"),

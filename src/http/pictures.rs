@@ -108,7 +108,7 @@ fn kind_of(headers: &HeaderMap) -> Result<BodyKind, Problem> {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct Base64Body {
     image: Option<String>,
     images: Option<Vec<String>>,
@@ -225,11 +225,11 @@ mod tests {
     #[tokio::test]
     async fn other_json_is_refused_with_its_place() {
         let refusal = async |text: &'static str| body("application/json", text).await.expect_err("refused");
-        insta::assert_snapshot!(refusal(r#"{"image":5}"#).await.1, @"");
-        insta::assert_snapshot!(refusal(r#"{"picture":"x"}"#).await.1, @"");
-        insta::assert_snapshot!(refusal("{}").await.1, @"");
-        insta::assert_snapshot!(refusal(r#"{"images":[]}"#).await.1, @"");
-        insta::assert_snapshot!(refusal(r#"{"image":"x"} {}"#).await.1, @"");
+        insta::assert_snapshot!(refusal(r#"{"image":5}"#).await.1, @r#"the JSON cannot be read: image: invalid type: integer `5`, expected a string at line 1 column 10; wanted is {"image": "<base64>"} or {"images": ["<base64>", …]}"#);
+        insta::assert_snapshot!(refusal(r#"{"picture":"x"}"#).await.1, @r#"the JSON cannot be read: picture: unknown field `picture`, expected `image` or `images` at line 1 column 10; wanted is {"image": "<base64>"} or {"images": ["<base64>", …]}"#);
+        insta::assert_snapshot!(refusal("{}").await.1, @r#"the JSON has no `image`; wanted is {"image": "<base64>"} or {"images": ["<base64>", …]}"#);
+        insta::assert_snapshot!(refusal(r#"{"images":[]}"#).await.1, @"`images` has 0 pictures; send 1 to 64");
+        insta::assert_snapshot!(refusal(r#"{"image":"x"} {}"#).await.1, @r#"the JSON cannot be read: trailing characters at line 1 column 15; wanted is {"image": "<base64>"} or {"images": ["<base64>", …]}"#);
         assert_eq!(refusal("[").await.0, 400);
     }
 
@@ -247,21 +247,27 @@ mod tests {
             part("images", "c", "far too large"),
             part("image", "", ""),
         ];
-        insta::assert_debug_snapshot!(form(&good, "--b--\r\n").await.expect("read"), @"");
-        insta::assert_snapshot!(form(&[part("imgae", "", "x")], "--b--").await.expect_err("name").1, @"");
-        insta::assert_snapshot!(form(&[], "--b--").await.expect_err("no parts").1, @"");
-        insta::assert_snapshot!(form(&[part("image", "", "x")], "").await.expect_err("torn").1, @"");
-        insta::assert_snapshot!(form(&good[..1].repeat(65), "--b--").await.expect_err("many").1, @"");
-        assert_eq!(
-            form(
-                &[part("image", "", "0123456789012345678901234567890123456789012345678901234567890123456789")],
-                "--b--"
-            )
-            .await
-            .expect_err("all")
-            .0,
-            413
-        );
+        insta::assert_debug_snapshot!(form(&good, "--b--\r\n").await.expect("read"), @r#"
+        [
+            Ok(
+                "a.jpg=one",
+            ),
+            Ok(
+                "=two",
+            ),
+            Err(
+                "the part has 13 bytes, more than the limit of 8; OUNCE_PICTURES__MAX_BYTES sets it",
+            ),
+            Err(
+                "the part is empty; send the bytes of a picture",
+            ),
+        ]
+        "#);
+        insta::assert_snapshot!(form(&[part("imgae", "", "x")], "--b--").await.expect_err("name").1, @"the form has a part named `imgae`; did you mean `image`?; pictures are parts named `image`, parameters go into the query");
+        insta::assert_snapshot!(form(&[], "--b--").await.expect_err("no parts").1, @"the form has no part; send a picture as a part named `image`");
+        insta::assert_snapshot!(form(&[part("image", "", "x")], "").await.expect_err("torn").1, @r#"the multipart form cannot be read: field "image" received with incomplete data"#);
+        insta::assert_snapshot!(form(&vec![good[0].clone(); 65], "--b--").await.expect_err("many").1, @"the form has more than 64 pictures");
+        assert_eq!(form(&[part("image", "", &"0".repeat(70_000))], "--b--").await.expect_err("all").0, 413);
         assert_eq!(body("multipart/form-data", "x").await.expect_err("no boundary").0, 400);
     }
 }

@@ -9,24 +9,29 @@ use serde::{
 use crate::http::{body::too_large, pictures::from_base64, problem::Problem};
 
 /// Elements from bytes: each a length (four bytes, little endian), then so many bytes.
-pub(super) fn from_bytes(bytes: &Bytes, count: usize, limit: usize) -> Result<Vec<Bytes>, String> {
+pub(super) fn from_bytes(name: &str, bytes: &Bytes, count: usize, limit: usize) -> Result<Vec<Bytes>, Problem> {
+    let wrong = |why: String| Problem::bad_parameter(&format!("inputs.{name}"), why);
     let mut rest = bytes.clone();
     let mut blobs = Vec::with_capacity(count);
     for i in 0..count {
         let Some(head) = rest.first_chunk::<4>() else {
-            return Err(format!("element {i} has no length: {} bytes are left", rest.len()));
+            return Err(wrong(format!("element {i} has no length: {} bytes are left", rest.len())));
         };
         let length = usize::try_from(u32::from_le_bytes(*head)).unwrap_or(usize::MAX);
         if length > rest.len() - 4 {
-            return Err(format!("element {i} says it has {length} bytes, but {} are left", rest.len() - 4));
+            return Err(wrong(format!("element {i} says it has {length} bytes, but {} are left", rest.len() - 4)));
         }
         if length > limit {
-            return Err(too_large(&format!("element {i} has {length} bytes"), limit).detail);
+            return Err(too_large(&format!("`inputs.{name}[{i}]` has {length} bytes"), limit));
         }
         drop(rest.split_to(4));
         blobs.push(rest.split_to(length));
     }
-    if rest.is_empty() { Ok(blobs) } else { Err(format!("{} bytes are left behind the last element", rest.len())) }
+    if rest.is_empty() {
+        Ok(blobs)
+    } else {
+        Err(wrong(format!("{} bytes are left behind the last element", rest.len())))
+    }
 }
 
 /// Elements from the text of a JSON array, flat or nested: base64 strings, or `{"b64": "…"}`.
@@ -85,12 +90,13 @@ mod tests {
     #[test]
     fn elements_are_framed_by_their_lengths() {
         let body = Bytes::from_static(b"\x01\0\0\0a\x02\0\0\0bc");
-        assert_eq!(from_bytes(&body, 2, 9).expect("two"), ["a", "bc"]);
-        insta::assert_snapshot!(from_bytes(&body, 1, 9).expect_err("left"), @"6 bytes are left behind the last element");
-        insta::assert_snapshot!(from_bytes(&body, 3, 9).expect_err("missing"), @"element 2 has no length: 0 bytes are left");
-        insta::assert_snapshot!(from_bytes(&body, 2, 1).expect_err("limit"), @"element 1 has 2 bytes, more than the limit of 1; OUNCE_PICTURES__MAX_BYTES sets it");
-        let liar = Bytes::from_static(b"\xff\xff\xff\xffa");
-        insta::assert_snapshot!(from_bytes(&liar, 1, 9).expect_err("liar"), @"element 0 says it has 4294967295 bytes, but 1 are left");
+        assert_eq!(from_bytes("images", &body, 2, 9).expect("two"), ["a", "bc"]);
+        let refusal =
+            |body: &Bytes, count, limit| from_bytes("images", body, count, limit).expect_err("refused").detail;
+        insta::assert_snapshot!(refusal(&body, 1, 9), @"`inputs.images`: 6 bytes are left behind the last element");
+        insta::assert_snapshot!(refusal(&body, 3, 9), @"`inputs.images`: element 2 has no length: 0 bytes are left");
+        insta::assert_snapshot!(refusal(&body, 2, 1), @"`inputs.images[1]` has 2 bytes, more than the limit of 1; OUNCE_PICTURES__MAX_BYTES sets it");
+        insta::assert_snapshot!(refusal(&Bytes::from_static(b"\xff\xff\xff\xffa"), 1, 9), @"`inputs.images`: element 0 says it has 4294967295 bytes, but 1 are left");
     }
 
     #[test]

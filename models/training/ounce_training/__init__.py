@@ -1,0 +1,1 @@
+"""Trains the models that ounce ships, from scratch, on labelled photos of people."""

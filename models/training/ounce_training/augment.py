@@ -1,0 +1,94 @@
+"""Turns photos into training pictures: scale, crop, flip, mosaic, colour."""
+
+import cv2
+import numpy as np
+
+PAD = (114, 114, 114)
+RNG = np.random.Generator
+
+
+def colour(rgb: np.ndarray, rng: RNG) -> np.ndarray:
+    """Brightness, contrast, gamma and tint; now and then grey or blurred."""
+    ramp = np.arange(256, dtype=np.float32) / 255
+    ramp = ramp ** np.exp(rng.uniform(-0.4, 0.4))
+    ramp = (ramp - 0.5) * rng.uniform(0.7, 1.3) + 0.5 + rng.uniform(-0.15, 0.15)
+    gains = rng.uniform(0.9, 1.1, 3).astype(np.float32)
+    table = np.clip(ramp[:, None] * gains * 255, 0, 255).astype(np.uint8)
+    out = cv2.LUT(rgb, table.reshape(1, 256, 3))
+    if rng.random() < 0.12:
+        out = cv2.cvtColor(cv2.cvtColor(out, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    if rng.random() < 0.1:
+        out = cv2.blur(out, (3, 3))
+    return out
+
+
+def quarter_turn(rgb: np.ndarray, boxes: np.ndarray, clockwise: bool):
+    """The picture and its boxes turned by 90 degrees."""
+    h, w = rgb.shape[:2]
+    x1, y1, x2, y2 = boxes.T
+    if clockwise:
+        return cv2.rotate(rgb, cv2.ROTATE_90_CLOCKWISE), np.stack([h - y2, x1, h - y1, x2], 1)
+    return cv2.rotate(rgb, cv2.ROTATE_90_COUNTERCLOCKWISE), np.stack([y1, w - x2, y2, w - x1], 1)
+
+
+def clip_boxes(boxes: np.ndarray, w: float, h: float, keep: float = 0.25) -> np.ndarray:
+    """Boxes cut to the canvas; gone if less than `keep` of their area is left."""
+    if not len(boxes):
+        return boxes
+    cut = np.clip(boxes, 0, [w, h, w, h])
+    size, full = cut[:, 2:] - cut[:, :2], boxes[:, 2:] - boxes[:, :2]
+    left = size.prod(1) / np.maximum(full.prod(1), 1e-6)
+    return cut[(left >= keep) & (size.min(1) > 3)]
+
+
+def place(rgb: np.ndarray, boxes: np.ndarray, w: int, h: int, zoom: float, rng: RNG):
+    """The photo scaled by `zoom` (a little out of ratio), maybe flipped, put
+    somewhere on a w x h canvas."""
+    if rng.random() < 0.1:
+        rgb, boxes = quarter_turn(rgb, boxes, rng.random() < 0.5)
+    src_h, src_w = rgb.shape[:2]
+    squeeze = np.exp(rng.uniform(-0.15, 0.15))
+    sx, sy = zoom * squeeze, zoom / squeeze
+    room_x, room_y = w - src_w * sx, h - src_h * sy
+    tx, ty = room_x * rng.random(), room_y * rng.random()
+    if rng.random() < 0.5:
+        sx, tx = -sx, tx + src_w * sx
+    # Pixel centres sit at +0.5, as in cv2.resize.
+    matrix = np.array(
+        [[sx, 0, tx + 0.5 * sx - 0.5], [0, sy, ty + 0.5 * sy - 0.5]], np.float32
+    )
+    out = cv2.warpAffine(rgb, matrix, (w, h), flags=cv2.INTER_LINEAR, borderValue=PAD)
+    boxes = boxes * np.array([sx, sy, sx, sy], np.float32)
+    boxes = boxes + np.array([tx, ty, tx, ty], np.float32)
+    if sx < 0:
+        boxes = boxes[:, [2, 1, 0, 3]]
+    return out, clip_boxes(boxes, w, h)
+
+
+def single(photos, index: int, size: int, rng: RNG):
+    """One photo filling most of the canvas."""
+    rgb, boxes = photos.images[index], photos.boxes[index]
+    zoom = size / rgb.shape[0] * np.exp(rng.uniform(np.log(0.65), np.log(1.6)))
+    return place(rgb, boxes, size, size, zoom, rng)
+
+
+def mosaic(photos, index: int, size: int, rng: RNG):
+    """Four photos around a random point."""
+    cx, cy = (int(v) for v in rng.uniform(0.3, 0.7, 2) * size)
+    canvas, found = np.empty((size, size, 3), np.uint8), []
+    others = rng.integers(0, len(photos), 3)
+    corners = [(0, 0, cx, cy), (cx, 0, size, cy), (0, cy, cx, size), (cx, cy, size, size)]
+    for i, (x1, y1, x2, y2) in zip([index, *others], corners):
+        rgb, boxes = photos.images[i], photos.boxes[i]
+        zoom = max(x2 - x1, y2 - y1) / rgb.shape[0] * np.exp(rng.uniform(-0.1, 0.7))
+        part, boxes = place(rgb, boxes, x2 - x1, y2 - y1, zoom, rng)
+        canvas[y1:y2, x1:x2] = part
+        found.append(boxes + np.array([x1, y1, x1, y1], np.float32))
+    return canvas, np.concatenate(found)
+
+
+def detector_picture(photos, index: int, size: int, mosaic_share: float, rng: RNG):
+    """A training picture uint8 [size, size, 3] and its boxes."""
+    make = mosaic if rng.random() < mosaic_share else single
+    rgb, boxes = make(photos, index, size, rng)
+    return colour(rgb, rng), boxes

@@ -170,7 +170,7 @@ pub enum Resize {
     BicubicAntialias,
     /// Support widens with the scale: Pillow's `LANCZOS`.
     Lanczos,
-    /// The mean of the covered pixels: Pillow's `BOX`, close to OpenCV's `INTER_AREA`.
+    /// The mean of the covered pixels: OpenCV's `INTER_AREA`.
     Area,
     /// The nearest pixel.
     Nearest,

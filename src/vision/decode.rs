@@ -14,7 +14,10 @@ use std::{
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, metadata::Orientation};
 
 pub use super::sniff::Format;
-use super::sniff::{Sniffed, sniff};
+use super::{
+    jpeg,
+    sniff::{Sniffed, sniff},
+};
 use crate::config::PictureLimits;
 
 /// What a decoder may ask for beside the pixels: tables, rows, metadata.
@@ -150,12 +153,22 @@ fn decode_as(format: Format, bytes: &[u8], limits: &PictureLimits) -> Result<Pic
     let mut decoder = reader.into_decoder().map_err(failed)?;
     let (width, height) = decoder.dimensions();
     check_size(format, width, height, limits)?;
-    memory.reserve(decoder.total_bytes()).map_err(failed)?;
+    memory.reserve(decoder.total_bytes()).map_err(|_| {
+        let most = WIDEST_PIXEL_BYTES;
+        broken(format, &format!("its pixels take more memory than allowed (at most {most} bytes each are planned for)"))
+    })?;
     // Metadata that cannot be read is no reason to refuse the picture.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
 
-    let decoded = DynamicImage::from_decoder(decoder).map_err(failed)?;
-    let mut upright = DynamicImage::ImageRgb8(decoded.into_rgb8());
+    let exact = match format {
+        Format::Jpeg => jpeg::decode(bytes, limits).map_err(|reason| broken(format, &reason))?,
+        Format::Png | Format::Webp | Format::Bmp | Format::Gif | Format::Tiff => None,
+    };
+    let rgb = match exact {
+        Some(rgb) => rgb,
+        None => DynamicImage::from_decoder(decoder).map_err(failed)?.into_rgb8(),
+    };
+    let mut upright = DynamicImage::ImageRgb8(rgb);
     upright.apply_orientation(orientation);
     let rgb = upright.into_rgb8();
     Ok(Picture {

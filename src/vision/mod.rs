@@ -16,6 +16,7 @@ pub mod answer;
 pub mod decode;
 pub mod draw;
 pub mod geometry;
+mod jpeg;
 pub mod nms;
 pub mod outputs;
 pub mod prepare;

@@ -104,13 +104,18 @@ const MAGIC: &[(&[u8], &str)] = &[
     (b"II+\0", "BigTIFF"),
     (b"MM\0+", "BigTIFF"),
     (b"<svg", "SVG"),
+    (b"<!DOCTYPE html", "HTML (a page, not a picture)"),
+    (b"<!doctype html", "HTML (a page, not a picture)"),
+    (b"<html", "HTML (a page, not a picture)"),
 ];
 
-/// AVIF, HEIC and films share a container, whose `ftyp` box names the brand.
+/// AVIF, HEIC and films share a container, whose `ftyp` box names the brand and, further on, those it is compatible
+/// with: some AVIF files call themselves `mif1` first.
 fn iso_media(bytes: &[u8]) -> Option<&'static str> {
-    let brand = bytes.get(8..12).filter(|_| bytes.get(4..8) == Some(b"ftyp"))?;
-    Some(match brand {
-        b"avif" | b"avis" => "AVIF",
+    let brands = bytes.get(8..bytes.len().min(72)).filter(|_| bytes.get(4..8) == Some(b"ftyp"))?;
+    let (brands, _) = brands.as_chunks::<4>();
+    Some(match brands.first()? {
+        _ if brands.iter().any(|brand| matches!(brand, b"avif" | b"avis")) => "AVIF",
         b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"hevx" | b"mif1" | b"msf1" => "HEIC",
         _ => "MP4 (a film)",
     })
@@ -152,6 +157,8 @@ mod tests {
             (b"MM\0*", Sniffed::Read(Format::Tiff)),
             (b"BM", Sniffed::Read(Format::Bmp)),
             (b"\0\0\0\x1Cftypavif", Sniffed::NotRead("AVIF")),
+            (b"\0\0\0\x1Cftypmif1\0\0\0\0mif1avif", Sniffed::NotRead("AVIF")),
+            (b"<!DOCTYPE html><html>", Sniffed::NotRead("HTML (a page, not a picture)")),
             (b"\0\0\0\x1Cftypheic", Sniffed::NotRead("HEIC")),
             (b"\0\0\0\x1Cftypisom", Sniffed::NotRead("MP4 (a film)")),
             (b"P6\n2 2\n255\n", Sniffed::NotRead("PNM")),

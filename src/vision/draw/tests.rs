@@ -49,13 +49,53 @@ fn pixels_that_are_missing_are_an_error() {
     picture.pixels.rgb.pop();
     assert!(draw(&picture, &Answer::Detections(vec![]), &[], ImageFormat::Png).is_err());
 }
+#[test]
+fn boxes_are_drawn_where_they_are_on_reduced_pixels() {
+    let mut picture = grey(300, 200);
+    (picture.width, picture.height) = (600, 400);
+    let picture = drawn(&picture, &Answer::Detections(vec![found(0, [200.0, 120.0, 440.0, 320.0])]));
+    assert_eq!(picture.dimensions(), (300, 200));
+    assert_eq!(picture.get_pixel(100, 110).0, rgb(color(0)));
+    assert_eq!(picture.get_pixel(99, 110).0, [128; 3]);
+}
+
+#[test]
+fn labels_stay_within_the_picture() {
+    let picture = drawn(&grey(300, 200), &Answer::Detections(vec![found(1, [290.0, 60.0, 299.0, 90.0])]));
+    assert_eq!(picture.get_pixel(250, 59).0, rgb(color(1)));
+}
+
+#[test]
+fn the_best_box_is_drawn_on_top() {
+    let both = vec![found(0, [50.0, 50.0, 150.0, 150.0]), found(1, [50.0, 50.0, 150.0, 150.0])];
+    assert_eq!(drawn(&grey(300, 200), &Answer::Detections(both)).get_pixel(50, 100).0, rgb(color(0)));
+}
+
+#[test]
+fn letters_read_well_on_every_colour() {
+    let luminance = |color: Rgb888| {
+        let linear = |byte: u8| {
+            let share = f64::from(byte) / 255.0;
+            if share <= 0.04045 { share / 12.92 } else { ((share + 0.055) / 1.055).powf(2.4) }
+        };
+        0.2126 * linear(color.r()) + 0.7152 * linear(color.g()) + 0.0722 * linear(color.b())
+    };
+    for ground in (0..24).map(color) {
+        let (a, b) = (luminance(ground), luminance(ink(ground)));
+        assert!((a.max(b) + 0.05) / (a.min(b) + 0.05) >= 4.5, "{ground:?}"); // WCAG AA
+    }
+}
+
+fn rgb(color: Rgb888) -> [u8; 3] {
+    [color.r(), color.g(), color.b()]
+}
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn any_box_on_any_picture_is_drawn(
-        width in 1u32..300, height in 1u32..300, sides in proptest::array::uniform4(-1e9f32..1e9), class_id: usize
+        width in 1u32..300, height in 1u32..300, sides in proptest::array::uniform4(proptest::num::f32::ANY), class_id: usize
     ) {
         let answer = Answer::Detections(vec![found(class_id, sides), found(0, [0.0, 0.0, width as f32, height as f32])]);
         prop_assert!(draw(&grey(width, height), &answer, &["long ".repeat(20)], ImageFormat::Png).is_ok());

@@ -34,22 +34,27 @@ impl Found {
     }
 
     /// For decodings whose boxes still overlap.
-    pub(super) fn suppressed(self, placement: &Placement, unit: BoxUnit, options: &ReadOptions) -> Vec<Detection> {
+    pub(super) fn suppressed(mut self, placement: &Placement, unit: BoxUnit, options: &ReadOptions) -> Vec<Detection> {
+        self.drop_unseen(placement, unit);
         on_picture(nms::suppress(self.list, options.iou, options.max_detections), placement, unit)
     }
 
     /// For decodings whose boxes are final.
     pub(super) fn sorted(mut self, placement: &Placement, unit: BoxUnit, options: &ReadOptions) -> Vec<Detection> {
+        self.drop_unseen(placement, unit);
         self.list.sort_by(nms::best_first);
         self.list.truncate(options.max_detections);
         on_picture(self.list, placement, unit)
     }
+
+    /// Boxes that lie wholly beside the picture (on the bars) are left out before the best are counted.
+    fn drop_unseen(&mut self, placement: &Placement, unit: BoxUnit) {
+        self.list.retain(|detection| placement.from_unit(detection.bbox, unit).is_proper());
+    }
 }
 
-/// Boxes that lie wholly beside the picture (on the bars) are left out.
 fn on_picture(mut list: Vec<Detection>, placement: &Placement, unit: BoxUnit) -> Vec<Detection> {
     list.iter_mut().for_each(|detection| detection.bbox = placement.from_unit(detection.bbox, unit));
-    list.retain(|detection| detection.bbox.is_proper());
     list
 }
 

@@ -5,12 +5,12 @@
 //!
 //! | file | decodings | outputs |
 //! |---|---|---|
-//! | [`yolo`] | `yolox`, `yolov5`, `yolov8` | one, a row or a column an anchor |
-//! | [`nanodet`] | `nanodet` | classes and distance distributions a stride |
-//! | [`fastestdet`] | `fastestdet` | one grid, channels first |
-//! | [`boxes`] | `boxes-scores` | boxes and class scores before NMS |
-//! | [`listed`] | `ssd`, `detr`, `nms-in-graph` | finished boxes, scores, labels |
-//! | [`classes`] | `softmax`, `logits`, `sigmoid` | a score a class |
+//! | `yolo` | `yolox`, `yolov5`, `yolov8` | one, a row or a column an anchor |
+//! | `nanodet` | `nanodet` | classes and distance distributions a stride |
+//! | `fastestdet` | `fastestdet` | one grid, channels first |
+//! | `boxes` | `boxes-scores` | boxes and class scores before NMS |
+//! | `listed` | `ssd`, `detr`, `nms-in-graph` | finished boxes, scores, labels |
+//! | `classes` | `softmax`, `logits`, `sigmoid` | a score a class |
 //!
 //! Each anchor answers with its best class only, as YOLOX and Ultralytics do when they predict.
 

@@ -67,7 +67,7 @@ const YOLOX: &str = "decode = 'yolox'\nstrides = [16, 32]";
 fn yolox_rows_are_offsets_from_their_cells() {
     // Cells: (0,0) (1,0) (0,1) (1,1) of stride 16, then one of stride 32.
     let mut values = vec![0.0f32; 5 * 7];
-    values[3 * 7..4 * 7].copy_from_slice(&[0.25, 0.5, 0.0, -0.6931, 0.9, 0.2, 0.8]);
+    values[3 * 7..4 * 7].copy_from_slice(&[0.25, 0.5, 0.0, 0.5f32.ln(), 0.9, 0.2, 0.8]);
     // Centre (1.25, 1.5)·16 = (20, 24), size (16, 8); x counts double on the picture.
     let found = detections(YOLOX, 2, &[output("output", &[1, 5, 7], values.clone())]);
     assert_one(&found, 1, 0.72, [24.0, 20.0, 56.0, 28.0]);
@@ -126,6 +126,13 @@ fn integer_outputs_are_dequantised() {
         classes("decode = 'softmax'\nscale = 0.00390625\nzero_point = -128", 2, quantised),
         [(1, 0.99609375), (0, 0.0)]
     );
+}
+
+#[test]
+fn boxes_beside_the_picture_take_no_seat() {
+    let columns = vec![-50.0f32, 16.0, 16.0, 16.0, 8.0, 8.0, 8.0, 8.0, 0.9, 0.5];
+    let found = detections("decode = 'yolov8'\nmax_detections = 1", 1, &[output("output0", &[1, 5, 2], columns)]);
+    assert_one(&found, 0, 0.5, [24.0, 12.0, 40.0, 20.0]);
 }
 
 /// 32×32 with strides 16 and 32: 4 cells and 1 cell; two bins a side.

@@ -1,8 +1,10 @@
 //! A picture → the input tensors of a graph.
 //!
 //! [`Preparer::new`] settles once, at load, which input takes the picture, how large it is and in which order its
-//! numbers stand ([`ports`]); [`Preparer::prepare`] then resizes ([`resize`]) and writes each pixel once ([`fill`]).
+//! numbers stand (`ports`); [`Preparer::prepare`] then resizes (`resize`, `area`) and writes each pixel once (`fill`).
 
+mod area;
+mod bilinear;
 mod fill;
 mod ports;
 mod resize;
@@ -61,7 +63,7 @@ impl Preparer {
         self.picture.size
     }
 
-    /// Which of the graph's inputs takes the picture.
+    /// The place of the input that takes the picture, among the graph's inputs.
     #[must_use]
     pub fn picture_input(&self) -> usize {
         self.picture.index

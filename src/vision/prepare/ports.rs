@@ -77,6 +77,9 @@ fn picture_input(spec: &InputSpec, index: usize, port: &Port) -> Result<PictureI
     let colours = |dim: Option<usize>| dim.filter(|n| matches!(n, 1 | 3));
     let layout = match spec.layout {
         Some(layout) => layout,
+        None if one == Some(3) && three == Some(3) => {
+            return Err(format!("the picture input {port} may be nchw or nhwc: say which in input.layout"));
+        }
         None if one == Some(3) => Layout::Nchw,
         None if three == Some(3) => Layout::Nhwc,
         None if one == Some(1) => Layout::Nchw,

@@ -7,6 +7,10 @@ use fast_image_resize::{
     images::{Image, ImageRef},
 };
 
+use super::{
+    area::{self, Source},
+    bilinear,
+};
 use crate::{
     registry::manifest::Resize,
     vision::{decode::Pixels, geometry::Plan},
@@ -20,29 +24,30 @@ pub(super) fn resize<'a>(pixels: &'a Pixels, plan: &Plan, filter: Resize) -> Res
         return Ok(Cow::Borrowed(&pixels.rgb));
     }
     let failed = |error: &dyn std::fmt::Display| format!("the picture could not be resized: {error}");
-    let source = ImageRef::new(pixels.width, pixels.height, &pixels.rgb, PixelType::U8x3).map_err(|e| failed(&e))?;
-    let mut resized = Image::new(width, height, PixelType::U8x3);
-    let mut options = ResizeOptions::new().resize_alg(algorithm(filter));
-    if !whole {
-        let (full_width, full_height) = (f64::from(pixels.width), f64::from(pixels.height));
-        let [left, top, part_width, part_height] = plan.source;
-        let (left, top) = (left * full_width, top * full_height);
-        // A rounding error must not put the cut's far side outside.
-        let (part_width, part_height) =
-            ((part_width * full_width).min(full_width - left), (part_height * full_height).min(full_height - top));
-        options = options.crop(left, top, part_width, part_height);
-    }
-    Resizer::new().resize(&source, &mut resized, &options).map_err(|e| failed(&e))?;
-    Ok(Cow::Owned(resized.into_vec()))
-}
+    let (full_width, full_height) = (f64::from(pixels.width), f64::from(pixels.height));
+    let [left, top, part_width, part_height] = plan.source;
+    let (left, top) = (left * full_width, top * full_height);
+    // A rounding error must not put the part's far side outside.
+    let (part_width, part_height) =
+        ((part_width * full_width).min(full_width - left), (part_height * full_height).min(full_height - top));
 
-fn algorithm(filter: Resize) -> ResizeAlg {
-    match filter {
-        Resize::Bilinear => ResizeAlg::Interpolation(FilterType::Bilinear),
+    let ours = Source {
+        rgb: &pixels.rgb,
+        width: pixels.width as usize,
+        height: pixels.height as usize,
+        part: [left, top, part_width, part_height],
+    };
+    let algorithm = match filter {
+        Resize::Bilinear => return Ok(Cow::Owned(bilinear::resize(&ours, width as usize, height as usize))),
+        Resize::Area => return Ok(Cow::Owned(area::shrink(&ours, width as usize, height as usize))),
         Resize::BilinearAntialias => ResizeAlg::Convolution(FilterType::Bilinear),
         Resize::BicubicAntialias => ResizeAlg::Convolution(FilterType::CatmullRom),
         Resize::Lanczos => ResizeAlg::Convolution(FilterType::Lanczos3),
-        Resize::Area => ResizeAlg::Convolution(FilterType::Box),
         Resize::Nearest => ResizeAlg::Nearest,
-    }
+    };
+    let source = ImageRef::new(pixels.width, pixels.height, &pixels.rgb, PixelType::U8x3).map_err(|e| failed(&e))?;
+    let options = ResizeOptions::new().resize_alg(algorithm).crop(left, top, part_width, part_height);
+    let mut resized = Image::new(width, height, PixelType::U8x3);
+    Resizer::new().resize(&source, &mut resized, &options).map_err(|e| failed(&e))?;
+    Ok(Cow::Owned(resized.into_vec()))
 }

@@ -124,7 +124,9 @@ fn bilinear_is_opencvs() {
 fn the_pictures_size_is_a_second_input() {
     let inputs = [port("sizes", ElementType::I64, &[0, 2]), port("x", ElementType::F32, &[0, 3, 4, 4])];
     let prepared = |toml: &str| {
-        Preparer::new(&spec(toml), &inputs).expect("fits").prepare(&picture(8, 2, &[0; 48])).expect("prepares").inputs
+        let preparer = Preparer::new(&spec(toml), &inputs).expect("fits");
+        assert_eq!(preparer.picture_input(), 1);
+        preparer.prepare(&picture(8, 2, &[0; 48])).expect("prepares").inputs
     };
     let sizes = |width, height| Tensor::I64(ndarray::arr2(&[[width, height]]).into_dyn());
     let stretched = prepared("");
@@ -152,6 +154,7 @@ fn sizes_come_from_the_graph_or_the_manifest() {
     assert_eq!(size("", &[1, 3, 240, 320]), Ok((320, 240)));
     assert_eq!(size("size = [320, 240]", &[0, 3, 0, 0]), Ok((320, 240)));
     assert_eq!(size("size = [320, 240]", &[0, 3, 240, 0]), Ok((320, 240)));
+    assert_eq!(size("layout = 'nhwc'", &[1, 3, 8, 3]), Ok((8, 3)));
     assert_eq!(size("size = [32, 24]\nlayout = 'nhwc'", &[0, 0, 0, 0]), Ok((32, 24)));
 }
 
@@ -167,6 +170,7 @@ fn what_cannot_be_fed_is_refused_with_a_reason() {
         ("", vec![x(&[1, 3, 0, 8])], "leaves its height free"),
         ("size = [8, 9]", vec![x(&[1, 3, 8, 8])], "input.size says height 9"),
         ("", vec![x(&[1, 5, 8, 8])], "shows no colour channels"),
+        ("", vec![x(&[1, 3, 8, 3])], "say which in input.layout"),
         ("layout = 'nchw'", vec![x(&[1, 8, 8, 3])], "does not have 3 or 1 channels"),
         ("", vec![port("x", ElementType::I64, &[1, 3, 8, 8])], "holds i64"),
         (

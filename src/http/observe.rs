@@ -14,14 +14,14 @@ use ulid::Ulid;
 use super::problem::Problem;
 
 /// The header that carries the id, both ways.
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The longest id that is taken from a client.
 const LONGEST_ID: usize = 128;
 
 /// Names a request, in the answer, in problems and in the log.
 #[derive(Debug, Clone)]
-pub struct RequestId(pub String);
+pub(super) struct RequestId(pub String);
 
 impl RequestId {
     /// The client's, when it is short and visible ASCII; else a new one.
@@ -37,12 +37,12 @@ impl RequestId {
 }
 
 /// Tells the request's span which model it is about.
-pub fn record_model(name: &str) {
+pub(super) fn record_model(name: &str) {
     Span::current().record("model", name);
 }
 
 /// Runs a request inside a span of its own and logs it once, when its answer is known.
-pub async fn observe(mut request: Request, next: Next) -> Response {
+pub(super) async fn observe(mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = RequestId::of(&request);
     let method = request.method().clone();

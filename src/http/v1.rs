@@ -52,7 +52,7 @@ macro_rules! picture_route {
                 Refusals,
             ),
         )]
-        pub async fn $name(
+        pub(super) async fn $name(
             State(pipeline): State<Pipeline>,
             Extension(id): Extension<RequestId>,
             $(Path($captured): Path<String>,)?

@@ -34,7 +34,7 @@ use crate::{
 
 /// What answers here.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct ServerMetadata {
+pub(super) struct ServerMetadata {
     name: &'static str,
     version: &'static str,
     extensions: [&'static str; 3],
@@ -42,7 +42,7 @@ pub struct ServerMetadata {
 
 /// A model, in the protocol's words.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct ModelMetadata {
+pub(super) struct ModelMetadata {
     name: String,
     versions: Vec<String>,
     #[schema(example = "onnx_onnxv1")]
@@ -53,13 +53,13 @@ pub struct ModelMetadata {
 
 /// Whether the server lives.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Live {
+pub(super) struct Live {
     live: bool,
 }
 
 /// Whether something is ready.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Ready {
+pub(super) struct Ready {
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     ready: bool,
@@ -67,7 +67,7 @@ pub struct Ready {
 
 /// A model by its path, with or without a version.
 #[derive(Debug, Deserialize)]
-pub struct Named {
+pub(super) struct Named {
     model: String,
     version: Option<String>,
 }
@@ -88,7 +88,7 @@ impl Named {
 
 /// The server and the extensions it has.
 #[utoipa::path(get, path = "/v2", tag = "open inference", responses((status = 200, description = "The server", body = ServerMetadata)))]
-pub async fn server() -> Json<ServerMetadata> {
+pub(super) async fn server() -> Json<ServerMetadata> {
     Json(ServerMetadata {
         name: env!("CARGO_PKG_NAME"),
         version: env!("CARGO_PKG_VERSION"),
@@ -98,7 +98,7 @@ pub async fn server() -> Json<ServerMetadata> {
 
 /// The process answers.
 #[utoipa::path(get, path = "/v2/health/live", tag = "open inference", responses((status = 200, description = "Alive", body = Live)))]
-pub async fn live() -> Json<Live> {
+pub(super) async fn live() -> Json<Live> {
     Json(Live { live: true })
 }
 
@@ -107,7 +107,7 @@ pub async fn live() -> Json<Live> {
     (status = 200, description = "Ready", body = Ready),
     (status = 503, description = "Not ready, and why", body = ProblemBody, content_type = "application/problem+json"),
 ))]
-pub async fn ready(State(pipeline): State<Pipeline>) -> Result<Json<Ready>, Problem> {
+pub(super) async fn ready(State(pipeline): State<Pipeline>) -> Result<Json<Ready>, Problem> {
     check_ready(&pipeline).map(|()| Json(Ready { name: None, ready: true }))
 }
 
@@ -120,7 +120,10 @@ pub async fn ready(State(pipeline): State<Pipeline>) -> Result<Json<Ready>, Prob
         (status = 404, description = "No such model or version", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
-pub async fn model(State(pipeline): State<Pipeline>, Path(named): Path<Named>) -> Result<Json<ModelMetadata>, Problem> {
+pub(super) async fn model(
+    State(pipeline): State<Pipeline>,
+    Path(named): Path<Named>,
+) -> Result<Json<ModelMetadata>, Problem> {
     let model = named.resolve(&pipeline)?;
     Ok(Json(ModelMetadata {
         name: model.name.clone(),
@@ -141,7 +144,10 @@ pub async fn model(State(pipeline): State<Pipeline>, Path(named): Path<Named>) -
         (status = 503, description = "Not ready", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
-pub async fn model_ready(State(pipeline): State<Pipeline>, Path(named): Path<Named>) -> Result<Json<Ready>, Problem> {
+pub(super) async fn model_ready(
+    State(pipeline): State<Pipeline>,
+    Path(named): Path<Named>,
+) -> Result<Json<Ready>, Problem> {
     let model = named.resolve(&pipeline)?;
     if model.is_ready() {
         Ok(Json(Ready { name: Some(model.name.clone()), ready: true }))
@@ -171,7 +177,7 @@ pub async fn model_ready(State(pipeline): State<Pipeline>, Path(named): Path<Nam
         Refusals,
     ),
 )]
-pub async fn infer(
+pub(super) async fn infer(
     State(pipeline): State<Pipeline>,
     Path(named): Path<Named>,
     request: Request,

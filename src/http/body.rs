@@ -105,9 +105,9 @@ impl Upload {
     }
 
     /// Reads on after a refusal, without keeping anything: a connection that is closed over unread bytes is reset, and
-    /// the client never learns why. Costs a bounded amount, and nothing at all where the client waits to be asked.
-    pub(super) async fn drain(&mut self) {
-        if self.waits {
+    /// the client never learns why. Costs a bounded amount, and nothing where the client waits to be asked or is slow.
+    pub(super) async fn drain(&mut self, refusal: &Problem) {
+        if self.waits || *refusal.kind == kinds::SLOW_BODY {
             return;
         }
         let rest = async {

@@ -25,6 +25,21 @@ use super::wire::Refused;
 #[derive(Debug)]
 pub(super) struct Description;
 
+/// The bytes of a picture or of tensors.
+#[derive(Debug, ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "only described")]
+pub(super) struct Binary(Vec<u8>);
+
+/// The answer to one picture, or the answers to several.
+#[derive(Debug, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only described")]
+pub(super) enum AnswerOrResults {
+    One(Box<super::wire::AnswerBody>),
+    Many(ResultsBody),
+}
+
 /// A form with pictures.
 #[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "only described")]

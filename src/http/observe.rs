@@ -11,7 +11,7 @@ use axum::{
 use tracing::{Instrument, Span, field::Empty};
 use ulid::Ulid;
 
-use super::problem::Problem;
+use super::{problem::Problem, round::places};
 
 /// The header that carries the id, both ways.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -63,7 +63,7 @@ pub(super) async fn observe(mut request: Request, next: Next) -> Response {
         response.headers_mut().insert(REQUEST_ID, value);
     }
 
-    let (status, duration_ms) = (response.status().as_u16(), started.elapsed().as_secs_f64() * 1e3);
+    let (status, duration_ms) = (response.status().as_u16(), places(started.elapsed().as_secs_f64() * 1e3, 3));
     span.in_scope(|| {
         if is_probe(&route) {
             tracing::debug!(%method, route, status, duration_ms, "answered");

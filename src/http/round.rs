@@ -21,7 +21,7 @@ mod tests {
     #[test]
     fn no_float_shows_its_binary_tail() {
         assert_eq!(places(0.91f32, 4), 0.91);
-        assert_eq!(places(39.700_001f32, 2), 39.7);
+        assert_eq!(places(39.700_4f32, 2), 39.7);
         assert_eq!(places(-0.000_04, 4).to_string(), "0");
         assert_eq!(places(f64::MAX, 2), f64::MAX);
         assert!(places(f64::NAN, 2).is_nan());

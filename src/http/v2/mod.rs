@@ -2,6 +2,7 @@
 //! may stand for the picture input (datatype BYTES).
 
 mod blobs;
+mod compressed;
 mod elements;
 mod request;
 mod response;
@@ -19,11 +20,11 @@ use utoipa::ToSchema;
 
 use super::{
     body::{self, Upload},
+    docs::Binary,
     health::check_ready,
     heavy,
     models::PortBody,
     observe::record_model,
-    pictures::refuse_compressed,
     problem::{Problem, ProblemBody, Refusals, not_ready},
     refused,
 };
@@ -167,12 +168,12 @@ pub(super) async fn model_ready(
     params(("model" = String, Path, description = "The model's name")),
     request_body(description = "The request; four times the limit of a picture at most", content(
         (serde_json::Value = "application/json"),
-        (Vec<u8> = "application/octet-stream"),
+        (Binary = "application/octet-stream"),
     )),
     responses(
         (status = 200, description = "The outputs; what they took is among the `parameters`", content(
             (serde_json::Value = "application/json"),
-            (Vec<u8> = "application/octet-stream"),
+            (Binary = "application/octet-stream"),
         )),
         Refusals,
     ),
@@ -186,8 +187,8 @@ pub(super) async fn infer(
     let (head, body) = request.into_parts();
     let mut upload = Upload::new(&head.headers, body);
     let answered = answer(&pipeline, &named, &head.headers, &mut upload, received).await;
-    if answered.is_err() {
-        upload.drain().await;
+    if let Err(problem) = &answered {
+        upload.drain(problem).await;
     }
     answered
 }
@@ -216,14 +217,19 @@ async fn read(
     headers: &HeaderMap,
     upload: &mut Upload,
 ) -> Result<request::Request, Problem> {
-    refuse_compressed(headers)?;
+    let packing = compressed::packing(headers)?;
     let header_length = headers.get(response::HEADER_LENGTH).map(|value| {
         let number = value.to_str().ok().and_then(|text| text.parse().ok());
         number
             .ok_or_else(|| Problem::bad_parameter("Inference-Header-Content-Length", format!("{value:?} is no number")))
     });
     let (header_length, limits) = (header_length.transpose()?, body::Limits::of(pipeline.config()));
-    let body = upload.read(limits.tensors(), limits.time).await?;
+    let most = limits.tensors();
+    let body = upload.read(most, limits.time).await?;
     let (model, limits) = (Arc::clone(model), request::Limits { picture: limits.picture });
-    heavy(body.len(), move || request::parse(&model, &body, header_length, limits)).await
+    heavy(body.len(), move || {
+        let body = compressed::unpack(body, packing, most)?;
+        request::parse(&model, &body, header_length, limits)
+    })
+    .await
 }

@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, header};
 use crate::pipeline::ImageFormat;
 
 /// The picture format asked for, or `None` for JSON: the default, the answer to `*/*`, and to what cannot be met.
-pub fn wanted_picture(headers: &HeaderMap) -> Option<ImageFormat> {
+pub(super) fn wanted_picture(headers: &HeaderMap) -> Option<ImageFormat> {
     let (mut json, mut jpeg, mut png) = (Wish::NONE, Wish::NONE, Wish::NONE);
     for value in headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()) {
         for entry in value.split(',') {

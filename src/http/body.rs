@@ -21,7 +21,7 @@ const DRAIN_TIME: Duration = Duration::from_secs(2);
 
 /// What a body may measure and take.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub(super) struct Limits {
     /// Bytes of one picture.
     pub picture: usize,
     /// How long the client may take to send everything.
@@ -30,29 +30,29 @@ pub struct Limits {
 
 impl Limits {
     /// The operator's.
-    pub fn of(config: &Config) -> Self {
+    pub(super) fn of(config: &Config) -> Self {
         Self { picture: config.pictures.max_bytes, time: config.requests.body_timeout }
     }
 
     /// The limit of a body made of several pictures: eight of the largest, and room for the headers of the parts.
-    pub fn multipart(&self) -> usize {
+    pub(super) fn multipart(&self) -> usize {
         self.picture.saturating_mul(8).saturating_add(FRAMING)
     }
 
     /// The limit of a body of JSON: the largest picture in base64, and room for the rest.
-    pub fn json(&self) -> usize {
+    pub(super) fn json(&self) -> usize {
         self.picture.saturating_mul(4).div_ceil(3).saturating_add(FRAMING)
     }
 
     /// The limit of a body of tensors, which measure more than the pictures they were made of.
-    pub fn tensors(&self) -> usize {
+    pub(super) fn tensors(&self) -> usize {
         self.picture.saturating_mul(4)
     }
 }
 
 /// A request's body, before it is read.
 #[derive(Debug)]
-pub struct Upload {
+pub(super) struct Upload {
     body: Body,
     declared: Option<usize>,
     /// The client waits for a `100 Continue`, which goes out when the body is first asked for.
@@ -61,7 +61,7 @@ pub struct Upload {
 
 impl Upload {
     /// The body, and what the headers say about it.
-    pub fn new(headers: &HeaderMap, body: Body) -> Self {
+    pub(super) fn new(headers: &HeaderMap, body: Body) -> Self {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         Self {
             body,
@@ -71,7 +71,7 @@ impl Upload {
     }
 
     /// All of it, up to `limit` bytes.
-    pub async fn read(&mut self, limit: usize, time: Duration) -> Result<Bytes, Problem> {
+    pub(super) async fn read(&mut self, limit: usize, time: Duration) -> Result<Bytes, Problem> {
         let declared = self.declared;
         let mut body = self.limited(limit)?;
         let read = async {
@@ -96,7 +96,7 @@ impl Upload {
     }
 
     /// The body as it comes in, ending with an error after `limit` bytes; none of it when more is announced.
-    pub fn limited(&mut self, limit: usize) -> Result<Limited<&mut Body>, Problem> {
+    pub(super) fn limited(&mut self, limit: usize) -> Result<Limited<&mut Body>, Problem> {
         if let Some(declared) = self.declared.filter(|declared| *declared > limit) {
             return Err(too_large(&format!("the body has {declared} bytes"), limit));
         }
@@ -105,9 +105,9 @@ impl Upload {
     }
 
     /// Reads on after a refusal, without keeping anything: a connection that is closed over unread bytes is reset, and
-    /// the client never learns why. Costs a bounded amount, and nothing at all where the client waits to be asked.
-    pub async fn drain(&mut self) {
-        if self.waits {
+    /// the client never learns why. Costs a bounded amount, and nothing where the client waits to be asked or is slow.
+    pub(super) async fn drain(&mut self, refusal: &Problem) {
+        if self.waits || *refusal.kind == kinds::SLOW_BODY {
             return;
         }
         let rest = async {
@@ -125,20 +125,20 @@ impl Upload {
 }
 
 /// More than the limit.
-pub fn too_large(what: &str, limit: usize) -> Problem {
+pub(super) fn too_large(what: &str, limit: usize) -> Problem {
     let detail = format!("{what}, more than the limit of {limit}; OUNCE_PICTURES__MAX_BYTES sets it");
     Problem::new(&kinds::TOO_LARGE, detail)
 }
 
 /// The time is up.
-pub fn slow(time: Duration) -> Problem {
+pub(super) fn slow(time: Duration) -> Problem {
     let detail =
         format!("the body did not come within {} ms; OUNCE_REQUESTS__BODY_TIMEOUT_MS sets it", time.as_millis());
     Problem::new(&kinds::SLOW_BODY, detail)
 }
 
 /// Reading failed: the limit, or the client.
-pub fn torn(error: &(dyn std::error::Error + 'static), limit: usize) -> Problem {
+pub(super) fn torn(error: &(dyn std::error::Error + 'static), limit: usize) -> Problem {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if error.is::<LengthLimitError>() {

@@ -23,12 +23,27 @@ use super::wire::Refused;
     ),
 )]
 #[derive(Debug)]
-pub struct Description;
+pub(super) struct Description;
+
+/// The bytes of a picture or of tensors.
+#[derive(Debug, ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "only described")]
+pub(super) struct Binary(Vec<u8>);
+
+/// The answer to one picture, or the answers to several.
+#[derive(Debug, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only described")]
+pub(super) enum AnswerOrResults {
+    One(Box<super::wire::AnswerBody>),
+    Many(ResultsBody),
+}
 
 /// A form with pictures.
 #[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "only described")]
-pub struct PictureForm {
+pub(super) struct PictureForm {
     /// One or more pictures, each a part named `image` (or `images`, or `file`); at most 64.
     #[schema(value_type = Vec<String>, format = Binary)]
     image: Vec<Vec<u8>>,
@@ -37,7 +52,7 @@ pub struct PictureForm {
 /// Pictures in base64.
 #[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "only described")]
-pub struct PictureJson {
+pub(super) struct PictureJson {
     /// One picture, with or without a `data:` prefix.
     image: Option<String>,
     /// Several pictures, answered as `{"results": […]}`; at most 64.
@@ -48,7 +63,7 @@ pub struct PictureJson {
 #[derive(Debug, ToSchema)]
 #[schema(as = Results)]
 #[expect(dead_code, reason = "only described")]
-pub struct ResultsBody {
+pub(super) struct ResultsBody {
     /// For each picture an answer, or `{"error": …}`.
     results: Vec<ResultBody>,
 }
@@ -57,14 +72,14 @@ pub struct ResultsBody {
 #[derive(Debug, ToSchema)]
 #[schema(as = Result)]
 #[serde(untagged)]
-#[expect(dead_code, clippy::large_enum_variant, reason = "only described")]
+#[expect(dead_code, reason = "only described")]
 enum ResultBody {
     Answer(super::wire::AnswerBody),
     Refused(Refused),
 }
 
 /// The front page.
-pub async fn front() -> Html<&'static str> {
+pub(super) async fn front() -> Html<&'static str> {
     Html(concat!(
         "<!doctype html><meta charset=utf-8><title>ounce</title>\
          <style>body{font:16px/1.5 system-ui;max-width:44rem;margin:2rem auto;padding:0 1rem}</style>\

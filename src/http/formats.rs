@@ -14,7 +14,7 @@ use crate::{
 
 /// The shape of an answer's JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Shape {
+pub(super) enum Shape {
     /// ounce's own.
     #[default]
     Default,
@@ -28,10 +28,10 @@ pub enum Shape {
 
 impl Shape {
     /// The words for them.
-    pub const WORDS: [&'static str; 4] = ["default", "roboflow", "ultralytics", "coco"];
+    pub(super) const WORDS: [&'static str; 4] = ["default", "roboflow", "ultralytics", "coco"];
 
     /// By its word.
-    pub fn parse(word: &str) -> Option<Self> {
+    pub(super) fn parse(word: &str) -> Option<Self> {
         match word {
             "default" => Some(Self::Default),
             "roboflow" => Some(Self::Roboflow),
@@ -42,7 +42,7 @@ impl Shape {
     }
 
     /// Refuses what has no such shape.
-    pub fn check(self, task: Task) -> Result<(), Problem> {
+    pub(super) fn check(self, task: Task) -> Result<(), Problem> {
         if self == Self::Coco && task == Task::Classify {
             return Err(Problem::bad_parameter(
                 "format",
@@ -56,7 +56,7 @@ impl Shape {
 /// An answer in one of the shapes.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-pub enum Shaped {
+pub(super) enum Shaped {
     /// [`Shape::Default`]
     Default(Box<AnswerBody>),
     /// [`Shape::Roboflow`]
@@ -69,7 +69,7 @@ pub enum Shaped {
 
 /// Roboflow Inference's answer.
 #[derive(Debug, Serialize)]
-pub struct Roboflow {
+pub(super) struct Roboflow {
     inference_id: String,
     time: f64,
     image: ImageSize,
@@ -101,7 +101,7 @@ struct Centre {
 
 /// One line of Ultralytics' answer.
 #[derive(Debug, Serialize)]
-pub struct UltralyticsItem {
+pub(super) struct UltralyticsItem {
     name: String,
     class: usize,
     confidence: f64,
@@ -111,7 +111,7 @@ pub struct UltralyticsItem {
 
 /// One line of COCO's result file.
 #[derive(Debug, Serialize)]
-pub struct CocoItem {
+pub(super) struct CocoItem {
     image_id: usize,
     category_id: usize,
     bbox: [f64; 4],
@@ -119,7 +119,7 @@ pub struct CocoItem {
 }
 
 /// An answer in the shape asked for. `place` is the picture's among those of the request.
-pub fn shape(shape: Shape, id: &str, place: usize, file: Option<String>, answer: &PictureAnswer) -> Shaped {
+pub(super) fn shape(shape: Shape, id: &str, place: usize, file: Option<String>, answer: &PictureAnswer) -> Shaped {
     match shape {
         Shape::Default => Shaped::Default(Box::new(AnswerBody::new(id, file, answer))),
         Shape::Roboflow => Shaped::Roboflow(roboflow(id, place, answer)),

@@ -11,7 +11,7 @@ use crate::{lifecycle, pipeline::Pipeline};
 
 /// The process answers.
 #[utoipa::path(get, path = "/livez", tag = "health", responses((status = 200, description = "Alive", body = String)))]
-pub async fn live() -> &'static str {
+pub(super) async fn live() -> &'static str {
     "ok"
 }
 
@@ -20,12 +20,12 @@ pub async fn live() -> &'static str {
     (status = 200, description = "Ready", body = String),
     (status = 503, description = "Not ready, and why", body = ProblemBody, content_type = "application/problem+json"),
 ))]
-pub async fn ready(State(pipeline): State<Pipeline>) -> Result<&'static str, Problem> {
+pub(super) async fn ready(State(pipeline): State<Pipeline>) -> Result<&'static str, Problem> {
     check_ready(&pipeline).map(|()| "ok")
 }
 
 /// Why the server is not ready, if it is not.
-pub fn check_ready(pipeline: &Pipeline) -> Result<(), Problem> {
+pub(super) fn check_ready(pipeline: &Pipeline) -> Result<(), Problem> {
     match pipeline.state() {
         lifecycle::State::Starting => return Err(not_ready("the server is starting")),
         lifecycle::State::Draining => return Err(not_ready("the server is shutting down")),
@@ -39,6 +39,6 @@ pub fn check_ready(pipeline: &Pipeline) -> Result<(), Problem> {
 
 /// Metrics in Prometheus' text format.
 #[utoipa::path(get, path = "/metrics", tag = "health", responses((status = 200, description = "Metrics", body = String)))]
-pub async fn metrics(State(pipeline): State<Pipeline>) -> Response {
+pub(super) async fn metrics(State(pipeline): State<Pipeline>) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], pipeline.metrics().render()).into_response()
 }

@@ -4,7 +4,7 @@ use axum::{http::StatusCode, response::Html};
 
 /// A kind of problem.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Kind {
+pub(super) struct Kind {
     /// Its place on `/errors`.
     pub slug: &'static str,
     /// Its HTTP status.
@@ -21,11 +21,11 @@ macro_rules! kinds {
     ($($name:ident = $status:ident, $slug:literal, $reason:literal, $title:literal, $advice:literal;)*) => {
         $(
             #[doc = $title]
-            pub static $name: Kind =
+            pub(super) static $name: Kind =
                 Kind { slug: $slug, status: StatusCode::$status, reason: $reason, title: $title, advice: $advice };
         )*
         /// All of them.
-        pub static ALL: &[&Kind] = &[$(&$name,)*];
+        pub(super) static ALL: &[&Kind] = &[$(&$name,)*];
     };
 }
 
@@ -71,7 +71,7 @@ kinds! {
 }
 
 /// The page that explains each kind.
-pub async fn page() -> Html<String> {
+pub(super) async fn page() -> Html<String> {
     let mut html = String::from(
         "<!doctype html><meta charset=utf-8><title>ounce: errors</title>\
          <style>body{font:16px/1.5 system-ui;max-width:44rem;margin:2rem auto;padding:0 1rem}</style><h1>Errors</h1>",

@@ -1,7 +1,7 @@
 //! The wire: the only room that knows axum and status codes.
 //!
-//! A request comes in through [`observe`] (its id, its line in the log), a route of [`routes`] and one of the handlers
-//! of [`v1`], [`v2`], [`models`] or [`health`]. What goes wrong is a [`problem`], of one of the [`kinds`].
+//! A request comes in through `observe` (its id, its line in the log), a route of `routes` and one of the handlers
+//! of `v1`, `v2`, `models` or `health`. What goes wrong is a `problem`, of one of the `kinds`.
 
 mod accept;
 mod body;

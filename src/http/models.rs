@@ -21,14 +21,14 @@ use crate::{
 
 /// All models.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct ModelList {
+pub(super) struct ModelList {
     models: Vec<ModelBody>,
 }
 
 /// A model.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Model)]
-pub struct ModelBody {
+pub(super) struct ModelBody {
     /// What requests call it.
     #[schema(example = "pedestrian")]
     name: String,
@@ -67,7 +67,7 @@ pub struct ModelBody {
 
 /// What a picture becomes.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct InputBody {
+pub(super) struct InputBody {
     /// The input's name in the graph.
     name: String,
     /// Width and height in pixels.
@@ -81,7 +81,7 @@ pub struct InputBody {
 /// An input or output of the graph.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Port)]
-pub struct PortBody {
+pub(super) struct PortBody {
     /// Its name.
     pub name: String,
     /// The type of its elements, in the words of the Open Inference Protocol.
@@ -95,7 +95,7 @@ pub struct PortBody {
 /// What holds where a request says nothing.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Defaults)]
-pub struct DefaultsBody {
+pub(super) struct DefaultsBody {
     min_score: f64,
     iou: f64,
     max_detections: usize,
@@ -105,7 +105,7 @@ pub struct DefaultsBody {
 /// How requests are run together.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Batching)]
-pub struct BatchingBody {
+pub(super) struct BatchingBody {
     /// The most pictures in one run.
     max_batch: usize,
     /// The most requests that wait; one more is refused with 429.
@@ -120,7 +120,7 @@ pub struct BatchingBody {
 /// One file of a model.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Variant)]
-pub struct VariantBody {
+pub(super) struct VariantBody {
     /// What requests call it.
     #[schema(example = "int8")]
     name: String,
@@ -144,7 +144,7 @@ pub struct VariantBody {
 
 /// Every model that is served.
 #[utoipa::path(get, path = "/v1/models", tag = "models", responses((status = 200, description = "All models", body = ModelList)))]
-pub async fn list(State(pipeline): State<Pipeline>) -> Json<ModelList> {
+pub(super) async fn list(State(pipeline): State<Pipeline>) -> Json<ModelList> {
     Json(ModelList { models: pipeline.models().iter().map(|model| ModelBody::new(model, false)).collect() })
 }
 
@@ -157,7 +157,10 @@ pub async fn list(State(pipeline): State<Pipeline>) -> Json<ModelList> {
         (status = 404, description = "No such model", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
-pub async fn one(State(pipeline): State<Pipeline>, Path(name): Path<String>) -> Result<Json<ModelBody>, Problem> {
+pub(super) async fn one(
+    State(pipeline): State<Pipeline>,
+    Path(name): Path<String>,
+) -> Result<Json<ModelBody>, Problem> {
     Ok(Json(ModelBody::new(&pipeline.model(&name)?, true)))
 }
 

@@ -16,7 +16,7 @@ use super::{
 const NAMES: [&str; 3] = ["image", "images", "file"];
 
 /// All parts, in order.
-pub async fn read(upload: &mut Upload, boundary: String, limits: Limits) -> Result<Vec<Part>, Problem> {
+pub(super) async fn read(upload: &mut Upload, boundary: String, limits: Limits) -> Result<Vec<Part>, Problem> {
     let total = limits.multipart();
     let form = Multipart::new(upload.limited(total)?.into_data_stream(), boundary);
     let all = tokio::time::timeout(limits.time, collect(form, limits.picture)).await.map_err(|_| slow(limits.time))?;

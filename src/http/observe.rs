@@ -11,17 +11,17 @@ use axum::{
 use tracing::{Instrument, Span, field::Empty};
 use ulid::Ulid;
 
-use super::problem::Problem;
+use super::{problem::Problem, round::places};
 
 /// The header that carries the id, both ways.
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The longest id that is taken from a client.
 const LONGEST_ID: usize = 128;
 
 /// Names a request, in the answer, in problems and in the log.
 #[derive(Debug, Clone)]
-pub struct RequestId(pub String);
+pub(super) struct RequestId(pub String);
 
 impl RequestId {
     /// The client's, when it is short and visible ASCII; else a new one.
@@ -37,12 +37,12 @@ impl RequestId {
 }
 
 /// Tells the request's span which model it is about.
-pub fn record_model(name: &str) {
+pub(super) fn record_model(name: &str) {
     Span::current().record("model", name);
 }
 
 /// Runs a request inside a span of its own and logs it once, when its answer is known.
-pub async fn observe(mut request: Request, next: Next) -> Response {
+pub(super) async fn observe(mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = RequestId::of(&request);
     let method = request.method().clone();
@@ -63,7 +63,7 @@ pub async fn observe(mut request: Request, next: Next) -> Response {
         response.headers_mut().insert(REQUEST_ID, value);
     }
 
-    let (status, duration_ms) = (response.status().as_u16(), started.elapsed().as_secs_f64() * 1e3);
+    let (status, duration_ms) = (response.status().as_u16(), places(started.elapsed().as_secs_f64() * 1e3, 3));
     span.in_scope(|| {
         if is_probe(&route) {
             tracing::debug!(%method, route, status, duration_ms, "answered");

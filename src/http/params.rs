@@ -16,7 +16,7 @@ const MAX_DEADLINE_MS: u64 = 600_000;
 #[derive(Debug, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "only described")]
-pub struct PictureParams {
+pub(super) struct PictureParams {
     /// The model by name; the task's first one when left out. Not where the path names it.
     model: Option<String>,
     /// The model's variant by name; the default one when left out.
@@ -42,7 +42,7 @@ pub struct PictureParams {
 
 /// What a client asks for beside the picture.
 #[derive(Debug, Default)]
-pub struct Params {
+pub(super) struct Params {
     /// The model by name; the task's default one when left out.
     pub model: Option<String>,
     /// The variant by name; the model's default one when left out.
@@ -57,7 +57,7 @@ pub struct Params {
 
 impl Params {
     /// From the part of the address after the `?`.
-    pub fn parse(query: Option<&str>) -> Result<Self, Problem> {
+    pub(super) fn parse(query: Option<&str>) -> Result<Self, Problem> {
         let mut params = Self::default();
         let mut seen: Vec<String> = Vec::new();
         for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
@@ -100,7 +100,7 @@ impl Params {
 }
 
 /// A deadline in milliseconds, within what may be asked for.
-pub fn budget_ms(name: &str, ms: u64) -> Result<Duration, Problem> {
+pub(super) fn budget_ms(name: &str, ms: u64) -> Result<Duration, Problem> {
     if (1..=MAX_DEADLINE_MS).contains(&ms) {
         Ok(Duration::from_millis(ms))
     } else {
@@ -130,7 +130,7 @@ where
 }
 
 /// `; did you mean …?`, when something known is close.
-pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a &'a str>) -> String {
+pub(super) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a &'a str>) -> String {
     // Similarity costs the product of the lengths: nobody gets to choose that at leisure.
     if word.len() > 64 {
         return String::new();

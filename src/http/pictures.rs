@@ -19,7 +19,7 @@ use super::{
 };
 
 /// The most pictures in one request.
-pub const MOST: usize = 64;
+pub(super) const MOST: usize = 64;
 
 /// Base64 with or without its trailing `=`.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -29,7 +29,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// What a body held.
 #[derive(Debug)]
-pub enum Pictures {
+pub(super) enum Pictures {
     /// One picture, answered by itself.
     One(Bytes),
     /// Pictures that are answered in a list, even if there is only one.
@@ -38,7 +38,7 @@ pub enum Pictures {
 
 /// One of many pictures.
 #[derive(Debug)]
-pub struct Part {
+pub(super) struct Part {
     /// The file's name, when the client gave one.
     pub file: Option<String>,
     /// The picture; a part that is too large does not cost the others their answers.
@@ -46,7 +46,7 @@ pub struct Part {
 }
 
 /// Reads pictures in the way the content type says.
-pub async fn read(headers: &HeaderMap, upload: &mut Upload, limits: Limits) -> Result<Pictures, Problem> {
+pub(super) async fn read(headers: &HeaderMap, upload: &mut Upload, limits: Limits) -> Result<Pictures, Problem> {
     refuse_compressed(headers)?;
     match kind_of(headers)? {
         BodyKind::Raw => {
@@ -65,7 +65,7 @@ pub async fn read(headers: &HeaderMap, upload: &mut Upload, limits: Limits) -> R
 }
 
 /// Refuses bodies that would have to be unpacked first.
-pub fn refuse_compressed(headers: &HeaderMap) -> Result<(), Problem> {
+pub(super) fn refuse_compressed(headers: &HeaderMap) -> Result<(), Problem> {
     match headers.get(header::CONTENT_ENCODING) {
         Some(encoding) if encoding != "identity" => {
             let detail = format!("content-encoding {encoding:?} is not taken; send the body as it is");
@@ -138,7 +138,7 @@ fn from_json(body: &[u8], limit: usize) -> Result<Pictures, Problem> {
 }
 
 /// The bytes of a picture in base64, with or without a `data:` prefix, line breaks or padding.
-pub fn from_base64(name: &str, text: &str, limit: usize) -> Result<Bytes, Problem> {
+pub(super) fn from_base64(name: &str, text: &str, limit: usize) -> Result<Bytes, Problem> {
     let text = match text.strip_prefix("data:") {
         None => text,
         Some(url) => match url.split_once(";base64,") {

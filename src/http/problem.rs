@@ -17,7 +17,7 @@ use crate::error::Error;
 
 /// What went wrong with a request, in the words that the client reads.
 #[derive(Debug, Clone)]
-pub struct Problem {
+pub(super) struct Problem {
     /// Which kind of problem.
     pub kind: &'static Kind,
     /// One sentence: what was wrong, and what would be right.
@@ -28,7 +28,7 @@ pub struct Problem {
 /// A problem as it is sent.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Problem)]
-pub struct ProblemBody {
+pub(super) struct ProblemBody {
     /// Where this kind of problem is explained, relative to this server.
     #[serde(rename = "type")]
     #[schema(example = "/errors#bad-parameter")]
@@ -52,7 +52,7 @@ pub struct ProblemBody {
 /// The problems that any inference may end with, for `/openapi.json`.
 #[derive(Debug, utoipa::IntoResponses)]
 #[expect(dead_code, reason = "only described")]
-pub enum Refusals {
+pub(super) enum Refusals {
     /// A parameter that cannot be used, or a body that cannot be read.
     #[response(status = 400, content_type = "application/problem+json")]
     Bad(ProblemBody),
@@ -87,27 +87,27 @@ pub enum Refusals {
 
 impl Problem {
     /// A problem of a kind.
-    pub fn new(kind: &'static Kind, detail: impl Into<String>) -> Self {
+    pub(super) fn new(kind: &'static Kind, detail: impl Into<String>) -> Self {
         Self { kind, detail: detail.into(), retry_after: None }
     }
 
     /// A parameter, header or body that cannot be used.
-    pub fn bad_parameter(name: &str, why: impl std::fmt::Display) -> Self {
+    pub(super) fn bad_parameter(name: &str, why: impl std::fmt::Display) -> Self {
         Self::new(&kinds::BAD_PARAMETER, format!("`{name}`: {why}"))
     }
 
     /// A body that cannot be read as what it says it is.
-    pub fn bad_body(detail: impl Into<String>) -> Self {
+    pub(super) fn bad_body(detail: impl Into<String>) -> Self {
         Self::new(&kinds::BAD_BODY, detail)
     }
 
     /// The status it is sent with.
-    pub fn status(&self) -> StatusCode {
+    pub(super) fn status(&self) -> StatusCode {
         self.kind.status
     }
 
     /// The headers it is sent with.
-    pub fn headers(&self) -> HeaderMap {
+    pub(super) fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         if let Some(wait) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
@@ -116,7 +116,7 @@ impl Problem {
     }
 
     /// The JSON of it.
-    pub fn body(&self, request_id: Option<&str>) -> ProblemBody {
+    pub(super) fn body(&self, request_id: Option<&str>) -> ProblemBody {
         ProblemBody {
             kind: format!("/errors#{}", self.kind.slug),
             title: self.kind.title,
@@ -128,7 +128,7 @@ impl Problem {
     }
 
     /// The whole response.
-    pub fn render(&self, request_id: Option<&str>) -> Response {
+    pub(super) fn render(&self, request_id: Option<&str>) -> Response {
         let body = serde_json::to_vec(&self.body(request_id)).unwrap_or_default();
         let kind = (header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         (self.status(), self.headers(), [kind], body).into_response()
@@ -176,25 +176,24 @@ impl IntoResponse for Problem {
 }
 
 /// Not ready yet, or no longer.
-pub fn not_ready(why: impl Into<String>) -> Problem {
+pub(super) fn not_ready(why: impl Into<String>) -> Problem {
     Problem::new(&kinds::NOT_READY, why).retry_after(Duration::from_secs(1))
 }
 
 /// No such path.
-pub async fn no_such_route(uri: Uri) -> Problem {
+pub(super) async fn no_such_route(uri: Uri) -> Problem {
     let detail = format!("there is nothing at {}; /docs lists what there is", uri.path());
     Problem::new(&kinds::NO_SUCH_ROUTE, detail)
 }
 
 /// A known path, another method.
-pub async fn wrong_method(method: Method, uri: Uri) -> Problem {
+pub(super) async fn wrong_method(method: Method, uri: Uri) -> Problem {
     let detail = format!("{method} is not answered at {}; the Allow header names what is", uri.path());
     Problem::new(&kinds::WRONG_METHOD, detail)
 }
 
 /// A handler panicked. The panic hook has logged where.
-#[expect(clippy::needless_pass_by_value, reason = "the shape that CatchPanicLayer wants")]
-pub fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+pub(super) fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
     Problem::new(&kinds::PANICKED, "the server made a mistake; its log has the cause").into_response()
 }
 

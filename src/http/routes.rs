@@ -67,3 +67,54 @@ fn layered(routes: Router) -> Router {
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(middleware::from_fn(observe::observe))
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::{
+        body::Body,
+        http::{Request, Response},
+    };
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn ask(method: &str, path: &str, id: &str) -> Response<Body> {
+        let boom = || async {
+            if true {
+                unreachable!("boom")
+            }
+        };
+        let app = layered(Router::new().route("/boom", get(boom)).route("/fine", get(|| async { "fine" })));
+        let request = Request::builder().method(method).uri(path).header("x-request-id", id).body(Body::empty());
+        app.oneshot(request.expect("request")).await.expect("infallible")
+    }
+
+    async fn problem(response: Response<Body>) -> serde_json::Value {
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        let body = response.into_body().collect().await.expect("body").to_bytes();
+        serde_json::from_slice(&body).expect("json")
+    }
+
+    #[tokio::test]
+    async fn the_id_goes_out_as_it_came_in_if_it_is_sane() {
+        assert_eq!(ask("GET", "/fine", "abc-1").await.headers()["x-request-id"], "abc-1");
+        for odd in ["", "a b", &"x".repeat(129)] {
+            assert_eq!(ask("GET", "/fine", odd).await.headers()["x-request-id"].len(), 26, "{odd}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_no_handler_answers_is_a_problem_too() {
+        let nowhere = problem(ask("GET", "/nowhere", "a").await).await;
+        assert_eq!((&nowhere["status"], &nowhere["instance"]), (&404.into(), &"a".into()));
+
+        let wrong = ask("POST", "/fine", "a").await;
+        assert_eq!(wrong.headers()["allow"], "GET,HEAD");
+        assert_eq!(problem(wrong).await["status"], 405);
+
+        let panicked = problem(ask("GET", "/boom", "a").await).await;
+        assert_eq!((&panicked["status"], &panicked["instance"]), (&500.into(), &"a".into()));
+        assert!(!panicked.to_string().contains("boom"));
+    }
+}

@@ -13,13 +13,14 @@ use futures_util::{StreamExt, stream};
 use super::{
     accept,
     body::{Limits, Upload},
+    docs::{AnswerOrResults, Binary, PictureForm, PictureJson},
     formats::{self, Shaped},
     observe::{RequestId, record_model},
     params::{Params, PictureParams},
     pictures::{self, Part, Pictures},
     problem::{Problem, Refusals},
     refused,
-    wire::{self, AnswerBody, Outcome, Refused, Results},
+    wire::{self, Outcome, Refused, Results},
 };
 use crate::{
     pipeline::{Deadline, ImageFormat, Permit, PictureAnswer, PictureRequest, Pipeline, ServedModel, Timing},
@@ -36,23 +37,23 @@ macro_rules! picture_route {
             post, path = $path, tag = "pictures",
             params($(($segment = String, Path, description = "The model's name"),)? PictureParams),
             request_body(description = "The picture", content(
-                (Vec<u8> = "application/octet-stream"),
-                (Vec<u8> = "image/*"),
-                (super::docs::PictureForm = "multipart/form-data"),
-                (super::docs::PictureJson = "application/json"),
+                (Binary = "application/octet-stream"),
+                (Binary = "image/*"),
+                (PictureForm = "multipart/form-data"),
+                (PictureJson = "application/json"),
             )),
             responses(
                 (status = 200, description = "The answer; for a multipart form or `images`, `{\"results\": […]}` with an \
                   answer or an `error` for each picture. With `Accept: image/jpeg` or `image/png`, the picture with the \
                   answer drawn on it. `Server-Timing` says where the time went", content(
-                    (AnswerBody = "application/json"),
-                    (Vec<u8> = "image/jpeg"),
-                    (Vec<u8> = "image/png"),
+                    (AnswerOrResults = "application/json"),
+                    (Binary = "image/jpeg"),
+                    (Binary = "image/png"),
                 )),
                 Refusals,
             ),
         )]
-        pub async fn $name(
+        pub(super) async fn $name(
             State(pipeline): State<Pipeline>,
             Extension(id): Extension<RequestId>,
             $(Path($captured): Path<String>,)?
@@ -117,8 +118,8 @@ async fn answer(pipeline: &Pipeline, target: Target, id: &str, request: Request)
         }
     }
     .await;
-    if answered.is_err() {
-        upload.drain().await;
+    if let Err(problem) = &answered {
+        upload.drain(problem).await;
     }
     answered
 }

@@ -48,7 +48,7 @@ pub struct AnswerBody {
 
 /// A picture's size in pixels, after its EXIF orientation was applied.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
-pub struct ImageSize {
+pub(super) struct ImageSize {
     /// Pixels.
     #[schema(example = 810)]
     pub width: u32,
@@ -60,7 +60,7 @@ pub struct ImageSize {
 /// One thing that was found.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Detection)]
-pub struct DetectionBody {
+pub(super) struct DetectionBody {
     /// What it is.
     #[schema(example = "person")]
     label: String,
@@ -77,7 +77,7 @@ pub struct DetectionBody {
 /// A box in pixels of the picture as a person sees it, its origin top left.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Box)]
-pub struct BoxBody {
+pub(super) struct BoxBody {
     /// Left.
     #[schema(example = 39.7)]
     pub x1: f64,
@@ -95,7 +95,7 @@ pub struct BoxBody {
 /// One thing that the picture may show.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Class)]
-pub struct ClassBody {
+pub(super) struct ClassBody {
     /// What it is.
     #[schema(example = "tabby")]
     label: String,
@@ -109,7 +109,7 @@ pub struct ClassBody {
 /// Milliseconds a stage; `total` is from the request's arrival to the answer.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Timing)]
-pub struct TimingBody {
+pub(super) struct TimingBody {
     /// Bytes to pixels.
     #[schema(example = 4.1)]
     decode: f64,
@@ -133,7 +133,7 @@ pub struct TimingBody {
 /// What an answer cost, by the price that the operator set.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Cost)]
-pub struct CostBody {
+pub(super) struct CostBody {
     /// Dollars.
     #[schema(example = 1.7e-7)]
     usd: f64,
@@ -147,7 +147,7 @@ pub struct CostBody {
 /// What became of one of several pictures.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-pub enum Outcome<T> {
+pub(super) enum Outcome<T> {
     /// It has an answer.
     Answered(T),
     /// It was refused.
@@ -156,7 +156,7 @@ pub enum Outcome<T> {
 
 /// Why one of several pictures has no answer.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Refused {
+pub(super) struct Refused {
     /// The name the picture came with.
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<String>,
@@ -166,20 +166,21 @@ pub struct Refused {
 
 /// The answers to several pictures, in the order they were sent: each an answer, or `{"error": …}` of its own.
 #[derive(Debug, Serialize)]
-pub struct Results<T> {
+pub(super) struct Results<T> {
     /// One for each picture.
     pub results: Vec<Outcome<T>>,
 }
 
 impl Refused {
     /// Without an answer because of `problem`.
-    pub fn new(file: Option<String>, problem: &Problem, request_id: &str) -> Self {
+    pub(super) fn new(file: Option<String>, problem: &Problem, request_id: &str) -> Self {
         Self { file, error: problem.body(Some(request_id)) }
     }
 }
 
 impl AnswerBody {
     /// The answer to one picture.
+    #[must_use]
     pub fn new(id: &str, file: Option<String>, answer: &PictureAnswer) -> Self {
         let model = &answer.model;
         let (detections, classes) = match &answer.answer {
@@ -203,12 +204,12 @@ impl AnswerBody {
 }
 
 /// A class's name; its number where the labels end too soon.
-pub fn label(model: &ServedModel, class_id: usize) -> String {
+pub(super) fn label(model: &ServedModel, class_id: usize) -> String {
     model.labels.get(class_id).cloned().unwrap_or_else(|| class_id.to_string())
 }
 
 /// A score as it is sent.
-pub fn score(score: f32) -> f64 {
+pub(super) fn score(score: f32) -> f64 {
     places(score, 4)
 }
 
@@ -259,7 +260,7 @@ impl From<&RequestCost> for CostBody {
 }
 
 /// The `Server-Timing` header, which browsers show in their network panel.
-pub fn server_timing(timing: &Timing) -> [(HeaderName, HeaderValue); 1] {
+pub(super) fn server_timing(timing: &Timing) -> [(HeaderName, HeaderValue); 1] {
     let TimingBody { decode, preprocess, queue, inference, postprocess, total } = timing.into();
     let text = format!(
         "decode;dur={decode}, preprocess;dur={preprocess}, queue;dur={queue}, inference;dur={inference}, \

@@ -2,6 +2,7 @@
 //! may stand for the picture input (datatype BYTES).
 
 mod blobs;
+mod compressed;
 mod elements;
 mod request;
 mod response;
@@ -19,11 +20,11 @@ use utoipa::ToSchema;
 
 use super::{
     body::{self, Upload},
+    docs::Binary,
     health::check_ready,
     heavy,
     models::PortBody,
     observe::record_model,
-    pictures::refuse_compressed,
     problem::{Problem, ProblemBody, Refusals, not_ready},
     refused,
 };
@@ -34,7 +35,7 @@ use crate::{
 
 /// What answers here.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct ServerMetadata {
+pub(super) struct ServerMetadata {
     name: &'static str,
     version: &'static str,
     extensions: [&'static str; 3],
@@ -42,7 +43,7 @@ pub struct ServerMetadata {
 
 /// A model, in the protocol's words.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct ModelMetadata {
+pub(super) struct ModelMetadata {
     name: String,
     versions: Vec<String>,
     #[schema(example = "onnx_onnxv1")]
@@ -53,13 +54,13 @@ pub struct ModelMetadata {
 
 /// Whether the server lives.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Live {
+pub(super) struct Live {
     live: bool,
 }
 
 /// Whether something is ready.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Ready {
+pub(super) struct Ready {
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     ready: bool,
@@ -67,7 +68,7 @@ pub struct Ready {
 
 /// A model by its path, with or without a version.
 #[derive(Debug, Deserialize)]
-pub struct Named {
+pub(super) struct Named {
     model: String,
     version: Option<String>,
 }
@@ -88,7 +89,7 @@ impl Named {
 
 /// The server and the extensions it has.
 #[utoipa::path(get, path = "/v2", tag = "open inference", responses((status = 200, description = "The server", body = ServerMetadata)))]
-pub async fn server() -> Json<ServerMetadata> {
+pub(super) async fn server() -> Json<ServerMetadata> {
     Json(ServerMetadata {
         name: env!("CARGO_PKG_NAME"),
         version: env!("CARGO_PKG_VERSION"),
@@ -98,7 +99,7 @@ pub async fn server() -> Json<ServerMetadata> {
 
 /// The process answers.
 #[utoipa::path(get, path = "/v2/health/live", tag = "open inference", responses((status = 200, description = "Alive", body = Live)))]
-pub async fn live() -> Json<Live> {
+pub(super) async fn live() -> Json<Live> {
     Json(Live { live: true })
 }
 
@@ -107,7 +108,7 @@ pub async fn live() -> Json<Live> {
     (status = 200, description = "Ready", body = Ready),
     (status = 503, description = "Not ready, and why", body = ProblemBody, content_type = "application/problem+json"),
 ))]
-pub async fn ready(State(pipeline): State<Pipeline>) -> Result<Json<Ready>, Problem> {
+pub(super) async fn ready(State(pipeline): State<Pipeline>) -> Result<Json<Ready>, Problem> {
     check_ready(&pipeline).map(|()| Json(Ready { name: None, ready: true }))
 }
 
@@ -120,7 +121,10 @@ pub async fn ready(State(pipeline): State<Pipeline>) -> Result<Json<Ready>, Prob
         (status = 404, description = "No such model or version", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
-pub async fn model(State(pipeline): State<Pipeline>, Path(named): Path<Named>) -> Result<Json<ModelMetadata>, Problem> {
+pub(super) async fn model(
+    State(pipeline): State<Pipeline>,
+    Path(named): Path<Named>,
+) -> Result<Json<ModelMetadata>, Problem> {
     let model = named.resolve(&pipeline)?;
     Ok(Json(ModelMetadata {
         name: model.name.clone(),
@@ -141,7 +145,10 @@ pub async fn model(State(pipeline): State<Pipeline>, Path(named): Path<Named>) -
         (status = 503, description = "Not ready", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
-pub async fn model_ready(State(pipeline): State<Pipeline>, Path(named): Path<Named>) -> Result<Json<Ready>, Problem> {
+pub(super) async fn model_ready(
+    State(pipeline): State<Pipeline>,
+    Path(named): Path<Named>,
+) -> Result<Json<Ready>, Problem> {
     let model = named.resolve(&pipeline)?;
     if model.is_ready() {
         Ok(Json(Ready { name: Some(model.name.clone()), ready: true }))
@@ -161,17 +168,17 @@ pub async fn model_ready(State(pipeline): State<Pipeline>, Path(named): Path<Nam
     params(("model" = String, Path, description = "The model's name")),
     request_body(description = "The request; four times the limit of a picture at most", content(
         (serde_json::Value = "application/json"),
-        (Vec<u8> = "application/octet-stream"),
+        (Binary = "application/octet-stream"),
     )),
     responses(
         (status = 200, description = "The outputs; what they took is among the `parameters`", content(
             (serde_json::Value = "application/json"),
-            (Vec<u8> = "application/octet-stream"),
+            (Binary = "application/octet-stream"),
         )),
         Refusals,
     ),
 )]
-pub async fn infer(
+pub(super) async fn infer(
     State(pipeline): State<Pipeline>,
     Path(named): Path<Named>,
     request: Request,
@@ -180,8 +187,8 @@ pub async fn infer(
     let (head, body) = request.into_parts();
     let mut upload = Upload::new(&head.headers, body);
     let answered = answer(&pipeline, &named, &head.headers, &mut upload, received).await;
-    if answered.is_err() {
-        upload.drain().await;
+    if let Err(problem) = &answered {
+        upload.drain(problem).await;
     }
     answered
 }
@@ -210,14 +217,19 @@ async fn read(
     headers: &HeaderMap,
     upload: &mut Upload,
 ) -> Result<request::Request, Problem> {
-    refuse_compressed(headers)?;
+    let packing = compressed::packing(headers)?;
     let header_length = headers.get(response::HEADER_LENGTH).map(|value| {
         let number = value.to_str().ok().and_then(|text| text.parse().ok());
         number
             .ok_or_else(|| Problem::bad_parameter("Inference-Header-Content-Length", format!("{value:?} is no number")))
     });
     let (header_length, limits) = (header_length.transpose()?, body::Limits::of(pipeline.config()));
-    let body = upload.read(limits.tensors(), limits.time).await?;
+    let most = limits.tensors();
+    let body = upload.read(most, limits.time).await?;
     let (model, limits) = (Arc::clone(model), request::Limits { picture: limits.picture });
-    heavy(body.len(), move || request::parse(&model, &body, header_length, limits)).await
+    heavy(body.len(), move || {
+        let body = compressed::unpack(body, packing, most)?;
+        request::parse(&model, &body, header_length, limits)
+    })
+    .await
 }

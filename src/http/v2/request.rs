@@ -310,7 +310,7 @@ mod tests {
     fn tensor(request: &Request) -> Vec<f64> {
         match &request.inputs {
             TensorInputs::Tensors(tensors) => elements::to_f64(&tensors[0].1),
-            TensorInputs::Pictures(_) => panic!("pictures"),
+            TensorInputs::Pictures(_) => unreachable!("pictures"),
         }
     }
 
@@ -345,7 +345,7 @@ mod tests {
     fn pictures_come_as_bytes() {
         let pictures = |request: Request| match request.inputs {
             TensorInputs::Pictures(pictures) => pictures,
-            TensorInputs::Tensors(_) => panic!("tensors"),
+            TensorInputs::Tensors(_) => unreachable!("tensors"),
         };
         let unsized_input = r#"{"inputs":[{"name":"x","shape":[1],"datatype":"BYTES"}]}"#;
         assert_eq!(pictures(read(unsized_input, b"\x03\0\0\0jpg").expect("read")), ["jpg"]);

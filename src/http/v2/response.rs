@@ -16,7 +16,8 @@ use crate::{
         round::{places, significant},
         wire,
     },
-    pipeline::{Tensor, TensorAnswer},
+    pipeline::{ServedModel, Tensor, TensorAnswer},
+    registry::manifest::Task,
 };
 
 /// Where the JSON ends and the bytes begin.
@@ -80,7 +81,7 @@ pub(super) fn write(answer: &TensorAnswer, id: Option<&str>, wanted: &[Wanted]) 
     let outputs = wanted
         .iter()
         .filter_map(|wanted| answer.outputs.get(wanted.index).map(|(name, tensor)| (wanted, name, tensor)))
-        .map(|(wanted, name, tensor)| output(&answer.model.labels, wanted, name, tensor, &mut bytes))
+        .map(|(wanted, name, tensor)| output(labels_of(&answer.model), wanted, name, tensor, &mut bytes))
         .collect();
     let body = Body {
         model_name: &answer.model.name,
@@ -107,6 +108,14 @@ pub(super) fn write(answer: &TensorAnswer, id: Option<&str>, wanted: &[Wanted]) 
     ];
     whole.append(&mut bytes);
     (timing, framing, whole).into_response()
+}
+
+/// The names of a classifier's classes; what a detector's outputs hold has no names.
+fn labels_of(model: &ServedModel) -> &[String] {
+    match model.task {
+        Task::Classify => &model.labels,
+        Task::Detect => &[],
+    }
 }
 
 fn output<'a>(
@@ -141,6 +150,8 @@ fn classes(labels: &[String], most: usize, tensor: &Tensor) -> (Vec<usize>, Vec<
     let rows = if tensor.shape().len() > 1 { tensor.shape().first().copied().unwrap_or(1) } else { 1 };
     let width = values.len().checked_div(rows).unwrap_or(0);
     let most = most.min(width);
+    // A single probability is that of the second of two labels ("yes").
+    let labels = if width == 1 && labels.len() == 2 { &labels[1..] } else { labels };
     let mut words = Vec::with_capacity(rows * most);
     for row in values.chunks(width.max(1)) {
         let mut order: Vec<usize> = (0..row.len()).collect();
@@ -180,6 +191,8 @@ mod tests {
             "0.250000:1:dog",
         ]
         "#);
+        let (labels, yes) = (["no".to_owned(), "yes".to_owned()], Tensor::from(array![[0.75f32]].into_dyn()));
+        assert_eq!(classes(&labels, 2, &yes), (vec![1, 1], vec!["0.750000:0:yes".to_owned()]));
         assert_eq!(classes(&[], 9, &Tensor::from(array![1u8, 3].into_dyn())).1, ["3.000000:1", "1.000000:0"]);
     }
 
@@ -196,6 +209,6 @@ mod tests {
             wants.iter().map(|wanted| output(&labels, wanted, "scores", &tensor, &mut bytes)).collect();
         insta::assert_snapshot!(serde_json::to_string(&outputs).expect("json"), @r#"[{"name":"scores","datatype":"FP32","shape":[1,2],"parameters":{"binary_data_size":8}},{"name":"scores","datatype":"BYTES","shape":[1,1],"parameters":{"binary_data_size":18}},{"name":"scores","datatype":"FP32","shape":[1,2],"data":[0.25,0.75]}]"#);
         assert_eq!(bytes[..8], [0, 0, 128, 62, 0, 0, 64, 63]);
-        assert_eq!(&bytes[8..], b"\x0e\0\0\00.750000:1:yes");
+        assert_eq!(&bytes[8..], b"\x0e\0\0\x000.750000:1:yes");
     }
 }

@@ -65,18 +65,17 @@ fn scaled(picture: (u32, u32), ratio: f64, most: (u32, u32), whole: fn(f64) -> f
     (side(picture.0, most.0), side(picture.1, most.1))
 }
 
-/// torchvision: `Resize(round(S / ratio))` makes the short side that long and the other `int(…)` of its share, then
-/// `CenterCrop(S)` cuts from `round((length − S) / 2)`. Here both are one cut out of the picture.
+/// As ImageNet classifiers are scored: resize by the ratio that makes the short side `S / crop_ratio`, sides cut to whole
+/// pixels, then cut the middle `S`. torchvision's `Resize(256)`, `CenterCrop(224)` is that, but for a pixel of rounding.
+/// Here both are one cut out of the picture.
 fn centre_cut(picture: (u32, u32), input: (u32, u32), crop_ratio: f64) -> [f64; 4] {
     let (pictures, inputs) = (as_f64(picture), as_f64(input));
-    let target = inputs.map(|side| (side / crop_ratio).round_ties_even());
-    // The axis that needs the larger scale is "short"; for a square input, the picture's shorter side.
-    let short = usize::from(target[1] / pictures[1] > target[0] / pictures[0]);
-    let mut resized = [target[short]; 2];
-    resized[1 - short] = (target[short] * pictures[1 - short] / pictures[short]).floor().max(inputs[1 - short]);
+    let needed = |axis: usize| inputs[axis] / crop_ratio / pictures[axis];
+    let ratio = needed(0).max(needed(1));
     let share = |axis: usize| {
-        let left = ((resized[axis] - inputs[axis]) / 2.0).round_ties_even();
-        (left / resized[axis], inputs[axis] / resized[axis])
+        // A rounding error must not cost a pixel.
+        let resized = (pictures[axis] * ratio + 1e-6).floor().max(inputs[axis]);
+        (((resized - inputs[axis]) / 2.0).floor() / resized, inputs[axis] / resized)
     };
     let ((left, width), (top, height)) = (share(0), share(1));
     [left, top, width, height]

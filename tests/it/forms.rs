@@ -13,8 +13,10 @@ async fn one_photo_in_every_form_shows_the_same_people() {
         let people: Vec<_> = detections(&answer).into_iter().filter(|(label, ..)| label == "person").collect();
         (people, [answer["image"]["width"].clone(), answer["image"]["height"].clone()])
     };
-    let (reference, size) = people("v_png_rgb8.png", 0.5).await;
-    assert!(!reference.is_empty(), "there are people in the photo");
+    let (in_colour, size) = people("v_png_rgb8.png", 0.5).await;
+    // Without its colours it is another picture to a network: those three forms are held to each other.
+    let (in_grey, _) = people("v_png_gray8.png", 0.5).await;
+    assert!(in_colour.len() > 5 && in_grey.len() > 5, "there are people in the photo");
 
     let mut files: Vec<_> = std::fs::read_dir(&forms).expect("a folder").flatten().collect();
     files.sort_by_key(std::fs::DirEntry::file_name);
@@ -31,6 +33,7 @@ async fn one_photo_in_every_form_shows_the_same_people() {
         }
         let (found, found_size) = people(&name, 0.25).await;
         assert_eq!(found_size, size, "{name}: the size as a person sees it");
+        let reference = if name.contains("gray") { &in_grey } else { &in_colour };
         let matches = reference.iter().map(|(_, _, wanted)| {
             found.iter().map(|(_, _, got)| iou(*wanted, *got)).max_by(f64::total_cmp).unwrap_or(0.0)
         });

@@ -122,7 +122,10 @@ async fn classifiers_agree_on_the_best_class() {
             let (status, answer) = server.picture(&format!("/v1/classify?model={model}"), file).await;
             assert_eq!(status, 200, "{model} {photo}: {answer}");
             all += 1;
-            if answer["classes"][0]["label"] == wanted[0]["label"] {
+            // Of two classes with the same score (quantised ones often have it), either is the best.
+            let classes = answer["classes"].as_array().expect("a list");
+            let best = classes.iter().filter(|class| class["score"] == classes[0]["score"]);
+            if best.map(|class| &class["label"]).any(|label| *label == wanted[0]["label"]) {
                 right += 1;
             } else {
                 failures.push(format!("{model} {photo}: {} instead of {}", answer["classes"][0], wanted[0]));

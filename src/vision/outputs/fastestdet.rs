@@ -1,7 +1,8 @@
 //! One grid, channels first: `example/onnx-runtime/runtime.py` of github.com/dog-qiuqiu/FastestDet.
 //!
 //! Channels are objectness, dx, dy, w, h, classes. `score = objectness^0.6 · class^0.4`;
-//! `cx = (column + tanh dx) / columns`, `w = sigmoid w`, all in 0..1 of the input.
+//! `cx = (column + tanh dx) / columns`, `w = sigmoid w`, all in 0..1 of the input. A cell answers with every class that is
+//! sure enough: the powers flatten scores so much that the second one often is.
 
 use super::{
     activate::sigmoid,
@@ -56,17 +57,13 @@ impl Fastestdet {
             if !found.wants(sure) {
                 continue;
             }
-            let mut best = (0, f32::NEG_INFINITY);
-            for (class_id, scores) in classes.iter().enumerate() {
-                if scores[i] > best.1 {
-                    best = (class_id, scores[i]);
-                }
-            }
             let (row, column) = (i / columns, i % columns);
             let cx = (column as f32 + dx[i].tanh()) / columns as f32;
             let cy = (row as f32 + dy[i].tanh()) / rows as f32;
             let bbox = BBox::centred(cx, cy, sigmoid(w[i]), sigmoid(h[i]));
-            found.push(best.0, sure * best.1.powf(CLASS_POWER), bbox);
+            for (class_id, scores) in classes.iter().enumerate() {
+                found.push(class_id, sure * scores[i].powf(CLASS_POWER), bbox);
+            }
         }
         Ok(found.suppressed(placement, BoxUnit::Unit, options))
     }

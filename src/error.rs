@@ -73,14 +73,11 @@ pub enum Error {
     /// Models are still being loaded.
     #[error("the server is starting and its models are not loaded yet; try again in a second")]
     Starting,
-    /// The server is going away.
-    #[error("the server is shutting down; ask another replica")]
-    Draining,
     /// The deadline passed before the answer was there.
     #[error("the deadline of {deadline_ms} ms passed before there was an answer")]
     DeadlinePassed {
         /// The deadline that the request had.
-        deadline_ms: u64,
+        deadline_ms: f64,
     },
     /// The graph failed on this input, or gave what cannot be read. The cause is logged, not told.
     #[error("model `{model}` failed on this input; the server's log has the cause")]
@@ -107,7 +104,6 @@ impl Error {
             Self::QueueFull { .. } => "queue_full",
             Self::Busy { .. } => "busy",
             Self::Starting => "starting",
-            Self::Draining => "draining",
             Self::DeadlinePassed { .. } => "deadline",
             Self::ModelFailed { .. } => "failed",
         }

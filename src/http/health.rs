@@ -1,12 +1,17 @@
 //! Whether the server lives, whether it is ready, and its metrics.
 
+use std::time::Duration;
+
 use axum::{
     extract::State,
     http::header,
     response::{IntoResponse, Response},
 };
 
-use super::problem::{Problem, ProblemBody, not_ready};
+use super::{
+    kinds,
+    problem::{Problem, ProblemBody, not_ready},
+};
 use crate::{lifecycle, pipeline::Pipeline};
 
 /// The process answers.
@@ -28,7 +33,11 @@ pub(super) async fn ready(State(pipeline): State<Pipeline>) -> Result<&'static s
 pub(super) fn check_ready(pipeline: &Pipeline) -> Result<(), Problem> {
     match pipeline.state() {
         lifecycle::State::Starting => return Err(not_ready("the server is starting")),
-        lifecycle::State::Draining => return Err(not_ready("the server is shutting down")),
+        lifecycle::State::Draining => {
+            return Err(
+                Problem::new(&kinds::DRAINING, "the server is shutting down").retry_after(Duration::from_secs(1))
+            );
+        }
         lifecycle::State::Ready => {}
     }
     match pipeline.models().iter().find(|model| !model.is_ready()) {

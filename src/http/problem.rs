@@ -134,7 +134,7 @@ impl Problem {
         (self.status(), self.headers(), [kind], body).into_response()
     }
 
-    fn retry_after(mut self, wait: Duration) -> Self {
+    pub(super) fn retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
         self
     }
@@ -159,7 +159,6 @@ impl From<Error> for Problem {
             Error::QueueFull { retry_after, .. } => Self::new(&kinds::QUEUE_FULL, detail).retry_after(retry_after),
             Error::Busy { retry_after, .. } => Self::new(&kinds::BUSY, detail).retry_after(retry_after),
             Error::Starting => Self::new(&kinds::NOT_READY, detail).retry_after(Duration::from_secs(1)),
-            Error::Draining => Self::new(&kinds::DRAINING, detail).retry_after(Duration::from_secs(1)),
             Error::DeadlinePassed { .. } => Self::new(&kinds::DEADLINE_PASSED, detail),
             // The pipeline has logged the cause, which is nothing for a client.
             Error::ModelFailed { .. } => Self::new(&kinds::MODEL_FAILED, detail),
@@ -237,8 +236,7 @@ mod tests {
             (Error::QueueFull { model: model(), waiting: 9, retry_after: wait }, 429, Some("2")),
             (Error::Busy { in_flight: 9, retry_after: Duration::ZERO }, 429, Some("1")),
             (Error::Starting, 503, Some("1")),
-            (Error::Draining, 503, Some("1")),
-            (Error::DeadlinePassed { deadline_ms: 5 }, 504, None),
+            (Error::DeadlinePassed { deadline_ms: 5.0 }, 504, None),
             (Error::ModelFailed { model: model(), cause: "secret".into() }, 500, None),
         ];
         for (error, status, retry_after) in table {

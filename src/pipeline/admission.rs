@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::Pipeline;
+use super::{Pipeline, ms};
 use crate::{error::Error, lifecycle::State};
 
 /// Proof that a request was admitted; its place is free again when this is dropped.
@@ -27,7 +27,7 @@ impl Deadline {
     }
 
     pub(super) fn passed(self) -> Error {
-        Error::DeadlinePassed { deadline_ms: u64::try_from(self.budget.as_millis()).unwrap_or(u64::MAX) }
+        Error::DeadlinePassed { deadline_ms: ms(self.budget) }
     }
 }
 
@@ -37,16 +37,11 @@ impl Pipeline {
     /// # Errors
     /// [`Error::Busy`] when all places are taken, [`Error::Starting`] before models are loaded.
     pub fn admit(&self) -> Result<Permit, Error> {
-        let refused = |error: Error| {
-            self.metrics().refused("", error.reason());
-            error
-        };
+        let in_flight = self.config().requests.max_in_flight.get();
+        let busy = Error::Busy { in_flight, retry_after: Duration::from_secs(1) };
         if self.state() == State::Starting {
-            return Err(refused(Error::Starting));
+            return Err(self.refused(Error::Starting));
         }
-        self.0.in_flight.clone().try_acquire_owned().map(Permit).map_err(|_| {
-            let in_flight = self.config().requests.max_in_flight.get();
-            refused(Error::Busy { in_flight, retry_after: Duration::from_secs(1) })
-        })
+        self.0.in_flight.clone().try_acquire_owned().map(Permit).map_err(|_| self.refused(busy))
     }
 }

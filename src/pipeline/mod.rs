@@ -169,11 +169,7 @@ impl Pipeline {
     pub fn model(&self, name: &str) -> Result<Arc<ServedModel>, Error> {
         let models = self.0.models.read().unwrap_or_else(PoisonError::into_inner);
         models.get(name).cloned().ok_or_else(|| {
-            if self.state() == State::Starting {
-                Error::Starting
-            } else {
-                Error::UnknownModel { name: name.to_owned(), known: models.keys().cloned().collect() }
-            }
+            self.refused(Error::UnknownModel { name: name.to_owned(), known: models.keys().cloned().collect() })
         })
     }
 
@@ -193,12 +189,16 @@ impl Pipeline {
         }
         let models = self.models();
         models.iter().find(|model| model.task == task).cloned().ok_or_else(|| {
-            if self.state() == State::Starting {
-                Error::Starting
-            } else {
-                Error::NoModelForTask { task, known: models.iter().map(|model| model.name.clone()).collect() }
-            }
+            let known = models.iter().map(|model| model.name.clone()).collect();
+            self.refused(Error::NoModelForTask { task, known })
         })
+    }
+
+    /// Counts a refusal that belongs to no model. Before models are loaded, that is the reason for all of them.
+    fn refused(&self, error: Error) -> Error {
+        let error = if self.state() == State::Starting { Error::Starting } else { error };
+        self.metrics().refused("", error.reason());
+        error
     }
 
     /// Work on a decode thread: waits for one, and says how long it waited, how long the work took, and what it used.

@@ -90,8 +90,8 @@ pub(super) struct Ready {
     pub prepared: Prepared,
     facts: PictureFacts,
     picture: Option<Picture>,
-    decode: Duration,
-    preprocess: Duration,
+    pub decode: Duration,
+    pub preprocess: Duration,
 }
 
 impl Pipeline {

@@ -1,6 +1,9 @@
 //! Tensors in, tensors out, for Open Inference clients; encoded pictures may stand for the picture input.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
@@ -105,15 +108,17 @@ impl Pipeline {
     ) -> Result<Outcome, Error> {
         let each = pictures.into_iter().map(|bytes| async move {
             let (ready, decoding) = self.make_ready(model, variant, bytes, false).await?;
+            let (decode, preprocess) = (ready.decode, ready.preprocess);
             let ran = model.run(variant, ready.prepared.inputs, true, deadline).await?;
-            Ok::<_, Error>((decoding, ran))
+            Ok::<_, Error>((decoding, decode, preprocess, ran))
         });
         let mut rows: Vec<Vec<Tensor>> = Vec::new();
         let mut outcome = Outcome::default();
-        for (decoding, ran) in try_join_all(each).await? {
-            outcome.account(&ran);
+        for (decoding, decode, preprocess, ran) in try_join_all(each).await? {
+            outcome.account(&ran, decoding.waited);
             outcome.cpu += decoding.cpu;
-            outcome.timing.decode_ms = outcome.timing.decode_ms.max(decoding.cpu.seconds() * 1000.0);
+            outcome.timing.decode_ms = outcome.timing.decode_ms.max(ms(decode));
+            outcome.timing.preprocess_ms = outcome.timing.preprocess_ms.max(ms(preprocess));
             rows.push(ran.outputs);
         }
         outcome.outputs = (0..model.outputs.len())
@@ -130,10 +135,10 @@ impl Pipeline {
 }
 
 impl Outcome {
-    fn account(&mut self, ran: &Ran) {
+    fn account(&mut self, ran: &Ran, waited: Duration) {
         self.cpu += ran.cpu;
         self.batch_size = self.batch_size.max(ran.batch_size);
-        self.timing.queue_ms = self.timing.queue_ms.max(ms(ran.queued));
+        self.timing.queue_ms = self.timing.queue_ms.max(ms(waited + ran.queued));
         self.timing.inference_ms = self.timing.inference_ms.max(ms(ran.ran));
     }
 }
@@ -148,7 +153,7 @@ async fn run_tensors(
     let single = inputs.iter().all(|input| input.shape().first() == Some(&1));
     let ran = model.run(variant, inputs, single && model.batch_axis == BatchAxis::Free, deadline).await?;
     let mut outcome = Outcome::default();
-    outcome.account(&ran);
+    outcome.account(&ran, Duration::ZERO);
     outcome.outputs = ran.outputs;
     Ok(outcome)
 }

@@ -124,6 +124,17 @@ pub(crate) fn only(models: &[&str]) -> tempfile::TempDir {
     folder
 }
 
+/// A picture that needs no file: a PNG with a figure on a street of its own, 96×128 pixels.
+pub(crate) fn photo() -> Vec<u8> {
+    let figure = |x: u32, y: u32| (40..56).contains(&x) && (30..110).contains(&y);
+    let image = image::RgbImage::from_fn(96, 128, |x, y| {
+        if figure(x, y) { image::Rgb([30, 30, 60]) } else { image::Rgb([(120 + x) as u8, 140, (60 + y) as u8]) }
+    });
+    let mut png = std::io::Cursor::new(Vec::new());
+    image.write_to(&mut png, image::ImageFormat::Png).expect("PNG");
+    png.into_inner()
+}
+
 /// Intersection over union of two boxes in the wire's form.
 pub(crate) fn iou(a: [f64; 4], b: [f64; 4]) -> f64 {
     let area = |r: [f64; 4]| (r[2] - r[0]).max(0.0) * (r[3] - r[1]).max(0.0);

@@ -2,6 +2,13 @@
 
 mod harness;
 
+mod first_minutes;
 mod forms;
 mod golden;
 mod hostile;
+mod lifecycle;
+mod providers;
+mod rooms;
+mod size_input;
+mod triton;
+mod wire;

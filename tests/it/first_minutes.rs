@@ -1,0 +1,52 @@
+//! A clone stands alone: its own models answer, fast to start and small in memory.
+
+use std::{
+    io::{BufRead, BufReader},
+    process::{Command, Stdio},
+};
+
+use crate::harness::{Server, detections, photo, root, shared};
+
+#[tokio::test]
+async fn the_shipped_models_answer_where_people_are_and_whether_there_are_any() {
+    let server = Server::start(&root().join("models"), &[]).await;
+    let (status, answer) = server.post("/v1/detect", "image/png", photo()).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!((&answer["model"], &answer["image"]["width"]), (&"pedestrian".into(), &96.into()));
+    let (status, answer) = server.post("/v1/classify", "image/png", photo()).await;
+    assert_eq!(status, 200, "{answer}");
+    let classes = answer["classes"].as_array().expect("classes");
+    let sum: f64 = classes.iter().map(|class| class["score"].as_f64().expect("a score")).sum();
+    assert!(classes.len() == 2 && (sum - 1.0).abs() < 1e-3, "yes and no: {answer}");
+
+    let Some(photos) = shared("images/photos_ccby_coco") else { return };
+    let (_, answer) = server.picture("/v1/detect", &photos.join("coco_val_000000001000.jpg")).await;
+    assert!(detections(&answer).len() >= 3, "people in a row: {answer}");
+    let (_, answer) = server.picture("/v1/classify", &photos.join("coco_val_000000001000.jpg")).await;
+    assert_eq!(answer["classes"][0]["label"], "pedestrian", "{answer}");
+}
+
+/// Starts the binary itself: this is about a process.
+#[test]
+fn the_binary_serves_says_when_it_is_ready_and_stays_small() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ounce"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--models", "models"])
+        .current_dir(root())
+        .env("OUNCE_LOG__FORMAT", "json")
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary");
+    let lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+    let ready = lines
+        .map_while(Result::ok)
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(&line).ok())
+        .find(|line| line["message"] == "ready")
+        .expect("a line that says ready");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).expect("Linux");
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS").trim().to_owned();
+    println!("ready after {} ms with {resident} resident", ready["took_ms"]);
+    child.kill().expect("still running");
+    child.wait().expect("gone");
+    let kilobytes: u64 = resident.split(' ').next().and_then(|n| n.parse().ok()).expect("a number");
+    assert!(kilobytes < 150_000, "idle with {resident}");
+}

@@ -1,0 +1,37 @@
+//! The server starts honestly and goes away without losing a request.
+
+use std::time::Duration;
+
+use crate::harness::{Server, photo, root};
+
+#[tokio::test]
+async fn while_it_drains_it_says_so_and_still_answers() {
+    let server = Server::start(&root().join("models"), &[("OUNCE_SHUTDOWN__DRAIN_DELAY_MS", "1500")]).await;
+    let (client, url) = (server.client.clone(), server.url.clone());
+    let ending = std::thread::spawn(move || server.end());
+    let ready = loop {
+        let response = client.get(format!("{url}/readyz")).send().await.expect("still there");
+        if response.status() != 200 {
+            break response;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    assert_eq!(ready.status(), 503);
+    assert!(ready.headers().contains_key("retry-after"));
+    let answer = client.post(format!("{url}/v1/detect")).body(photo()).send().await.expect("still there");
+    assert_eq!(answer.status(), 200, "a request in the drain delay is answered");
+    ending.join().expect("no panic").expect("a clean end");
+    assert!(client.get(format!("{url}/livez")).send().await.is_err(), "nobody listens any more");
+}
+
+#[tokio::test]
+async fn metrics_move_to_the_admin_port_when_there_is_one() {
+    let server = Server::start(&root().join("models"), &[("OUNCE_ADMIN_LISTEN", "127.0.0.1:0")]).await;
+    assert_eq!(server.get("/metrics").await.0, 404);
+}
+
+#[tokio::test]
+async fn a_missing_folder_ends_the_start_with_what_to_do() {
+    let reason = Server::try_start(&root().join("nowhere"), &[]).await.expect_err("refused");
+    assert!(reason.contains("nowhere") && reason.contains("OUNCE_MODELS"), "{reason}");
+}

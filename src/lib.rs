@@ -1,4 +1,20 @@
 //! ounce: pictures in, boxes or classes out, in milliseconds, with the price of each answer.
+//!
+//! # Layout
+//!
+//! A room may use those below it, never those above. One request comes down through them and its answer goes back up.
+//!
+//! - [`cli`]: one file a subcommand.
+//! - [`server`]: wires the rooms; sockets and the shutdown signal come from outside.
+//! - [`http`]: the only room that knows axum and status codes.
+//! - [`pipeline`]: one request's life: admit → decode → queue → run → read → account.
+//! - [`router`]: which variant of a model answers.
+//! - [`batch`]: the bounded queue, and the worker threads that pull from it.
+//! - [`engine`]: the only room that knows ONNX Runtime.
+//! - [`vision`]: pure picture work: decode, resize, tensor, outputs → boxes or classes, drawing.
+//! - [`registry`]: the model folder: manifests, files, checksums.
+//! - [`cost`]: CPU time and its price.
+//! - [`metrics`], [`telemetry`], [`lifecycle`], [`config`], [`error`]: one thing each, used everywhere.
 
 pub mod batch;
 pub mod cli;

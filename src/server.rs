@@ -66,11 +66,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: impl Future<Out
     };
     if let Err(wrong) = loaded {
         let sentences: Vec<_> = wrong.iter().map(ToString::to_string).collect();
-        bail!(
-            "nothing is served, since {} cannot be:\n  {}",
-            if wrong.len() == 1 { "a model" } else { "some models" },
-            sentences.join("\n  ")
-        );
+        bail!("nothing is served:\n  {}", sentences.join("\n  "));
     }
     let models: Vec<_> = pipeline.models().iter().map(|model| model.name.clone()).collect();
     tracing::info!(%address, ?models, took_ms = begun.elapsed().as_secs_f64() * 1000.0, "ready");

@@ -36,7 +36,7 @@ impl Models {
                 }
                 Err(error) => {
                     wrong += 1;
-                    println!("✗ {}\n    {}", error.model, error.reason);
+                    println!("✗ {}\n    {}", error.model.as_deref().unwrap_or("(all)"), error.reason);
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! Settings: one validated tree.
 //!
-//! `defaults.toml` is the list of all keys, their defaults and their meaning. [`layers`] puts a file, the environment
+//! `defaults.toml` is the list of all keys, their defaults and their meaning. `layers` puts a file, the environment
 //! and flags over it and remembers where each value came from; what comes out here cannot be invalid.
 
 mod knobs;

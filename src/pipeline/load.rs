@@ -64,8 +64,7 @@ impl<'a> Loader<'a> {
     /// # Errors
     /// When there is none, or it is too old.
     pub fn new(config: &'a Config, metrics: Arc<Metrics>) -> Result<Self, ModelError> {
-        let library =
-            library::load(&config.runtime).map_err(|reason| ModelError { model: "(all)".to_owned(), reason })?;
+        let library = library::load(&config.runtime).map_err(|reason| ModelError { model: None, reason })?;
         Ok(Self { config, library, metrics, cpus: usable_cpus() })
     }
 
@@ -78,20 +77,22 @@ impl<'a> Loader<'a> {
     /// Loads every model of the folder, or only that one.
     #[must_use]
     pub fn load_all(&self, only: Option<&str>) -> Vec<Result<Loaded, ModelError>> {
-        let wrong = |model: &str, reason: String| vec![Err(ModelError { model: model.to_owned(), reason })];
+        let wrong = |reason: String| vec![Err(ModelError { model: None, reason })];
         let folder = self.config.models.display();
         let mut models = match registry::scan(&self.config.models) {
             Ok(models) => models,
-            Err(reason) => return wrong("(all)", reason),
+            Err(reason) => return wrong(reason),
         };
         if models.is_empty() {
             let hint = "name another folder with --models or OUNCE_MODELS";
-            return wrong("(none)", format!("{folder} holds no folder with a model.toml; {hint}"));
+            return wrong(format!("{folder} holds no folder with a model.toml; {hint}"));
         }
         if let Some(name) = only {
-            models.retain(|model| model.as_ref().map_or_else(|error| &error.model, |model| &model.name) == name);
+            models.retain(|model| {
+                model.as_ref().map_or_else(|error| error.model.as_deref(), |model| Some(&model.name)) == Some(name)
+            });
             if models.is_empty() {
-                return wrong(name, format!("{folder} holds no such model"));
+                return wrong(format!("{folder} holds no model `{name}`"));
             }
         }
         models.into_iter().map(|model| model.and_then(|model| self.load(&model))).collect()
@@ -102,7 +103,7 @@ impl<'a> Loader<'a> {
     /// # Errors
     /// With one sentence that says which file does not fit, and what would.
     pub fn load(&self, folder: &ModelFolder) -> Result<Loaded, ModelError> {
-        let fail = |reason: String| ModelError { model: folder.name.clone(), reason };
+        let fail = |reason: String| ModelError { model: Some(folder.name.clone()), reason };
         let mut opened = Vec::new();
         for variant in &folder.variants {
             let of_file = |reason: String| fail(format!("variant `{}`: {reason}", variant.name));

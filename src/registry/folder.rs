@@ -47,7 +47,7 @@ pub struct VariantFile {
 /// With a sentence that names the file, the line where there is one, and what would be right.
 pub fn read(folder: &Path) -> Result<ModelFolder, ModelError> {
     let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let fail = |reason: String| ModelError { model: name.clone(), reason };
+    let fail = |reason: String| ModelError { model: Some(name.clone()), reason };
     let path = folder.join(MANIFEST);
     let text =
         std::fs::read_to_string(&path).map_err(|error| fail(format!("{} cannot be read: {error}", path.display())))?;

@@ -15,10 +15,10 @@ use std::path::Path;
 
 /// Why a model cannot be served: which one, and one sentence.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("model `{model}`: {reason}")]
+#[error("{}{reason}", .model.as_ref().map(|name| format!("model `{name}`: ")).unwrap_or_default())]
 pub struct ModelError {
-    /// The model's name, which is its folder's.
-    pub model: String,
+    /// The model's name, which is its folder's; none where the reason holds for all.
+    pub model: Option<String>,
     /// What is wrong, where, and what would be right.
     pub reason: String,
 }

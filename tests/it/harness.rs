@@ -145,7 +145,7 @@ pub(crate) fn iou(a: [f64; 4], b: [f64; 4]) -> f64 {
 /// A detection of an answer: label, score, box.
 pub(crate) fn detections(answer: &Value) -> Vec<(String, f64, [f64; 4])> {
     let number = |value: &Value| value.as_f64().expect("a number");
-    let list = answer["detections"].as_array().unwrap_or_else(|| panic!("no detections in {answer}"));
+    let list = answer["detections"].as_array().expect("an answer with detections");
     list.iter()
         .map(|d| {
             let corners = ["x1", "y1", "x2", "y2"].map(|corner| number(&d["box"][corner]));

@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::job::{Job, JobError};
@@ -21,6 +21,20 @@ pub struct Queue {
 struct State {
     jobs: VecDeque<Job>,
     closed: bool,
+}
+
+impl State {
+    /// The late are told, the gone are dropped.
+    fn drop_unwanted(&mut self, now: Instant) {
+        for job in std::mem::take(&mut self.jobs) {
+            if job.deadline <= now {
+                // The receiver may have gone; then nobody has to be told.
+                let _ = job.reply.send(Err(JobError::Late));
+            } else if !job.reply.is_closed() {
+                self.jobs.push_back(job);
+            }
+        }
+    }
 }
 
 impl Queue {
@@ -46,33 +60,29 @@ impl Queue {
     }
 
     /// Waits for work and takes up to `max` jobs that may share a run, at least one; `None` once the queue is closed
-    /// and empty.
+    /// and empty. Fewer than `max` are taken only when the first has waited `max_delay` for company.
     ///
     /// Jobs past their deadline are told so, and jobs whose client has gone are dropped: neither is computed.
-    pub fn take(&self, max: usize) -> Option<Vec<Job>> {
+    pub fn take(&self, max: usize, max_delay: Duration) -> Option<Vec<Job>> {
         let mut state = self.lock();
         loop {
-            let now = Instant::now();
-            let mut taken = Vec::new();
-            while let Some(job) = state.jobs.pop_front_if(|job| taken.is_empty() || job.shares) {
-                if job.deadline <= now {
-                    // The receiver may have gone; then nobody has to be told.
-                    let _ = job.reply.send(Err(JobError::Late));
-                } else if !job.reply.is_closed() {
-                    let last = !job.shares;
-                    taken.push(job);
-                    if last || taken.len() >= max {
-                        break;
-                    }
+            state.drop_unwanted(Instant::now());
+            let together = state.jobs.iter().take(max).take_while(|job| job.shares).count();
+            let until = match state.jobs.front() {
+                None if state.closed => return None,
+                None => None,
+                // The window counts from the oldest job's arrival, and never past its deadline.
+                Some(first) => Some((first.queued_at + max_delay).min(first.deadline)),
+            };
+            let wait = until.map(|until| until.saturating_duration_since(Instant::now()));
+            let full = together == max || together < state.jobs.len() || state.closed;
+            state = match wait {
+                Some(wait) if full || wait.is_zero() => {
+                    return Some(state.jobs.drain(..together.max(1)).collect());
                 }
-            }
-            if !taken.is_empty() {
-                return Some(taken);
-            }
-            if state.closed {
-                return None;
-            }
-            state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+                Some(wait) => self.arrived.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
         }
     }
 
@@ -102,8 +112,6 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::sync::oneshot;
 
     use super::*;
@@ -136,8 +144,23 @@ mod tests {
             queue.push(job).expect("room");
             replies.push(reply);
         }
-        assert_eq!(queue.take(4).expect("open").len(), 4);
-        assert_eq!(queue.take(4).expect("open").len(), 1);
+        assert_eq!(queue.take(4, Duration::ZERO).expect("open").len(), 4);
+        assert_eq!(queue.take(4, Duration::ZERO).expect("open").len(), 1);
+    }
+
+    #[test]
+    fn a_lone_job_waits_for_company_no_longer_than_the_window() {
+        let queue = std::sync::Arc::new(Queue::new(8));
+        let (first, _r1) = job(true, LONG);
+        queue.push(first).expect("room");
+        let (second, _r2) = job(true, LONG);
+        let later = std::sync::Arc::clone(&queue);
+        let pushing = std::thread::spawn(move || later.push(second).is_ok());
+        assert_eq!(queue.take(2, LONG).expect("open").len(), 2, "a full batch goes at once");
+        assert!(pushing.join().expect("no panic"));
+        let (third, _r3) = job(true, LONG);
+        queue.push(third).expect("room");
+        assert_eq!(queue.take(2, Duration::from_millis(1)).expect("open").len(), 1, "then it goes alone");
     }
 
     #[test]
@@ -148,7 +171,7 @@ mod tests {
         for job in jobs {
             queue.push(job).expect("room");
         }
-        let sizes: Vec<_> = (0..3).map(|_| queue.take(4).expect("open").len()).collect();
+        let sizes: Vec<_> = (0..3).map(|_| queue.take(4, Duration::ZERO).expect("open").len()).collect();
         assert_eq!(sizes, [1, 1, 1]);
     }
 
@@ -162,7 +185,7 @@ mod tests {
         for job in [late, gone, wanted] {
             queue.push(job).expect("room");
         }
-        assert_eq!(queue.take(4).expect("open").len(), 1);
+        assert_eq!(queue.take(4, Duration::ZERO).expect("open").len(), 1);
         assert_eq!(late_reply.try_recv().expect("told").err(), Some(JobError::Late));
     }
 
@@ -172,7 +195,7 @@ mod tests {
         let (last, _reply) = job(true, LONG);
         queue.push(last).expect("room");
         queue.close();
-        assert_eq!(queue.take(4).expect("the last one").len(), 1);
-        assert!(queue.take(4).is_none());
+        assert_eq!(queue.take(4, Duration::ZERO).expect("the last one").len(), 1);
+        assert!(queue.take(4, Duration::ZERO).is_none());
     }
 }

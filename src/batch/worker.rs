@@ -4,7 +4,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     thread::{self, JoinHandle},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -20,6 +20,8 @@ pub struct Setting {
     pub model: String,
     /// The most jobs in a run.
     pub max_batch: usize,
+    /// How long a job may wait for others.
+    pub max_delay: Duration,
     /// Intra-op threads of the engine.
     pub threads: usize,
     /// Where runs are counted.
@@ -32,7 +34,7 @@ pub struct Setting {
 /// When the system gives no thread.
 pub fn start(queue: Arc<Queue>, mut engine: Box<dyn Engine>, setting: Setting) -> std::io::Result<JoinHandle<()>> {
     thread::Builder::new().name(format!("run-{}", setting.model)).spawn(move || {
-        while let Some(jobs) = queue.take(setting.max_batch) {
+        while let Some(jobs) = queue.take(setting.max_batch, setting.max_delay) {
             setting.metrics.waiting(&setting.model, queue.len());
             run(&mut *engine, jobs, &setting);
         }
@@ -105,8 +107,6 @@ fn apart(jobs: Vec<Job>, outputs: Vec<Tensor>) -> impl Iterator<Item = (Job, Opt
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use ndarray::array;
     use tokio::sync::oneshot;
 
@@ -138,7 +138,7 @@ mod tests {
             .collect();
         queue.close();
         let metrics = Arc::new(Metrics::new().expect("metrics"));
-        let setting = Setting { model: "doubler".into(), max_batch: 8, threads: 1, metrics };
+        let setting = Setting { model: "doubler".into(), max_batch: 8, max_delay: Duration::ZERO, threads: 1, metrics };
         start(queue, Box::new(Doubler), setting).expect("thread").join().expect("the worker lives");
         let answers = replies.into_iter().map(|reply| reply.blocking_recv().expect("answered"));
         answers.map(|answer| answer.map(|ran| (ran.outputs, ran.batch_size))).collect()

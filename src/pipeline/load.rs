@@ -1,6 +1,11 @@
 //! From a model's folder to a model that answers: files checked, sessions opened, one blank picture sent through.
 
-use std::{path::Path, sync::Arc, thread::JoinHandle, time::Instant};
+use std::{
+    path::Path,
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
 
 use super::{BatchAxis, ReadDefaults, ServedModel, ServedVariant};
 use crate::{
@@ -26,7 +31,6 @@ use crate::{
         decode::{Format, Picture, Pixels},
         outputs::OutputReader,
         prepare::Preparer,
-        tensor::Port,
     },
 };
 
@@ -112,11 +116,13 @@ impl<'a> Loader<'a> {
         let Some((_, default)) = opened.first() else { return Err(fail("it has no variants".to_owned())) };
         let batch_axis = BatchAxis::of(&default.first.inputs, &default.first.outputs);
         let asked = folder.manifest.batching.max_batch.get();
-        if asked > 1 && batch_axis == BatchAxis::Fixed {
-            return Err(fail(format!(
-                "max_batch is {asked}, but the graph takes one picture a run ({}); leave max_batch out",
-                shapes(&default.first.inputs)
-            )));
+        let max_batch = if batch_axis == BatchAxis::Free { asked } else { 1 };
+        if max_batch < asked {
+            tracing::warn!(
+                model = folder.name,
+                max_batch = asked,
+                "the graph takes one picture a run, so batches are off"
+            );
         }
         let max_queue = folder.manifest.batching.max_queue.get();
         let mut model = ServedModel {
@@ -130,14 +136,15 @@ impl<'a> Loader<'a> {
             inputs: default.first.inputs.clone(),
             outputs: default.first.outputs.clone(),
             picture_input: default.preparer.picture_input(),
-            max_batch: asked,
+            max_batch,
             max_queue,
             batch_axis,
             variants: Vec::new(),
         };
         let mut workers = Vec::new();
         for (variant, opened) in opened {
-            let (served, threads) = self.start(&model, variant, opened).map_err(fail)?;
+            let max_delay = Duration::from_millis(folder.manifest.batching.max_delay_ms);
+            let (served, threads) = self.start(&model, max_delay, variant, opened).map_err(fail)?;
             model.variants.push(served);
             workers.extend(threads);
         }
@@ -182,6 +189,7 @@ impl<'a> Loader<'a> {
     fn start(
         &self,
         model: &ServedModel,
+        max_delay: Duration,
         variant: &VariantFile,
         opened: Opened,
     ) -> Result<(ServedVariant, Vec<JoinHandle<()>>), String> {
@@ -195,6 +203,7 @@ impl<'a> Loader<'a> {
         let setting = Setting {
             model: model.name.clone(),
             max_batch: model.max_batch,
+            max_delay,
             threads: plan.threads,
             metrics: Arc::clone(&self.metrics),
         };
@@ -234,8 +243,4 @@ fn try_out(
     let outputs =
         engine.run(&prepared.inputs).map_err(|error| format!("a blank picture fails in the graph: {error}"))?;
     reader.read(&outputs, &prepared.placement, options).map(drop)
-}
-
-fn shapes(ports: &[Port]) -> String {
-    ports.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

@@ -347,15 +347,17 @@ pub struct VariantSpec {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Batching {
-    /// The most pictures in one run, for graphs with a free batch axis.
+    /// The most pictures in one run, for graphs with a free batch axis; others run one by one.
     pub max_batch: NonZeroUsize,
+    /// How long a request may wait for others to share its run, counted from its own arrival.
+    pub max_delay_ms: u64,
     /// The most requests that wait for this model; one more is refused with 429.
     pub max_queue: NonZeroUsize,
 }
 
 impl Default for Batching {
     fn default() -> Self {
-        Self { max_batch: NonZeroUsize::MIN, max_queue: NonZeroUsize::MIN.saturating_add(255) }
+        Self { max_batch: NonZeroUsize::MIN, max_delay_ms: 0, max_queue: NonZeroUsize::MIN.saturating_add(255) }
     }
 }
 

@@ -50,7 +50,9 @@ def main():
     if stamp.exists() and stamp.read_text() == digest:
         return
     print(f"fetching ONNX Runtime ({flavour}) …", flush=True)
-    with tempfile.TemporaryDirectory() as folder:
+    target.parent.mkdir(exist_ok=True)
+    # Beside the target, so that the last step is one rename.
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         subprocess.run(
             [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
             + ["--only-binary=:all:", "--implementation=cp", "--python-version=3.12", "--abi=cp312"]
@@ -72,8 +74,7 @@ def main():
             sys.exit(f"{library} has the SHA-256 {found}, but {digest} is pinned: nothing was installed")
         (unpacked / "VERIFIED").write_text(digest)
         shutil.rmtree(target, ignore_errors=True)
-        target.parent.mkdir(exist_ok=True)
-        shutil.move(unpacked, target)
+        unpacked.rename(target)
     print(f"ONNX Runtime is in {target.relative_to(HERE.parent)}/", flush=True)
 
 

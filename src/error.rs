@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::registry::manifest::Task;
+use crate::config::Task;
 
 /// Why a request was not answered.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -70,6 +70,14 @@ pub enum Error {
         /// When a place may be free.
         retry_after: Duration,
     },
+    /// The bodies of other requests leave too little memory for this one.
+    #[error("there is no room for another {bytes} bytes now; try again in {} s", .retry_after.as_secs())]
+    NoRoom {
+        /// What the request needs.
+        bytes: usize,
+        /// When there may be room.
+        retry_after: Duration,
+    },
     /// Models are still being loaded.
     #[error("the server is starting and its models are not loaded yet; try again in a second")]
     Starting,
@@ -102,7 +110,7 @@ impl Error {
             Self::UnsupportedFormat(_) => "unsupported_format",
             Self::BadPicture(_) => "bad_picture",
             Self::QueueFull { .. } => "queue_full",
-            Self::Busy { .. } => "busy",
+            Self::Busy { .. } | Self::NoRoom { .. } => "busy",
             Self::Starting => "starting",
             Self::DeadlinePassed { .. } => "deadline",
             Self::ModelFailed { .. } => "failed",

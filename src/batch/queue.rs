@@ -50,6 +50,10 @@ impl Queue {
     /// Gives the job back when the queue is full or closed.
     pub fn push(&self, job: Job) -> Result<(), Job> {
         let mut state = self.lock();
+        if state.jobs.len() >= self.capacity {
+            // Those whom nobody waits for take nobody's place.
+            state.drop_unwanted(Instant::now());
+        }
         if state.closed || state.jobs.len() >= self.capacity {
             return Err(job);
         }
@@ -86,9 +90,14 @@ impl Queue {
         }
     }
 
-    /// Takes no more jobs; workers end when what is there is done.
-    pub fn close(&self) {
-        self.lock().closed = true;
+    /// Takes no more jobs; workers end when what is there is done, or was dropped with `abandon`.
+    pub fn close(&self, abandon: bool) {
+        let mut state = self.lock();
+        state.closed = true;
+        if abandon {
+            state.jobs.clear();
+        }
+        drop(state);
         self.arrived.notify_all();
     }
 
@@ -194,7 +203,7 @@ mod tests {
         let queue = Queue::new(8);
         let (last, _reply) = job(true, LONG);
         queue.push(last).expect("room");
-        queue.close();
+        queue.close(false);
         assert_eq!(queue.take(4, Duration::ZERO).expect("the last one").len(), 1);
         assert!(queue.take(4, Duration::ZERO).is_none());
     }

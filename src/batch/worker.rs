@@ -35,7 +35,6 @@ pub struct Setting {
 pub fn start(queue: Arc<Queue>, mut engine: Box<dyn Engine>, setting: Setting) -> std::io::Result<JoinHandle<()>> {
     thread::Builder::new().name(format!("run-{}", setting.model)).spawn(move || {
         while let Some(jobs) = queue.take(setting.max_batch, setting.max_delay) {
-            setting.metrics.waiting(&setting.model, queue.len());
             run(&mut *engine, jobs, &setting);
         }
     })
@@ -67,7 +66,15 @@ fn run(engine: &mut dyn Engine, jobs: Vec<Job>, setting: &Setting) {
             }
         }
         // One bad item must not cost its batch-mates anything: each once more, alone.
-        Err(_) if batch_size > 1 => jobs.into_iter().for_each(|job| run(engine, vec![job], setting)),
+        Err(_) if batch_size > 1 => {
+            for job in jobs {
+                if job.deadline <= Instant::now() {
+                    let _ = job.reply.send(Err(JobError::Late));
+                } else if !job.reply.is_closed() {
+                    run(engine, vec![job], setting);
+                }
+            }
+        }
         Err(cause) => jobs.into_iter().for_each(|job| {
             let _ = job.reply.send(Err(JobError::Failed(cause.clone())));
         }),
@@ -136,7 +143,7 @@ mod tests {
                 receiver
             })
             .collect();
-        queue.close();
+        queue.close(false);
         let metrics = Arc::new(Metrics::new().expect("metrics"));
         let setting = Setting { model: "doubler".into(), max_batch: 8, max_delay: Duration::ZERO, threads: 1, metrics };
         start(queue, Box::new(Doubler), setting).expect("thread").join().expect("the worker lives");

@@ -52,12 +52,16 @@ struct Settings {
 }
 
 impl Settings {
-    /// Defaults, file, environment, these flags.
-    fn layers(&self) -> Result<Layers, ConfigError> {
+    /// Defaults (with another for what is logged), file, environment, these flags.
+    fn layers(&self, log: &str) -> Result<Layers, ConfigError> {
         // The file is named from outside the tree, so its variable is none of the tree's.
-        let (file, variables): (Vec<_>, Vec<_>) = std::env::vars().partition(|(name, _)| name == "OUNCE_CONFIG");
+        let ours = std::env::vars_os().filter_map(|(name, value)| {
+            let name = name.into_string().ok().filter(|name| name.starts_with("OUNCE_"))?;
+            Some((name, value.to_string_lossy().into_owned()))
+        });
+        let (file, variables): (Vec<_>, Vec<_>) = ours.partition(|(name, _)| name == "OUNCE_CONFIG");
         let file = self.config.clone().or_else(|| file.into_iter().next().map(|(_, path)| path.into()));
-        let mut layers = Layers::defaults()?;
+        let mut layers = Layers::defaults()?.preset("log.filter", log)?;
         if let Some(path) = file {
             layers = layers.file(&path)?;
         }

@@ -8,6 +8,7 @@ use super::Settings;
 use crate::{
     metrics::Metrics,
     pipeline::{BatchAxis, Loaded, Loader, Port, ServedModel},
+    telemetry,
 };
 
 /// Check a folder of models: every file is read, every graph opened, and a blank picture sent through.
@@ -21,7 +22,8 @@ pub(super) struct Models {
 
 impl Models {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let mut config = self.settings.layers()?.build()?;
+        let mut config = self.settings.layers("warn")?.build()?;
+        telemetry::init(&config.log)?;
         if let Some(folder) = self.folder {
             config.models = folder;
         }

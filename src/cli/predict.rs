@@ -15,6 +15,7 @@ use crate::{
     http::AnswerBody,
     pipeline::{Answer, Deadline, ImageFormat, Overrides, PictureAnswer, PictureRequest, Pipeline, ServedModel},
     registry::manifest::Task,
+    telemetry,
 };
 
 /// Answer for pictures from files, without a server.
@@ -44,7 +45,8 @@ pub(super) struct Predict {
 
 impl Predict {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let config = self.settings.layers()?.build()?;
+        let config = self.settings.layers("warn")?.build()?;
+        telemetry::init(&config.log)?;
         if self.min_score.is_some_and(|score| !(0.0..=1.0).contains(&score)) {
             bail!("--min-score is a number between 0 and 1");
         }

@@ -29,7 +29,7 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let mut layers = self.settings.layers()?;
+        let mut layers = self.settings.layers("info")?;
         for (flag, key, value) in
             [("--listen", "listen", &self.listen), ("--admin-listen", "admin_listen", &self.admin_listen)]
         {
@@ -51,6 +51,15 @@ impl Serve {
                     _ = terminate.recv() => {}
                     _ = interrupt.recv() => {}
                 }
+                // Whoever asks twice does not want to wait.
+                tokio::spawn(async move {
+                    tokio::select! {
+                        _ = terminate.recv() => {}
+                        _ = interrupt.recv() => {}
+                    }
+                    tracing::warn!("stopped at once");
+                    std::process::exit(1);
+                });
             };
             let listeners = Listeners::bind(&config).await?;
             server::run(config, listeners, shutdown).await

@@ -104,3 +104,22 @@ impl TryFrom<f32> for Unit {
         if (0.0..=1.0).contains(&value) { Ok(Self(value)) } else { Err(format!("{value} is not between 0 and 1")) }
     }
 }
+
+/// What a model answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    /// Where things are: boxes with a label and a score.
+    Detect,
+    /// What the picture shows: labels with a score, best first.
+    Classify,
+}
+
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Detect => "detect",
+            Self::Classify => "classify",
+        })
+    }
+}

@@ -111,11 +111,24 @@ impl Layers {
     /// When one names a key that is no setting, or a value that is not of the key's type.
     pub fn env(mut self, variables: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         for (name, text) in variables {
+            // Kubernetes tells every pod about a Service named `ounce` in these.
+            if name.starts_with("OUNCE_SERVICE_") || name == "OUNCE_PORT" || name.starts_with("OUNCE_PORT_") {
+                continue;
+            }
             if let Some(rest) = name.strip_prefix(ENV_PREFIX) {
                 let key = rest.to_lowercase().replace("__", ".");
                 self.set_text(&key, &text, Origin::Env(name))?;
             }
         }
+        Ok(self)
+    }
+
+    /// Another default for one key.
+    ///
+    /// # Errors
+    /// As [`Layers::env`].
+    pub fn preset(mut self, key: &str, text: &str) -> Result<Self, ConfigError> {
+        self.set_text(key, text, Origin::Default)?;
         Ok(self)
     }
 

@@ -11,7 +11,7 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 use serde::{Deserialize, Deserializer};
 
 pub use self::{
-    knobs::{Auto, Provider, Unit},
+    knobs::{Auto, Provider, Task, Unit},
     layers::{ConfigError, Layers, Origin},
 };
 
@@ -146,6 +146,8 @@ pub struct Threads {
 pub struct Requests {
     /// Requests held at once.
     pub max_in_flight: NonZeroUsize,
+    /// Bytes of bodies held at once.
+    pub max_body_bytes: NonZeroUsize,
     /// The deadline of a request that names none.
     #[serde(rename = "deadline_ms", deserialize_with = "milliseconds")]
     pub deadline: Duration,

@@ -70,6 +70,11 @@ impl Upload {
         }
     }
 
+    /// How many bytes it may turn out to have: what the headers announce, else all that is allowed.
+    pub(super) fn expected(&self, limit: usize) -> usize {
+        self.declared.unwrap_or(limit).min(limit)
+    }
+
     /// All of it, up to `limit` bytes.
     pub(super) async fn read(&mut self, limit: usize, time: Duration) -> Result<Bytes, Problem> {
         let declared = self.declared;

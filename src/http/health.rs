@@ -40,14 +40,11 @@ pub(super) fn check_ready(pipeline: &Pipeline) -> Result<(), Problem> {
         }
         lifecycle::State::Ready => {}
     }
-    match pipeline.models().iter().find(|model| !model.is_ready()) {
-        Some(model) => Err(not_ready(format!("model `{}` is not ready", model.name))),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 /// Metrics in Prometheus' text format.
 #[utoipa::path(get, path = "/metrics", tag = "health", responses((status = 200, description = "Metrics", body = String)))]
 pub(super) async fn metrics(State(pipeline): State<Pipeline>) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], pipeline.metrics().render()).into_response()
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], pipeline.render_metrics()).into_response()
 }

@@ -40,7 +40,7 @@ kinds! {
         "The detail names the models there are; so does /v1/models.";
     UNKNOWN_VERSION = NOT_FOUND, "unknown-version", "unknown_version", "The model has no such version",
         "The detail names the version that is served.";
-    NO_MODEL_FOR_TASK = NOT_FOUND, "no-model-for-task", "no_model_for_task", "No model answers that question",
+    NO_MODEL_FOR_TASK = NOT_FOUND, "no-model-for-task", "no_model", "No model answers that question",
         "This server has no model that detects (or classifies).";
     WRONG_METHOD = METHOD_NOT_ALLOWED, "wrong-method", "wrong_method", "The path does not take this method",
         "The Allow header names the methods it takes.";
@@ -58,7 +58,7 @@ kinds! {
         "Wait as long as Retry-After says, or ask another replica.";
     BUSY = TOO_MANY_REQUESTS, "busy", "busy", "The server holds as many requests as it may",
         "Wait as long as Retry-After says, or ask another replica.";
-    MODEL_FAILED = INTERNAL_SERVER_ERROR, "model-failed", "model_failed", "The model failed",
+    MODEL_FAILED = INTERNAL_SERVER_ERROR, "model-failed", "failed", "The model failed",
         "The server's log has the cause, under the request's id.";
     PANICKED = INTERNAL_SERVER_ERROR, "internal", "internal", "The server made a mistake",
         "The server's log has the cause, under the request's id.";
@@ -66,7 +66,7 @@ kinds! {
         "Ask again when /readyz says 200.";
     DRAINING = SERVICE_UNAVAILABLE, "draining", "draining", "The server is shutting down",
         "Ask another replica.";
-    DEADLINE_PASSED = GATEWAY_TIMEOUT, "deadline-passed", "deadline_passed", "The deadline passed before there was an answer",
+    DEADLINE_PASSED = GATEWAY_TIMEOUT, "deadline-passed", "deadline", "The deadline passed before there was an answer",
         "Give the request more time with deadline_ms, or send fewer at once.";
 }
 

@@ -39,12 +39,13 @@ const HEAVY: usize = 256 << 10;
 
 /// Work whose time grows with its input: when the input is large, on a thread of its own, so that other requests go on.
 async fn heavy<T: Send + 'static>(
+    pipeline: &Pipeline,
     size: usize,
     work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
     if size < HEAVY {
         return work();
     }
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|_| Err(Problem::new(&kinds::PANICKED, "the server made a mistake; its log has the cause")))
+    let panicked = || Err(Problem::new(&kinds::PANICKED, "the server made a mistake; its log has the cause"));
+    pipeline.aside(work).await.unwrap_or_else(panicked)
 }

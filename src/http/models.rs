@@ -15,6 +15,8 @@ use super::{
 };
 use crate::{
     config::Provider,
+    error::Error,
+    lifecycle,
     pipeline::{BatchAxis, Pipeline, Port, ServedModel, ServedVariant},
     registry::manifest::{Decoding, Task},
 };
@@ -144,8 +146,11 @@ pub(super) struct VariantBody {
 
 /// Every model that is served.
 #[utoipa::path(get, path = "/v1/models", tag = "models", responses((status = 200, description = "All models", body = ModelList)))]
-pub(super) async fn list(State(pipeline): State<Pipeline>) -> Json<ModelList> {
-    Json(ModelList { models: pipeline.models().iter().map(|model| ModelBody::new(model, false)).collect() })
+pub(super) async fn list(State(pipeline): State<Pipeline>) -> Result<Json<ModelList>, Problem> {
+    if pipeline.state() == lifecycle::State::Starting {
+        return Err(Error::Starting.into());
+    }
+    Ok(Json(ModelList { models: pipeline.models().iter().map(|model| ModelBody::new(model, false)).collect() }))
 }
 
 /// One model, with its labels.
@@ -166,14 +171,14 @@ pub(super) async fn one(
 
 impl ModelBody {
     fn new(model: &Arc<ServedModel>, with_labels: bool) -> Self {
-        let ready = model.is_ready();
         let picture = model.inputs.get(model.picture_input);
         Self {
             name: model.name.clone(),
             version: model.version.clone(),
             task: model.task,
-            state: if ready { "ready" } else { "starting" },
-            ready,
+            // A model is only known once it is loaded and tried out.
+            state: "ready",
+            ready: true,
             label_count: model.labels.len(),
             labels: with_labels.then(|| model.labels.clone()),
             decode: model.decoding,

@@ -1,12 +1,14 @@
 //! `multipart/form-data`: a part a picture.
 
+use std::convert::Infallible;
+
 use axum::body::Bytes;
 use bytes::BytesMut;
-use http_body_util::BodyExt;
+use futures_util::stream;
 use multer::{Field, Multipart};
 
 use super::{
-    body::{Limits, Upload, slow, too_large, torn},
+    body::{Limits, Upload, too_large},
     params::did_you_mean,
     pictures::{MOST, Part},
     problem::Problem,
@@ -17,12 +19,11 @@ const NAMES: [&str; 3] = ["image", "images", "file"];
 
 /// All parts, in order.
 pub(super) async fn read(upload: &mut Upload, boundary: String, limits: Limits) -> Result<Vec<Part>, Problem> {
-    let total = limits.multipart();
-    let form = Multipart::new(upload.limited(total)?.into_data_stream(), boundary);
-    let all = tokio::time::timeout(limits.time, collect(form, limits.picture)).await.map_err(|_| slow(limits.time))?;
-    all.map_err(|refusal| match refusal {
+    // Read in full first: searched piece by piece, a form that trickles in would be searched again at every piece.
+    let body = upload.read(limits.multipart(), limits.time).await?;
+    let form = Multipart::new(stream::iter([Ok::<_, Infallible>(body)]), boundary);
+    collect(form, limits.picture).await.map_err(|refusal| match refusal {
         Refusal::Ours(problem) => problem,
-        Refusal::Form(multer::Error::StreamReadFailed(error)) => torn(&*error, total),
         Refusal::Form(error) => Problem::bad_body(format!("the multipart form cannot be read: {error}")),
     })
 }

@@ -76,7 +76,7 @@ impl Params {
             "variant" => self.variant = Some(word(name, value)?),
             "min_score" => self.options.min_score = Some(number(name, value, 0.0..=1.0, "a number")?),
             "iou" => self.options.iou = Some(number(name, value, 0.0..=1.0, "a number")?),
-            "max_detections" => self.options.max_detections = Some(number(name, value, 1..=10_000, "a whole number")?),
+            "max_detections" => self.options.max_detections = Some(number(name, value, 1..=1000, "a whole number")?),
             "top_k" => self.options.top_k = Some(number(name, value, 1..=10_000, "a whole number")?),
             "deadline_ms" => {
                 self.budget = Some(budget_ms(name, number(name, value, 1..=MAX_DEADLINE_MS, "a whole number")?)?)

@@ -17,6 +17,7 @@ use super::{
     heavy, kinds, multipart,
     problem::Problem,
 };
+use crate::pipeline::{Permit, Pipeline};
 
 /// The most pictures in one request.
 pub(super) const MOST: usize = 64;
@@ -46,20 +47,31 @@ pub(super) struct Part {
 }
 
 /// Reads pictures in the way the content type says.
-pub(super) async fn read(headers: &HeaderMap, upload: &mut Upload, limits: Limits) -> Result<Pictures, Problem> {
+pub(super) async fn read(
+    pipeline: &Pipeline,
+    permit: &mut Permit,
+    headers: &HeaderMap,
+    upload: &mut Upload,
+) -> Result<Pictures, Problem> {
+    let limits = Limits::of(pipeline.config());
     refuse_compressed(headers)?;
     match kind_of(headers)? {
         BodyKind::Raw => {
+            permit.hold(upload.expected(limits.picture))?;
             let bytes = upload.read(limits.picture, limits.time).await?;
             if bytes.is_empty() {
                 return Err(Problem::bad_body("the body is empty; send the bytes of a picture"));
             }
             Ok(Pictures::One(bytes))
         }
-        BodyKind::Form { boundary } => multipart::read(upload, boundary, limits).await.map(Pictures::Many),
+        BodyKind::Form { boundary } => {
+            permit.hold(upload.expected(limits.multipart()))?;
+            multipart::read(upload, boundary, limits).await.map(Pictures::Many)
+        }
         BodyKind::Json => {
+            permit.hold(upload.expected(limits.json()))?;
             let body = upload.read(limits.json(), limits.time).await?;
-            heavy(body.len(), move || from_json(&body, limits.picture)).await
+            heavy(pipeline, body.len(), move || from_json(&body, limits.picture)).await
         }
     }
 }
@@ -161,11 +173,10 @@ pub(super) fn from_base64(name: &str, text: &str, limit: usize) -> Result<Bytes,
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use axum::body::Body;
 
     use super::*;
+    use crate::config::Layers;
 
     async fn body(content_type: &str, body: &str) -> Result<Vec<Result<String, String>>, (u16, String)> {
         let mut headers = HeaderMap::new();
@@ -173,9 +184,10 @@ mod tests {
             headers.insert(header::CONTENT_TYPE, content_type.parse().expect("header"));
         }
         let mut upload = Upload::new(&headers, Body::from(body.to_owned()));
-        let limits = Limits { picture: 8, time: Duration::from_secs(1) };
+        let layers = Layers::defaults().and_then(|l| l.flag("test", "pictures.max_bytes", "8"));
+        let pipeline = Pipeline::new(layers.and_then(|l| l.build()).expect("valid")).expect("metrics");
         let text = |bytes: Bytes| String::from_utf8(bytes.to_vec()).expect("utf-8");
-        match read(&headers, &mut upload, limits).await {
+        match read(&pipeline, &mut Permit::for_tests(), &headers, &mut upload).await {
             Ok(Pictures::One(bytes)) => Ok(vec![Ok(text(bytes))]),
             Ok(Pictures::Many(parts)) => Ok(parts
                 .into_iter()

@@ -88,7 +88,13 @@ pub(super) enum Refusals {
 impl Problem {
     /// A problem of a kind.
     pub(super) fn new(kind: &'static Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), retry_after: None }
+        let mut detail: String = detail.into();
+        // What clients sent is told back to them, but not at any length.
+        if let Some((end, _)) = detail.char_indices().nth(MAX_DETAIL_CHARS) {
+            detail.truncate(end);
+            detail.push('…');
+        }
+        Self { kind, detail, retry_after: None }
     }
 
     /// A parameter, header or body that cannot be used.
@@ -140,6 +146,9 @@ impl Problem {
     }
 }
 
+/// The longest `detail`.
+const MAX_DETAIL_CHARS: usize = 1000;
+
 /// `Retry-After` knows whole seconds only; 0 would be an invitation to hammer.
 fn whole_seconds(wait: Duration) -> u64 {
     wait.as_secs_f64().ceil().max(1.0) as u64
@@ -157,7 +166,9 @@ impl From<Error> for Problem {
             Error::UnsupportedFormat(_) => Self::new(&kinds::UNSUPPORTED_FORMAT, detail),
             Error::BadPicture(_) => Self::new(&kinds::BAD_PICTURE, detail),
             Error::QueueFull { retry_after, .. } => Self::new(&kinds::QUEUE_FULL, detail).retry_after(retry_after),
-            Error::Busy { retry_after, .. } => Self::new(&kinds::BUSY, detail).retry_after(retry_after),
+            Error::Busy { retry_after, .. } | Error::NoRoom { retry_after, .. } => {
+                Self::new(&kinds::BUSY, detail).retry_after(retry_after)
+            }
             Error::Starting => Self::new(&kinds::NOT_READY, detail).retry_after(Duration::from_secs(1)),
             Error::DeadlinePassed { .. } => Self::new(&kinds::DEADLINE_PASSED, detail),
             // The pipeline has logged the cause, which is nothing for a client.

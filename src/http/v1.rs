@@ -12,7 +12,7 @@ use futures_util::{StreamExt, stream};
 
 use super::{
     accept,
-    body::{Limits, Upload},
+    body::Upload,
     docs::{AnswerOrResults, Binary, PictureForm, PictureJson},
     formats::{self, Shaped},
     observe::{RequestId, record_model},
@@ -105,9 +105,9 @@ async fn answer(pipeline: &Pipeline, target: Target, id: &str, request: Request)
         let params = Params::parse(head.uri.query()).inspect_err(|problem| refused(pipeline, "", problem))?;
         let model = target.resolve(pipeline, &params)?;
         record_model(&model.name);
-        params.shape.check(model.task)?;
-        let permit = pipeline.admit()?;
-        let pictures = pictures::read(&head.headers, &mut upload, Limits::of(pipeline.config()))
+        params.shape.check(model.task).inspect_err(|problem| refused(pipeline, &model.name, problem))?;
+        let mut permit = pipeline.admit()?;
+        let pictures = pictures::read(pipeline, &mut permit, &head.headers, &mut upload)
             .await
             .inspect_err(|problem| refused(pipeline, &model.name, problem))?;
         let deadline = Deadline::after(received, params.budget.unwrap_or(pipeline.config().requests.deadline));

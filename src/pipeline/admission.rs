@@ -1,8 +1,11 @@
 //! Who may come in, and until when an answer is wanted.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Pipeline, ms};
 use crate::{error::Error, lifecycle::State};
@@ -10,7 +13,32 @@ use crate::{error::Error, lifecycle::State};
 /// Proof that a request was admitted; its place is free again when this is dropped.
 #[derive(Debug)]
 #[must_use = "the request's place is given up when the permit is dropped"]
-pub struct Permit(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
+pub struct Permit {
+    _place: OwnedSemaphorePermit,
+    body_kib: Arc<Semaphore>,
+    held: Vec<OwnedSemaphorePermit>,
+}
+
+impl Permit {
+    /// Without a server around it.
+    #[cfg(test)]
+    pub(crate) fn for_tests() -> Self {
+        let plenty = || Arc::new(Semaphore::new(1 << 20));
+        let place = plenty().try_acquire_owned().expect("plenty");
+        Self { _place: place, body_kib: plenty(), held: Vec::new() }
+    }
+
+    /// Takes room for a body, before it is read.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`] when the bodies in memory leave less than that.
+    pub fn hold(&mut self, bytes: usize) -> Result<(), Error> {
+        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+        let room = self.body_kib.clone().try_acquire_many_owned(kib);
+        self.held.push(room.map_err(|_| Error::NoRoom { bytes, retry_after: Duration::from_secs(1) })?);
+        Ok(())
+    }
+}
 
 /// When an answer stops being wanted.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +70,10 @@ impl Pipeline {
         if self.state() == State::Starting {
             return Err(self.refused(Error::Starting));
         }
-        self.0.in_flight.clone().try_acquire_owned().map(Permit).map_err(|_| self.refused(busy))
+        self.0.in_flight.clone().try_acquire_owned().map_err(|_| self.refused(busy)).map(|place| Permit {
+            _place: place,
+            body_kib: self.0.body_kib.clone(),
+            held: Vec::new(),
+        })
     }
 }

@@ -31,6 +31,7 @@ use crate::{
         decode::{Format, Picture, Pixels},
         outputs::OutputReader,
         prepare::Preparer,
+        tensor::Tensor,
     },
 };
 
@@ -58,6 +59,7 @@ struct Opened {
     weights: SharedWeights,
     first: OrtEngine,
     plan: Plan,
+    batch_axis: BatchAxis,
     preparer: Preparer,
     reader: OutputReader,
 }
@@ -114,7 +116,8 @@ impl<'a> Loader<'a> {
             opened.push((variant, self.open(folder, variant).map_err(of_file)?));
         }
         let Some((_, default)) = opened.first() else { return Err(fail("it has no variants".to_owned())) };
-        let batch_axis = BatchAxis::of(&default.first.inputs, &default.first.outputs);
+        let all_free = opened.iter().all(|(_, opened)| opened.batch_axis == BatchAxis::Free);
+        let batch_axis = if all_free { BatchAxis::Free } else { BatchAxis::Fixed };
         let asked = folder.manifest.batching.max_batch.get();
         let max_batch = if batch_axis == BatchAxis::Free { asked } else { 1 };
         if max_batch < asked {
@@ -155,13 +158,18 @@ impl<'a> Loader<'a> {
         let started = Instant::now();
         let source = file::open(variant)?;
         let wanted = folder.manifest.execution.providers.clone().unwrap_or_else(|| self.config.runtime.providers());
-        let plan = Plan::new(&folder.manifest.execution, wanted.first().copied().unwrap_or(Provider::Cpu), self.cpus);
+        let plan = |providers: &[Provider]| {
+            let first = providers.first().copied().unwrap_or(Provider::Cpu);
+            Plan::new(&folder.manifest.execution, first, self.cpus)
+        };
         let weights = SharedWeights::new();
-        let mut first = self.session(&source, &wanted, plan, &weights)?;
+        let mut first = self.session(&source, &wanted, plan(&wanted), &weights)?;
+        // What is really used decides: after a fallback from a GPU there is one session a CPU, not one in all.
+        let plan = plan(&first.providers);
         let preparer = Preparer::new(&folder.manifest.input, &first.inputs)?;
         let output = &folder.manifest.output;
         let reader = OutputReader::new(output, folder.labels.len(), preparer.input_size(), &first.outputs)?;
-        try_out(&mut first, &preparer, &reader, &ReadOptions::from(output))?;
+        let batch_axis = try_out(&mut first, &preparer, &reader, &ReadOptions::from(output))?;
         tracing::info!(
             model = folder.name,
             variant = variant.name,
@@ -171,7 +179,7 @@ impl<'a> Loader<'a> {
             took_ms = started.elapsed().as_secs_f64() * 1000.0,
             "opened"
         );
-        Ok(Opened { source, weights, first, plan, preparer, reader })
+        Ok(Opened { source, weights, first, plan, batch_axis, preparer, reader })
     }
 
     fn session(
@@ -193,8 +201,9 @@ impl<'a> Loader<'a> {
         variant: &VariantFile,
         opened: Opened,
     ) -> Result<(ServedVariant, Vec<JoinHandle<()>>), String> {
-        let Opened { source, weights, first, plan, preparer, reader } = opened;
+        let Opened { source, weights, first, plan, preparer, reader, .. } = opened;
         let queue = Arc::new(Queue::new(model.max_queue));
+        let (inputs, outputs) = (first.inputs.clone(), first.outputs.clone());
         let providers = first.providers.clone();
         let mut engines = vec![first];
         for _ in 1..plan.instances {
@@ -221,6 +230,8 @@ impl<'a> Loader<'a> {
             providers,
             instances: plan.instances,
             threads: plan.threads,
+            inputs,
+            outputs,
             preparer: Arc::new(preparer),
             reader: Arc::new(reader),
             queue,
@@ -229,18 +240,26 @@ impl<'a> Loader<'a> {
     }
 }
 
-/// A blank picture through the whole graph: what does not fit shows here, not at the first request.
+/// A blank picture through the whole graph: what does not fit shows here, not at the first request. Where the graph
+/// declares a free batch axis, two of them go through together: only what then comes out in two equal rows shares runs.
 fn try_out(
     engine: &mut OrtEngine,
     preparer: &Preparer,
     reader: &OutputReader,
     options: &ReadOptions,
-) -> Result<(), String> {
+) -> Result<BatchAxis, String> {
     let (width, height) = preparer.input_size();
     let grey = Pixels { width, height, rgb: vec![114; width as usize * height as usize * 3] };
     let blank = Picture { width, height, pixels: grey, format: Format::Png, orientation: 1 };
     let prepared = preparer.prepare(&blank)?;
     let outputs =
         engine.run(&prepared.inputs).map_err(|error| format!("a blank picture fails in the graph: {error}"))?;
-    reader.read(&outputs, &prepared.placement, options).map(drop)
+    reader.read(&outputs, &prepared.placement, options)?;
+    if BatchAxis::declared(&engine.inputs, &engine.outputs) == BatchAxis::Fixed {
+        return Ok(BatchAxis::Fixed);
+    }
+    let twice: Option<Vec<Tensor>> = prepared.inputs.iter().map(|input| Tensor::stack(&[input, input])).collect();
+    let both = twice.and_then(|inputs| engine.run(&inputs).ok()).unwrap_or_default();
+    let alike = |output: &Tensor| output.shape().first() == Some(&2) && output.row(0) == output.row(1);
+    Ok(if !both.is_empty() && both.iter().all(alike) { BatchAxis::Free } else { BatchAxis::Fixed })
 }

@@ -58,7 +58,9 @@ struct Inner {
     /// A permit a request, from before its body is read until its answer is there.
     in_flight: Arc<Semaphore>,
     /// A permit a decode thread: tokio's blocking pool does the work, this bounds it.
-    decoders: Semaphore,
+    decoders: Arc<Semaphore>,
+    /// A permit a KiB of bodies in memory.
+    body_kib: Arc<Semaphore>,
     prices: PriceSheet,
 }
 
@@ -91,8 +93,9 @@ impl Pipeline {
             metrics: Arc::new(Metrics::new()?),
             models: RwLock::default(),
             workers: Mutex::default(),
-            in_flight: Arc::new(Semaphore::new(config.requests.max_in_flight.get())),
-            decoders: Semaphore::new(config.threads.decode.or(cpus)),
+            in_flight: semaphore(config.requests.max_in_flight.get()),
+            decoders: semaphore(config.threads.decode.or(cpus)),
+            body_kib: semaphore(config.requests.max_body_bytes.get().div_ceil(1024)),
             prices: PriceSheet::new(config.cost.usd_per_hour, cpus),
             config,
         };
@@ -209,15 +212,31 @@ impl Pipeline {
     ) -> Result<(T, Spent), Error> {
         let asked = Instant::now();
         let failed = |cause: String| Error::ModelFailed { model: model.to_owned(), cause };
-        let _thread = self.0.decoders.acquire().await.map_err(|error| failed(error.to_string()))?;
+        let thread = self.0.decoders.clone().acquire_owned().await.map_err(|error| failed(error.to_string()))?;
         let waited = asked.elapsed();
         let task = tokio::task::spawn_blocking(move || {
+            // Held by the work and not by the request: a client that goes away does not make room for a second decode
+            // while the first still runs.
+            let _thread = thread;
             let cpu = CpuTime::of_this_thread();
             let value = work();
             (value, CpuTime::since(cpu))
         });
         let (value, cpu) = task.await.map_err(|error| failed(format!("a decode thread failed: {error}")))?;
         Ok((value, Spent { waited, cpu }))
+    }
+
+    /// Work that a front door would not do on the threads that serve its sockets: on a decode thread, when one is free.
+    /// `None` when it panicked.
+    pub async fn aside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        self.on_decode_thread("", work).await.ok().map(|(value, _)| value)
+    }
+
+    /// The text that Prometheus scrapes.
+    #[must_use]
+    pub fn render_metrics(&self) -> String {
+        self.models().iter().for_each(|model| self.metrics().waiting(&model.name, model.waiting()));
+        self.metrics().render()
     }
 
     /// Counts how a request ended, and logs what is ours to mend.
@@ -239,6 +258,11 @@ impl Pipeline {
 struct Spent {
     waited: Duration,
     cpu: CpuTime,
+}
+
+/// As many permits as asked for, or as tokio can count.
+fn semaphore(permits: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)))
 }
 
 fn ms(duration: Duration) -> f64 {

@@ -71,8 +71,9 @@ pub enum BatchAxis {
 }
 
 impl BatchAxis {
-    /// Free when every input and output leaves its first dimension free.
-    pub(super) fn of(inputs: &[Port], outputs: &[Port]) -> Self {
+    /// Free when every input and output leaves its first dimension free. That may be another axis all the same (the
+    /// boxes of one picture), so it has to be tried.
+    pub(super) fn declared(inputs: &[Port], outputs: &[Port]) -> Self {
         let free = inputs.iter().chain(outputs).all(|port| matches!(port.shape.first(), Some(None)));
         if free { Self::Free } else { Self::Fixed }
     }
@@ -110,18 +111,16 @@ pub struct ServedVariant {
     pub instances: usize,
     /// Intra-op threads a session.
     pub threads: usize,
+    /// The graph's inputs.
+    pub inputs: Vec<Port>,
+    /// The graph's outputs.
+    pub outputs: Vec<Port>,
     pub(super) preparer: Arc<Preparer>,
     pub(super) reader: Arc<OutputReader>,
     pub(super) queue: Arc<Queue>,
 }
 
 impl ServedModel {
-    /// Can it answer? A model is only here once it is loaded and warm.
-    #[must_use]
-    pub fn is_ready(&self) -> bool {
-        true
-    }
-
     /// How many requests wait for it.
     #[must_use]
     pub fn waiting(&self) -> usize {
@@ -137,7 +136,8 @@ impl ServedModel {
     }
 
     pub(crate) fn close(&self) {
-        self.variants.iter().for_each(|variant| variant.queue.close());
+        // Requests that are still here are past the grace time.
+        self.variants.iter().for_each(|variant| variant.queue.close(true));
     }
 
     /// Queues inputs and waits for their outputs. When this future is dropped, the job is never computed.

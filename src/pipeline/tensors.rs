@@ -59,6 +59,9 @@ pub struct TensorAnswer {
     pub cost: RequestCost,
 }
 
+/// The most rows of one tensor request, for models whose `max_batch` is less.
+const MOST_ROWS: usize = 64;
+
 /// The outputs of one or more runs, put together.
 #[derive(Default)]
 struct Outcome {
@@ -92,8 +95,17 @@ impl Pipeline {
         let cost = self.0.prices.price(cpu);
         let total = started.elapsed();
         timing.total_ms = ms(total);
+        let stages = [
+            ("decode", timing.decode_ms),
+            ("preprocess", timing.preprocess_ms),
+            ("queue", timing.queue_ms),
+            ("inference", timing.inference_ms),
+        ];
+        for (stage, took_ms) in stages {
+            self.metrics().stage(&model.name, stage, Duration::from_secs_f64(took_ms / 1000.0));
+        }
         self.metrics().answered(&model.name, &variant.name, total, cost.usd);
-        let names = model.outputs.iter().map(|port| port.name.clone());
+        let names = variant.outputs.iter().map(|port| port.name.clone());
         let (outputs, variant) = (names.zip(outputs).collect(), variant.name.clone());
         Ok(TensorAnswer { model: Arc::clone(&model), variant, outputs, timing, batch_size, cost })
     }
@@ -121,14 +133,15 @@ impl Pipeline {
             outcome.timing.preprocess_ms = outcome.timing.preprocess_ms.max(ms(preprocess));
             rows.push(ran.outputs);
         }
-        outcome.outputs = (0..model.outputs.len())
+        outcome.outputs = (0..variant.outputs.len())
             .map(|output| {
                 let parts: Option<Vec<&Tensor>> = rows.iter().map(|row| row.get(output)).collect();
                 parts.and_then(|parts| Tensor::stack(&parts))
             })
             .collect::<Option<_>>()
             .ok_or_else(|| {
-                misfit(model, "its outputs have another shape for every picture: send one picture a request")
+                let what = "its outputs have another shape for every picture: send one picture a request";
+                misfit(&model.name, &variant.inputs, what)
             })?;
         Ok(outcome)
     }
@@ -149,7 +162,7 @@ async fn run_tensors(
     named: Vec<(String, Tensor)>,
     deadline: Deadline,
 ) -> Result<Outcome, Error> {
-    let inputs = in_order(model, named)?;
+    let inputs = in_order(model, variant, named)?;
     let single = inputs.iter().all(|input| input.shape().first() == Some(&1));
     let ran = model.run(variant, inputs, single && model.batch_axis == BatchAxis::Free, deadline).await?;
     let mut outcome = Outcome::default();
@@ -159,27 +172,42 @@ async fn run_tensors(
 }
 
 /// The named tensors in the graph's order, each of the type and shape that the graph declares.
-fn in_order(model: &ServedModel, mut named: Vec<(String, Tensor)>) -> Result<Vec<Tensor>, Error> {
-    let mut inputs: Vec<Tensor> = Vec::with_capacity(model.inputs.len());
-    for port in &model.inputs {
+fn in_order(
+    model: &ServedModel,
+    variant: &ServedVariant,
+    mut named: Vec<(String, Tensor)>,
+) -> Result<Vec<Tensor>, Error> {
+    let refuse = |what: String| misfit(&model.name, &variant.inputs, &what);
+    let mut inputs: Vec<Tensor> = Vec::with_capacity(variant.inputs.len());
+    for port in &variant.inputs {
         let Some(index) = named.iter().position(|(name, _)| *name == port.name) else {
-            return Err(misfit(model, &format!("input `{}` is missing", port.name)));
+            return Err(refuse(format!("input `{}` is missing", port.name)));
         };
         let (_, tensor) = named.swap_remove(index);
+        let sent = format!("{}{:?}", tensor.element().short_name(), tensor.shape());
         if !fits(port, &tensor) {
-            let sent = format!("{}{:?}", tensor.element().short_name(), tensor.shape());
-            return Err(misfit(model, &format!("input `{}` is {sent}", port.name)));
+            return Err(refuse(format!("input `{}` is {sent}", port.name)));
         }
-        if model.batch_axis == BatchAxis::Free
-            && inputs.first().is_some_and(|first| first.shape().first() != tensor.shape().first())
-        {
-            return Err(misfit(model, "its inputs have batches of different sizes"));
+        let rows = tensor.shape().first();
+        if model.batch_axis == BatchAxis::Free && inputs.first().is_some_and(|first| first.shape().first() != rows) {
+            return Err(refuse("its inputs have batches of different sizes".to_owned()));
+        }
+        // One run cannot be stopped, so what it may take is bounded: its rows, and what else the graph leaves free.
+        let most = model.max_batch.max(MOST_ROWS);
+        if port.shape.first() == Some(&None) && rows.is_some_and(|rows| *rows > most) {
+            return Err(refuse(format!("input `{}` is {sent}, but at most {most} rows are run at once", port.name)));
         }
         inputs.push(tensor);
     }
+    let (width, height) = model.input_size;
+    let elements =
+        inputs.get(model.picture_input).map_or(0, |picture| picture.shape().iter().skip(1).product::<usize>());
+    if elements > width as usize * height as usize * 3 {
+        return Err(refuse(format!("the picture has more than {width}×{height} pixels")));
+    }
     match named.first() {
         None => Ok(inputs),
-        Some((name, _)) => Err(misfit(model, &format!("it has no input `{name}`"))),
+        Some((name, _)) => Err(refuse(format!("it has no input `{name}`"))),
     }
 }
 
@@ -189,7 +217,7 @@ fn fits(port: &Port, tensor: &Tensor) -> bool {
         && port.shape.iter().zip(tensor.shape()).all(|(want, got)| want.map_or(*got > 0, |want| want == *got))
 }
 
-fn misfit(model: &ServedModel, what: &str) -> Error {
-    let wants = model.inputs.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-    Error::BadParameter { name: "inputs".to_owned(), why: format!("{what}; model `{}` takes {wants}", model.name) }
+fn misfit(model: &str, inputs: &[Port], what: &str) -> Error {
+    let wants = inputs.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    Error::BadParameter { name: "inputs".to_owned(), why: format!("{what}; model `{model}` takes {wants}") }
 }

@@ -4,13 +4,13 @@
 //! not zero, unknown keys are refused. Three lines are a valid manifest (`task`, `labels`, `output.decode`).
 
 use std::{
-    fmt,
     num::{NonZeroU32, NonZeroUsize},
     path::PathBuf,
 };
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::config::Task;
 use crate::config::{Auto, Provider, Unit};
 
 /// A whole `model.toml`.
@@ -42,25 +42,6 @@ pub struct Manifest {
 
 fn auto() -> String {
     "auto".to_owned()
-}
-
-/// What a model answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Task {
-    /// Where things are: boxes with a label and a score.
-    Detect,
-    /// What the picture shows: labels with a score, best first.
-    Classify,
-}
-
-impl fmt::Display for Task {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Detect => "detect",
-            Self::Classify => "classify",
-        })
-    }
 }
 
 /// Class names: a list, or a text file with one name a line.

@@ -131,6 +131,7 @@ async fn classifiers_agree_on_the_best_class() {
                 failures.push(format!("{model} {photo}: {} instead of {}", answer["classes"][0], wanted[0]));
             }
         }
+        assert!(all > 0, "{model} has golden photos");
         println!("{model:<22} {all:>6} {right:>6}");
     }
     assert!(failures.is_empty(), "{failures:#?}");

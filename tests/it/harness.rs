@@ -33,8 +33,11 @@ impl Server {
         quiet();
         let models = ("OUNCE_MODELS".to_owned(), models.display().to_string());
         let port = ("OUNCE_LISTEN".to_owned(), "127.0.0.1:0".to_owned());
+        let flavour = std::env::var_os("OUNCE_RUNTIME__FLAVOUR").map(|flavour| flavour.to_string_lossy().into_owned());
+        let flavour = flavour.map(|flavour| ("OUNCE_RUNTIME__FLAVOUR".to_owned(), flavour));
         let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let layers = Layers::defaults().and_then(|layers| layers.env([models, port].into_iter().chain(settings)));
+        let layers =
+            Layers::defaults().and_then(|layers| layers.env([models, port].into_iter().chain(flavour).chain(settings)));
         let config = layers.and_then(|layers| layers.build()).map_err(|error| error.to_string())?;
         let (stop, stopped) = oneshot::channel();
         let (address, bound) = oneshot::channel();
@@ -110,6 +113,7 @@ pub(crate) fn shared(path: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
+    assert!(std::env::var_os("OUNCE_TEST_SHARED").is_none(), "{} is not here", path.display());
     eprintln!("SKIPPED: {} is not here (it lies beside the project on its developers' machines)", path.display());
     None
 }

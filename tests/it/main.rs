@@ -7,6 +7,7 @@ mod forms;
 mod golden;
 mod hostile;
 mod lifecycle;
+mod overload;
 mod providers;
 mod rooms;
 mod size_input;

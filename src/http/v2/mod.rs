@@ -25,12 +25,12 @@ use super::{
     heavy,
     models::PortBody,
     observe::record_model,
-    problem::{Problem, ProblemBody, Refusals, not_ready},
+    problem::{Problem, ProblemBody, Refusals},
     refused,
 };
 use crate::{
     error::Error,
-    pipeline::{Deadline, Pipeline, ServedModel, TensorRequest},
+    pipeline::{Deadline, Permit, Pipeline, ServedModel, TensorRequest},
 };
 
 /// What answers here.
@@ -150,11 +150,7 @@ pub(super) async fn model_ready(
     Path(named): Path<Named>,
 ) -> Result<Json<Ready>, Problem> {
     let model = named.resolve(&pipeline)?;
-    if model.is_ready() {
-        Ok(Json(Ready { name: Some(model.name.clone()), ready: true }))
-    } else {
-        Err(not_ready(format!("model `{}` is not ready", model.name)))
-    }
+    Ok(Json(Ready { name: Some(model.name.clone()), ready: true }))
 }
 
 /// Runs a model on tensors, or on encoded pictures. Also under `/versions/{version}`.
@@ -201,18 +197,20 @@ async fn answer(
     received: Instant,
 ) -> Result<Response, Problem> {
     let model = named.resolve(pipeline)?;
-    let permit = pipeline.admit()?;
-    let request =
-        read(pipeline, &model, headers, upload).await.inspect_err(|problem| refused(pipeline, &model.name, problem))?;
+    let mut permit = pipeline.admit()?;
+    let request = read(pipeline, &mut permit, &model, headers, upload)
+        .await
+        .inspect_err(|problem| refused(pipeline, &model.name, problem))?;
     let deadline = Deadline::after(received, request.budget.unwrap_or(pipeline.config().requests.deadline));
     let tensors = TensorRequest { model, variant: request.variant, inputs: request.inputs, deadline };
     let answer = pipeline.infer(&permit, tensors).await?;
     let size = answer.outputs.iter().map(|(_, tensor)| tensor.shape().iter().product::<usize>()).sum();
-    heavy(size, move || Ok(response::write(&answer, request.id.as_deref(), &request.outputs))).await
+    heavy(pipeline, size, move || Ok(response::write(&answer, request.id.as_deref(), &request.outputs))).await
 }
 
 async fn read(
     pipeline: &Pipeline,
+    permit: &mut Permit,
     model: &Arc<ServedModel>,
     headers: &HeaderMap,
     upload: &mut Upload,
@@ -225,9 +223,10 @@ async fn read(
     });
     let (header_length, limits) = (header_length.transpose()?, body::Limits::of(pipeline.config()));
     let most = limits.tensors();
+    permit.hold(if packing != compressed::Packing::Plain { most * 2 } else { upload.expected(most) })?;
     let body = upload.read(most, limits.time).await?;
     let (model, limits) = (Arc::clone(model), request::Limits { picture: limits.picture });
-    heavy(body.len(), move || {
+    heavy(pipeline, body.len(), move || {
         let body = compressed::unpack(body, packing, most)?;
         request::parse(&model, &body, header_length, limits)
     })

@@ -1,0 +1,102 @@
+//! Bounds hold: what is too much is refused at once, what is late or unwanted is not computed.
+
+use std::{io::Write, net::TcpStream, time::Duration};
+
+use crate::harness::{Server, photo, root};
+
+/// A picture that takes a while to decode: 4000×4000 pixels, a few kB.
+fn large() -> Vec<u8> {
+    let mut png = std::io::Cursor::new(Vec::new());
+    image::RgbImage::new(4000, 4000).write_to(&mut png, image::ImageFormat::Png).expect("PNG");
+    png.into_inner()
+}
+
+/// A connection that announces a body and does not send it.
+fn half_a_request(server: &Server, length: usize) -> TcpStream {
+    let mut stream = TcpStream::connect(server.url.trim_start_matches("http://")).expect("connects");
+    write!(
+        stream,
+        "POST /v1/detect HTTP/1.1\r\nhost: x\r\ncontent-type: image/png\r\ncontent-length: {length}\r\n\r\nx"
+    )
+    .expect("writes");
+    stream
+}
+
+async fn post(server: &Server, body: Vec<u8>) -> reqwest::Response {
+    server.client.post(format!("{}/v1/detect", server.url)).body(body).send().await.expect("an answer")
+}
+
+/// Holds half a request until another one is refused for it. The half may lose the race for the place: then again.
+async fn refused_beside_half_a_request(server: &Server, half: usize, body: Vec<u8>) -> (reqwest::Response, TcpStream) {
+    loop {
+        let held = half_a_request(server, half);
+        for _ in 0..20 {
+            let response = post(server, body.clone()).await;
+            if response.status() == 429 {
+                return (response, held);
+            }
+        }
+    }
+}
+
+async fn until_answered(server: &Server) {
+    while post(server, photo()).await.status() != 200 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn one_request_more_than_fits_is_refused_until_there_is_a_place() {
+    let server = Server::start(&root().join("models"), &[("OUNCE_REQUESTS__MAX_IN_FLIGHT", "1")]).await;
+    let (refused, held) = refused_beside_half_a_request(&server, 1000, photo()).await;
+    assert_eq!(refused.headers()["retry-after"], "1");
+    drop(held);
+    until_answered(&server).await;
+}
+
+#[tokio::test]
+async fn bodies_in_memory_are_bounded_too() {
+    let settings = [("OUNCE_REQUESTS__MAX_BODY_BYTES", "2000000"), ("OUNCE_PICTURES__MAX_BYTES", "1900000")];
+    let server = Server::start(&root().join("models"), &settings).await;
+    let (refused, held) = refused_beside_half_a_request(&server, 1_899_000, vec![0; 500_000]).await;
+    assert!(refused.headers().contains_key("retry-after"));
+    drop(held);
+    until_answered(&server).await;
+}
+
+#[tokio::test]
+async fn a_deadline_that_cannot_be_met_is_answered_with_504() {
+    let server = Server::start(&root().join("models"), &[]).await;
+    let (status, problem) = server.post("/v1/detect?deadline_ms=1", "image/png", large()).await;
+    assert_eq!(status, 504, "{problem}");
+    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("1 ms")), "{problem}");
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_is_counted_and_makes_no_room_for_more_work() {
+    let server = Server::start(&root().join("models"), &[("OUNCE_THREADS__DECODE", "1")]).await;
+    let impatient = server.client.post(format!("{}/v1/detect", server.url)).body(large());
+    impatient.timeout(Duration::from_millis(30)).send().await.expect_err("gone before the answer");
+    loop {
+        let metrics = server.client.get(format!("{}/metrics", server.url)).send().await.expect("an answer");
+        if metrics.text().await.expect("text").contains("ounce_cancelled_total{model=\"pedestrian\"} 1") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(server.post("/v1/detect", "image/png", photo()).await.0, 200, "the thread is free again");
+}
+
+#[tokio::test]
+async fn a_request_for_tensors_cannot_be_made_to_multiply() {
+    let server = Server::start(&root().join("models"), &[]).await;
+    let outputs = vec![serde_json::json!({"name": "probability"}); 1000];
+    let body = serde_json::json!({"inputs": [], "outputs": outputs}).to_string().into_bytes();
+    let (status, problem) = server.post("/v2/models/pedestrian-presence/infer", "application/json", body).await;
+    assert_eq!(status, 400, "{problem}");
+    let shape = [100_000, 3, 150, 150];
+    let input = serde_json::json!({"name": "image", "datatype": "FP32", "shape": shape, "data": [0]});
+    let body = serde_json::json!({ "inputs": [input] }).to_string().into_bytes();
+    let (status, problem) = server.post("/v2/models/pedestrian-presence/infer", "application/json", body).await;
+    assert_eq!(status, 400, "{problem}");
+}

@@ -13,6 +13,7 @@ mod models;
 mod multipart;
 mod observe;
 mod params;
+mod path;
 mod pictures;
 mod problem;
 mod round;

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use axum::{
     Extension, Json,
-    extract::{Path, Request, State},
+    extract::{Request, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -17,6 +17,7 @@ use super::{
     formats::{self, Shaped},
     observe::{RequestId, record_model},
     params::{Params, PictureParams},
+    path::Path,
     pictures::{self, Part, Pictures},
     problem::{Problem, Refusals},
     refused,

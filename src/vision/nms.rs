@@ -4,6 +4,9 @@ use std::cmp::Ordering;
 
 use super::answer::Detection;
 
+/// The most boxes that are looked at, the best of them: as many as Ultralytics' `max_nms`.
+const MOST_CANDIDATES: usize = 30_000;
+
 /// Best score first; at equal scores the lower class first, so that answers do not depend on chance.
 pub fn best_first(a: &Detection, b: &Detection) -> Ordering {
     b.score.total_cmp(&a.score).then(a.class_id.cmp(&b.class_id))
@@ -16,6 +19,8 @@ pub fn best_first(a: &Detection, b: &Detection) -> Ordering {
 #[must_use]
 pub fn suppress(mut found: Vec<Detection>, iou: f32, most: usize) -> Vec<Detection> {
     found.sort_by(best_first);
+    // A request that asks for every score and every overlap would compare all with all.
+    found.truncate(MOST_CANDIDATES);
     let mut kept: Vec<Detection> = Vec::with_capacity(most.min(found.len()));
     for candidate in found {
         if kept.len() == most {

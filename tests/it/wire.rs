@@ -165,6 +165,8 @@ async fn what_cannot_be_answered_says_why_and_what_would_be_right() {
     insta::assert_snapshot!(refused("/v1/detect", "image/png", vec![0; 100_001]).await, @"413 the body has 100001 bytes, more than the limit of 100000; OUNCE_PICTURES__MAX_BYTES sets it");
     insta::assert_snapshot!(refused("/v1/detect", "application/json", b"{\"image\": 7}".to_vec()).await, @r#"400 the JSON cannot be read: image: invalid type: integer `7`, expected a string at line 1 column 11; wanted is {"image": "<base64>"} or {"images": ["<base64>", …]}"#);
     insta::assert_snapshot!(refused("/v2/models/pedestrian/infer", "application/json", b"{\"inputs\": []}".to_vec()).await, @"400 `inputs`: input `image` is missing; model `pedestrian` takes image f32[?, 3, 224, 224]");
+    let (status, problem) = server.post("/v1/models/%FF/predict", "image/png", png).await;
+    assert_eq!((status, &problem["status"]), (400, &json!(400)), "{problem}");
     let (status, problem) = server.get("/v1/nothing").await;
     assert_eq!((status, &problem["status"]), (404, &json!(404)));
     let (status, problem) = server.get("/v1/detect").await;

@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Instant};
 
 use axum::{
     Json,
-    extract::{Path, Request, State},
+    extract::{Request, State},
     http::HeaderMap,
     response::Response,
 };
@@ -25,6 +25,7 @@ use super::{
     heavy,
     models::PortBody,
     observe::record_model,
+    path::Path,
     problem::{Problem, ProblemBody, Refusals},
     refused,
 };

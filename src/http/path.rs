@@ -1,0 +1,21 @@
+//! What a path names, with a refusal that looks like every other.
+
+use axum::{
+    extract::{self, FromRequestParts},
+    http::request::Parts,
+};
+use serde::de::DeserializeOwned;
+
+use super::problem::Problem;
+
+/// As axum's, but a path that is no UTF-8 is a [`Problem`].
+pub(super) struct Path<T>(pub T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = extract::Path::from_request_parts(parts, state).await;
+        path.map(|extract::Path(named)| Self(named)).map_err(|error| Problem::bad_parameter("path", error.body_text()))
+    }
+}

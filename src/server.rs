@@ -3,13 +3,18 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use axum::{
-    Router,
-    serve::{Listener as _, ListenerExt},
+use axum::Router;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::GracefulShutdown},
+    service::TowerToHyperService,
 };
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use crate::{config::Config, http, pipeline::Pipeline};
+
+/// How long to wait after a connection could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
 /// The sockets of a server.
 #[derive(Debug)]
@@ -50,12 +55,13 @@ impl Listeners {
 pub async fn run(config: Config, listeners: Listeners, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
     let begun = Instant::now();
     let (drain_delay, grace) = (config.shutdown.drain_delay, config.shutdown.grace);
+    let header_timeout = config.requests.header_timeout;
     let pipeline = Pipeline::new(config)?;
     let (stop, stopped) = watch::channel(false);
     let address = listeners.main.local_addr()?;
-    let mut servers = vec![serve(listeners.main, http::app(pipeline.clone()), stopped.clone())];
+    let mut servers = vec![serve(listeners.main, http::app(pipeline.clone()), header_timeout, stopped.clone())];
     if let Some(admin) = listeners.admin {
-        servers.push(serve(admin, http::admin(pipeline.clone()), stopped));
+        servers.push(serve(admin, http::admin(pipeline.clone()), header_timeout, stopped));
     }
 
     tokio::pin!(shutdown);
@@ -82,28 +88,59 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: impl Future<Out
     Ok(())
 }
 
-fn serve(listener: TcpListener, app: Router, mut stopped: watch::Receiver<bool>) -> JoinHandle<std::io::Result<()>> {
-    // Answers are small: waiting to fill a segment would only add latency.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY");
-        }
-    });
+/// Accepts connections until `stopped`, then waits for those that are there to end what they are at.
+fn serve(
+    listener: TcpListener,
+    app: Router,
+    header_timeout: Duration,
+    mut stopped: watch::Receiver<bool>,
+) -> JoinHandle<()> {
+    let mut connections = auto::Builder::new(TokioExecutor::new());
+    // Half a head must not hold a socket for ever.
+    connections.http1().timer(TokioTimer::new()).header_read_timeout(header_timeout);
+    connections.http2().timer(TokioTimer::new());
+    let graceful = GracefulShutdown::new();
+    let stop = async move {
+        // An error means that the sender is gone, and then it is time to end, too.
+        drop(stopped.wait_for(|stopped| *stopped).await);
+    };
     tokio::spawn(async move {
-        tracing::debug!(address = ?listener.local_addr(), "listening");
-        axum::serve(listener, app)
-            .with_graceful_shutdown(async move {
-                // An error means that the sender is gone, and then it is time to end, too.
-                let _ = stopped.wait_for(|stopped| *stopped).await;
-            })
-            .await
+        tokio::pin!(stop);
+        loop {
+            let stream = tokio::select! {
+                () = &mut stop => break,
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => stream,
+                    Err(error) => {
+                        // A client that went away at once, or no file descriptor left: neither ends the server.
+                        tracing::debug!(%error, "accept");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                        continue;
+                    }
+                },
+            };
+            // Answers are small: waiting to fill a segment would only add latency.
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "TCP_NODELAY");
+            }
+            let service = TowerToHyperService::new(app.clone());
+            let connection = connections.serve_connection(TokioIo::new(stream), service);
+            let connection = graceful.watch(connection.into_owned());
+            tokio::spawn(async move {
+                if let Err(error) = connection.await {
+                    tracing::debug!(error, "a connection ended");
+                }
+            });
+        }
+        drop(listener);
+        graceful.shutdown().await;
     })
 }
 
-async fn end(servers: Vec<JoinHandle<std::io::Result<()>>>, grace: Duration) -> anyhow::Result<()> {
+async fn end(servers: Vec<JoinHandle<()>>, grace: Duration) -> anyhow::Result<()> {
     let all = async {
         for server in servers {
-            server.await??;
+            server.await?;
         }
         anyhow::Ok(())
     };

@@ -151,6 +151,9 @@ pub struct Requests {
     /// The deadline of a request that names none.
     #[serde(rename = "deadline_ms", deserialize_with = "milliseconds")]
     pub deadline: Duration,
+    /// How long a client may take to send the head of a request, or to begin the next one.
+    #[serde(rename = "header_timeout_ms", deserialize_with = "milliseconds")]
+    pub header_timeout: Duration,
     /// How long a client may take to send its body.
     #[serde(rename = "body_timeout_ms", deserialize_with = "milliseconds")]
     pub body_timeout: Duration,

@@ -100,3 +100,14 @@ async fn a_request_for_tensors_cannot_be_made_to_multiply() {
     let (status, problem) = server.post("/v2/models/pedestrian-presence/infer", "application/json", body).await;
     assert_eq!(status, 400, "{problem}");
 }
+
+#[tokio::test]
+async fn half_a_head_does_not_hold_a_connection_for_ever() {
+    let server = Server::start(&root().join("models"), &[("OUNCE_REQUESTS__HEADER_TIMEOUT_MS", "100")]).await;
+    let mut stream = TcpStream::connect(server.url.trim_start_matches("http://")).expect("connects");
+    write!(stream, "GET /livez HTTP/1.1\r\nho").expect("writes");
+    let mut rest = Vec::new();
+    // Ends when the server closes the connection; a server that never does hangs this test.
+    std::io::Read::read_to_end(&mut stream, &mut rest).expect("closed in order");
+    assert!(!rest.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&rest));
+}

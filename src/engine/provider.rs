@@ -25,15 +25,15 @@ pub(super) fn register(
                 in_use.push(provider);
             }
             Err(error) => {
-                let reason =
-                    format!("the execution provider `{provider}` is not available: {}", first_line(error.message()));
+                let unavailable =
+                    format!("the execution provider `{provider}` is not available: {}", reason(error.message()));
                 if fallback == Fallback::Error {
                     return Err(format!(
-                        "{reason}; choose others with OUNCE_RUNTIME__PROVIDERS, another library with OUNCE_RUNTIME__FLAVOUR, \
+                        "{unavailable}; choose others with OUNCE_RUNTIME__PROVIDERS, another library with OUNCE_RUNTIME__FLAVOUR, \
                          or let ounce go on with the next one: OUNCE_RUNTIME__FALLBACK=warn"
                     ));
                 }
-                tracing::warn!(%provider, "{reason}; going on with the next one");
+                tracing::warn!(%provider, "{unavailable}; going on with the next one");
                 builder = error.recover();
             }
         }
@@ -45,8 +45,10 @@ pub(super) fn register(
     }
 }
 
-fn first_line(message: &str) -> &str {
-    message.lines().next().unwrap_or(message).trim()
+/// ONNX Runtime's reason without the place in its source that it begins with.
+fn reason(message: &str) -> &str {
+    let line = message.lines().next().unwrap_or(message);
+    line.rsplit(" : FAIL : ").next().unwrap_or(line).trim().trim_end_matches('.')
 }
 
 /// Settings that a server wants: no exhaustive search for every new shape, no arena that doubles, caches that last.

@@ -154,7 +154,7 @@ impl Ask<'_> {
         let timing = wire::server_timing(&answer.timing);
         Ok(match (draw, answer.drawn.take()) {
             (Some(format), Some(picture)) => {
-                (timing, [(header::CONTENT_TYPE, content_type(format))], picture).into_response()
+                (timing, [(header::CONTENT_TYPE, format.content_type())], picture).into_response()
             }
             _ => (timing, Json(formats::shape(self.params.shape, self.id, 0, None, &answer))).into_response(),
         })
@@ -193,12 +193,5 @@ impl Ask<'_> {
             Ok(answer) => Ok(formats::shape(self.params.shape, self.id, place, file, &answer)),
             Err(problem) => Err((problem, file)),
         }
-    }
-}
-
-fn content_type(format: ImageFormat) -> &'static str {
-    match format {
-        ImageFormat::Jpeg => "image/jpeg",
-        ImageFormat::Png => "image/png",
     }
 }

@@ -19,24 +19,6 @@ pub enum Format {
     Tiff,
 }
 
-impl Format {
-    /// All of them.
-    pub const ALL: &'static [Self] = &[Self::Jpeg, Self::Png, Self::Webp, Self::Bmp, Self::Gif, Self::Tiff];
-
-    /// The media type (`image/jpeg`).
-    #[must_use]
-    pub fn content_type(self) -> &'static str {
-        match self {
-            Self::Jpeg => "image/jpeg",
-            Self::Png => "image/png",
-            Self::Webp => "image/webp",
-            Self::Bmp => "image/bmp",
-            Self::Gif => "image/gif",
-            Self::Tiff => "image/tiff",
-        }
-    }
-}
-
 impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -37,11 +37,13 @@ fn the_binary_serves_says_when_it_is_ready_and_stays_small() {
         .spawn()
         .expect("the binary");
     let lines = BufReader::new(child.stderr.take().expect("piped")).lines();
-    let ready = lines
-        .map_while(Result::ok)
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(&line).ok())
-        .find(|line| line["message"] == "ready")
-        .expect("a line that says ready");
+    let mut seen = Vec::new();
+    let ready = lines.map_while(Result::ok).find_map(|line| {
+        let json = serde_json::from_str::<serde_json::Value>(&line).unwrap_or_default();
+        seen.push(line);
+        (json["message"] == "ready").then_some(json)
+    });
+    let ready = ready.unwrap_or_else(|| panic!("it ended before it was ready: {}", seen.join("\n")));
     let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).expect("Linux");
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS").trim().to_owned();
     println!("ready after {} ms with {resident} resident", ready["took_ms"]);

@@ -113,7 +113,7 @@ pub(crate) fn shared(path: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
-    assert!(std::env::var_os("OUNCE_TEST_SHARED").is_none(), "{} is not here", path.display());
+    assert!(std::env::var_os("REQUIRE_SHARED").is_none(), "{} is not here", path.display());
     eprintln!("SKIPPED: {} is not here (it lies beside the project on its developers' machines)", path.display());
     None
 }

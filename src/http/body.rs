@@ -1,16 +1,18 @@
 //! Bodies, read with a limit and a time.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 use axum::{
     body::{Body, Bytes},
     http::{HeaderMap, header},
+    response::{IntoResponse, Response},
 };
 use bytes::BytesMut;
+use futures_util::stream;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::{kinds, problem::Problem};
-use crate::config::Config;
+use crate::{config::Config, pipeline::Permit};
 
 /// Room for what stands around pictures in a form or in JSON.
 const FRAMING: usize = 64 << 10;
@@ -152,6 +154,18 @@ pub(super) fn torn(error: &(dyn std::error::Error + 'static), limit: usize) -> P
         cause = error.source();
     }
     Problem::bad_body(format!("the body ended before it was whole: {error}"))
+}
+
+/// A large answer that keeps its request's place until the client has taken it: in pieces, since what is given to the
+/// connection at once is buffered there for as long as the client likes.
+pub(super) fn held(bytes: Vec<u8>, permit: Permit) -> Response {
+    const PIECE: usize = 64 << 10;
+    let length = bytes.len();
+    let pieces = stream::unfold((Bytes::from(bytes), permit), |(mut rest, permit)| async move {
+        let piece = rest.split_to(rest.len().min(PIECE));
+        (!piece.is_empty()).then_some((Ok::<_, Infallible>(piece), (rest, permit)))
+    });
+    ([(header::CONTENT_LENGTH, length)], Body::from_stream(pieces)).into_response()
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use futures_util::{StreamExt, stream};
 
 use super::{
     accept,
-    body::Upload,
+    body::{Upload, held},
     docs::{AnswerOrResults, Binary, PictureForm, PictureJson},
     formats::{self, Shaped},
     observe::{RequestId, record_model},
@@ -148,13 +148,14 @@ impl Ask<'_> {
         Ok(self.pipeline.answer(&self.permit, request).await?)
     }
 
-    async fn one(&self, bytes: axum::body::Bytes, headers: &HeaderMap) -> Result<Response, Problem> {
+    async fn one(self, bytes: axum::body::Bytes, headers: &HeaderMap) -> Result<Response, Problem> {
         let draw = accept::wanted_picture(headers);
         let mut answer = self.picture(bytes, draw).await?;
         let timing = wire::server_timing(&answer.timing);
         Ok(match (draw, answer.drawn.take()) {
             (Some(format), Some(picture)) => {
-                (timing, [(header::CONTENT_TYPE, format.content_type())], picture).into_response()
+                let kind = [(header::CONTENT_TYPE, format.content_type())];
+                (timing, kind, held(picture, self.permit)).into_response()
             }
             _ => (timing, Json(formats::shape(self.params.shape, self.id, 0, None, &answer))).into_response(),
         })

@@ -111,3 +111,29 @@ async fn half_a_head_does_not_hold_a_connection_for_ever() {
     std::io::Read::read_to_end(&mut stream, &mut rest).expect("closed in order");
     assert!(!rest.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&rest));
 }
+
+#[tokio::test]
+async fn an_answer_that_nobody_reads_keeps_its_place() {
+    let server = Server::start(&root().join("models"), &[("OUNCE_REQUESTS__MAX_IN_FLIGHT", "1")]).await;
+    // Noise, so that the drawn PNG is far larger than what sockets buffer.
+    let mut seed = 1u32;
+    let noise = image::RgbImage::from_fn(2000, 2000, |_, _| {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        image::Rgb([(seed >> 8) as u8, (seed >> 16) as u8, (seed >> 24) as u8])
+    });
+    let mut jpeg = std::io::Cursor::new(Vec::new());
+    noise.write_to(&mut jpeg, image::ImageFormat::Jpeg).expect("JPEG");
+    let jpeg = jpeg.into_inner();
+    let mut stream = TcpStream::connect(server.url.trim_start_matches("http://")).expect("connects");
+    let head = format!(
+        "POST /v1/detect HTTP/1.1\r\nhost: x\r\naccept: image/png\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        jpeg.len()
+    );
+    stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&jpeg)).expect("writes");
+    let mut first = [0; 12];
+    std::io::Read::read_exact(&mut stream, &mut first).expect("the answer begins");
+    assert_eq!(&first, b"HTTP/1.1 200");
+    assert_eq!(post(&server, photo()).await.status(), 429, "its place is taken while it is not read");
+    std::io::Read::read_to_end(&mut stream, &mut Vec::new()).expect("all of it");
+    until_answered(&server).await;
+}

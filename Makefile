@@ -23,7 +23,7 @@ runtime:
 	@touch $@
 
 test: runtime .python/installed
-	PYTHON=$(PYTHON) cargo test --locked
+	PYTHON=$(PYTHON) cargo test --locked -- --show-output
 
 # Formatting, lints, documentation.
 check:

@@ -48,7 +48,7 @@ impl Listeners {
 /// Serves until `shutdown` comes, then drains: `/readyz` turns to 503, after the drain delay no connection is accepted,
 /// what is in flight ends within the grace time.
 ///
-/// The sockets answer from the first moment, `/livez` with 200 and everything else with 503, while models are loaded.
+/// The sockets answer from the first moment: while models are loaded, what needs one and `/readyz` with 503.
 ///
 /// # Errors
 /// When a model cannot be served or a socket fails.

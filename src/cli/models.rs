@@ -7,7 +7,7 @@ use clap::Args;
 use super::Settings;
 use crate::{
     metrics::Metrics,
-    pipeline::{BatchAxis, Loaded, Loader, Port, ServedModel},
+    pipeline::{BatchAxis, Loaded, Loader, ServedModel, in_words},
     telemetry,
 };
 
@@ -59,8 +59,8 @@ fn describe(model: &ServedModel) -> String {
         model.version,
         model.task,
         labels(&model.labels),
-        ports(&model.inputs),
-        ports(&model.outputs)
+        in_words(&model.inputs),
+        in_words(&model.outputs)
     );
     for variant in &model.variants {
         let accuracy: String = variant.accuracy.iter().map(|(metric, value)| format!(", {metric} {value}")).collect();
@@ -84,8 +84,4 @@ fn labels(labels: &[String]) -> String {
         few if few.len() <= 3 => few.join(", "),
         many => format!("{} classes", many.len()),
     }
-}
-
-fn ports(ports: &[Port]) -> String {
-    ports.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

@@ -103,7 +103,7 @@ impl Upload {
     }
 
     /// The body as it comes in, ending with an error after `limit` bytes; none of it when more is announced.
-    pub(super) fn limited(&mut self, limit: usize) -> Result<Limited<&mut Body>, Problem> {
+    fn limited(&mut self, limit: usize) -> Result<Limited<&mut Body>, Problem> {
         if let Some(declared) = self.declared.filter(|declared| *declared > limit) {
             return Err(too_large(&format!("the body has {declared} bytes"), limit));
         }
@@ -138,14 +138,14 @@ pub(super) fn too_large(what: &str, limit: usize) -> Problem {
 }
 
 /// The time is up.
-pub(super) fn slow(time: Duration) -> Problem {
+fn slow(time: Duration) -> Problem {
     let detail =
         format!("the body did not come within {} ms; OUNCE_REQUESTS__BODY_TIMEOUT_MS sets it", time.as_millis());
     Problem::new(&kinds::SLOW_BODY, detail)
 }
 
 /// Reading failed: the limit, or the client.
-pub(super) fn torn(error: &(dyn std::error::Error + 'static), limit: usize) -> Problem {
+fn torn(error: &(dyn std::error::Error + 'static), limit: usize) -> Problem {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if error.is::<LengthLimitError>() {

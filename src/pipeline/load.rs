@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{BatchAxis, ReadDefaults, ServedModel, ServedVariant};
+use super::{BatchAxis, ServedModel, ServedVariant};
 use crate::{
     batch::{
         queue::Queue,
@@ -134,7 +134,7 @@ impl<'a> Loader<'a> {
             task: folder.manifest.task,
             labels: folder.labels.clone(),
             decoding: folder.manifest.output.decode,
-            defaults: ReadDefaults::from(&ReadOptions::from(&folder.manifest.output)),
+            defaults: ReadOptions::from(&folder.manifest.output),
             input_size: default.preparer.input_size(),
             inputs: default.first.inputs.clone(),
             outputs: default.first.outputs.clone(),

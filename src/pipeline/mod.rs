@@ -22,7 +22,7 @@ pub use self::{
     admission::{Deadline, Permit},
     load::{Loaded, Loader},
     pictures::{Overrides, PictureAnswer, PictureFacts, PictureRequest},
-    served::{BatchAxis, ReadDefaults, ServedModel, ServedVariant},
+    served::{BatchAxis, ServedModel, ServedVariant},
     tensors::{TensorAnswer, TensorInputs, TensorRequest},
 };
 use crate::{
@@ -37,10 +37,10 @@ use crate::{
 pub use crate::{
     cost::RequestCost,
     vision::{
-        answer::{Answer, BBox, Class, Detection},
+        answer::{Answer, BBox, Class, Detection, ReadOptions},
         decode::Format,
         draw::ImageFormat,
-        tensor::{ElementType, Port, Tensor},
+        tensor::{ElementType, Port, Tensor, in_words},
     },
 };
 

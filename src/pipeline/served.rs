@@ -41,7 +41,7 @@ pub struct ServedModel {
     /// How its outputs are read.
     pub decoding: Decoding,
     /// What holds where a request says nothing.
-    pub defaults: ReadDefaults,
+    pub defaults: ReadOptions,
     /// Width and height of its input in pixels.
     pub input_size: (u32, u32),
     /// The graph's inputs.
@@ -77,19 +77,6 @@ impl BatchAxis {
         let free = inputs.iter().chain(outputs).all(|port| matches!(port.shape.first(), Some(None)));
         if free { Self::Free } else { Self::Fixed }
     }
-}
-
-/// What holds where a request says nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct ReadDefaults {
-    /// Detections below this score are left out.
-    pub min_score: f32,
-    /// Of two boxes of a class that overlap by more than this IoU, the weaker is left out.
-    pub iou: f32,
-    /// The most detections in an answer.
-    pub max_detections: usize,
-    /// The most classes in an answer.
-    pub top_k: usize,
 }
 
 /// One file of a model, with the sessions that run it.
@@ -161,17 +148,6 @@ impl ServedModel {
             Ok(Err(JobError::Late)) => Err(deadline.passed()),
             Ok(Err(JobError::Failed(cause))) => Err(failed(cause)),
             Err(_) => Err(failed("the worker went away".to_owned())),
-        }
-    }
-}
-
-impl From<&ReadOptions> for ReadDefaults {
-    fn from(options: &ReadOptions) -> Self {
-        Self {
-            min_score: options.min_score,
-            iou: options.iou,
-            max_detections: options.max_detections,
-            top_k: options.top_k,
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     batch::job::Ran,
     cost::CpuTime,
     error::Error,
-    vision::tensor::{Port, Tensor},
+    vision::tensor::{Port, Tensor, in_words},
 };
 
 /// Inputs and who runs them.
@@ -218,6 +218,6 @@ fn fits(port: &Port, tensor: &Tensor) -> bool {
 }
 
 fn misfit(model: &str, inputs: &[Port], what: &str) -> Error {
-    let wants = inputs.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    let wants = in_words(inputs);
     Error::BadParameter { name: "inputs".to_owned(), why: format!("{what}; model `{model}` takes {wants}") }
 }

@@ -32,6 +32,12 @@ impl fmt::Display for Port {
     }
 }
 
+/// Several ports in words, as messages show them.
+#[must_use]
+pub fn in_words(ports: &[Port]) -> String {
+    ports.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
 macro_rules! tensors {
     ($($variant:ident($element:ty) = $oip:literal, $short:literal;)*) => {
         /// The element types that a tensor may have, named as in Rust; on the wire they are the Open Inference

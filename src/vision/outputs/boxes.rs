@@ -36,10 +36,7 @@ impl BoxesScores {
     pub(super) fn new(ports: &Ports<'_>, labels: usize) -> Result<Self, String> {
         let spec = ports.spec;
         let names = &spec.names;
-        let boxes = ports
-            .named(names.boxes.as_ref())?
-            .or_else(|| ports.usual(&["boxes", "pred_boxes", "bboxes"]))
-            .or_else(|| ports.only(|_, port| port.shape.len() >= 2 && port.shape.last() == Some(&Some(4))));
+        let boxes = ports.boxes(&["boxes", "pred_boxes", "bboxes"])?;
         let scores = ports
             .named(names.scores.as_ref())?
             .or_else(|| ports.usual(&["scores", "logits", "pred_logits", "confidences"]))

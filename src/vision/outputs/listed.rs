@@ -37,10 +37,7 @@ impl Listed {
     pub(super) fn new(ports: &Ports<'_>) -> Result<Self, String> {
         let (spec, ssd) = (ports.spec, ports.spec.decode == Decoding::Ssd);
         let names = &spec.names;
-        let boxes = ports
-            .named(names.boxes.as_ref())?
-            .or_else(|| ports.usual(&["boxes", "detection_boxes", "bboxes"]))
-            .or_else(|| ports.only(|_, port| port.shape.len() >= 2 && port.shape.last() == Some(&Some(4))));
+        let boxes = ports.boxes(&["boxes", "detection_boxes", "bboxes"])?;
         let mut labels = ports
             .named(names.labels.as_ref())?
             .or_else(|| ports.usual(&["labels", "classes", "detection_classes", "class_ids"]))

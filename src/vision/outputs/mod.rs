@@ -12,7 +12,8 @@
 //! | `listed` | `ssd`, `detr`, `nms-in-graph` | finished boxes, scores, labels |
 //! | `classes` | `softmax`, `logits`, `sigmoid` | a score a class |
 //!
-//! Each anchor answers with its best class only, as YOLOX and Ultralytics do when they predict.
+//! Each anchor answers with its best class only, as YOLOX and Ultralytics do when they predict; FastestDet's cells answer
+//! with all that are sure enough.
 
 mod activate;
 mod boxes;

@@ -2,7 +2,10 @@
 
 use serde::Serialize;
 
-use crate::{registry::manifest::OutputSpec, vision::tensor::Port};
+use crate::{
+    registry::manifest::OutputSpec,
+    vision::tensor::{Port, in_words},
+};
 
 /// A graph's outputs beside what the manifest says of them.
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +30,7 @@ pub(super) fn fits(shape: &[Option<usize>], wanted: &[Option<usize>]) -> bool {
 impl Ports<'_> {
     /// `output.decode = "yolox" wants …; the graph has: output f32[1, 756, 6]`
     pub(super) fn refuse(&self, wants: &str) -> String {
-        let seen = self.outputs.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        let seen = in_words(self.outputs);
         format!("output.decode = \"{}\" wants {wants}; the graph has: {seen}", word(self.spec.decode))
     }
 
@@ -52,6 +55,14 @@ impl Ports<'_> {
     pub(super) fn only(&self, is_it: impl Fn(usize, &Port) -> bool) -> Option<usize> {
         let mut all = self.outputs.iter().enumerate().filter(|(index, port)| is_it(*index, port));
         all.next().filter(|_| all.next().is_none()).map(|(index, _)| index)
+    }
+
+    /// The output with the boxes: by the manifest, by one of the usual names, or the only one with four numbers a row.
+    pub(super) fn boxes(&self, usual: &[&str]) -> Result<Option<usize>, String> {
+        let named = self.named(self.spec.names.boxes.as_ref())?;
+        Ok(named
+            .or_else(|| self.usual(usual))
+            .or_else(|| self.only(|_, port| port.shape.len() >= 2 && port.shape.last() == Some(&Some(4)))))
     }
 
     pub(super) fn fits(&self, index: usize, wanted: &[Option<usize>]) -> bool {

@@ -2,7 +2,7 @@
 
 use crate::{
     registry::manifest::{InputSpec, Layout},
-    vision::tensor::{ElementType, Port},
+    vision::tensor::{ElementType, Port, in_words},
 };
 
 /// The input that takes the picture.
@@ -54,7 +54,7 @@ pub(super) fn find(spec: &InputSpec, inputs: &[Port]) -> Result<(PictureInput, O
 }
 
 fn wanted(inputs: &[Port]) -> String {
-    let seen = inputs.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    let seen = in_words(inputs);
     format!(
         "wanted: one picture input [N, 3 or 1, H, W] or [N, H, W, 3 or 1] and at most one input [N, 2] for the \
          picture's size; the graph has: {seen}"

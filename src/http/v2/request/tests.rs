@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    pipeline::{BatchAxis, Port, ReadDefaults},
+    pipeline::{BatchAxis, Port, ReadOptions},
     registry::manifest::{Decoding, Task},
 };
 
@@ -16,7 +16,7 @@ fn model() -> ServedModel {
         task: Task::Classify,
         labels: vec![],
         decoding: Decoding::Softmax,
-        defaults: ReadDefaults { min_score: 0.3, iou: 0.5, max_detections: 300, top_k: 5 },
+        defaults: ReadOptions { min_score: 0.3, iou: 0.5, max_detections: 300, top_k: 5 },
         input_size: (2, 1),
         inputs: vec![port("x", &[None, Some(2)])],
         outputs: vec![port("scores", &[None, Some(2)]), port("more", &[None, Some(2)])],

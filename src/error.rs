@@ -53,7 +53,7 @@ pub enum Error {
     #[error("{0}")]
     BadPicture(String),
     /// The model's queue is full.
-    #[error("model `{model}` has {waiting} requests waiting, its limit; try again in {} s", .retry_after.as_secs())]
+    #[error("model `{model}` has {waiting} requests waiting, its limit; try again in {} s", seconds(*.retry_after))]
     QueueFull {
         /// The model.
         model: String,
@@ -62,8 +62,26 @@ pub enum Error {
         /// When a place may be free.
         retry_after: Duration,
     },
+    /// By what runs cost here, the answer would come after its deadline.
+    #[error(
+        "model `{model}` would answer in about {expected_ms:.0} ms, which is past the deadline of {deadline_ms} ms; try again \
+         in {} s, or give it more time with deadline_ms", seconds(*.retry_after)
+    )]
+    TooSlow {
+        /// The model.
+        model: String,
+        /// How long the answer would take from now on.
+        expected_ms: f64,
+        /// The deadline that the request had.
+        deadline_ms: f64,
+        /// When it would be fast enough, if nobody else came.
+        retry_after: Duration,
+    },
+    /// The model takes no more requests, since the server ends.
+    #[error("the server is shutting down")]
+    Closed,
     /// More requests are held than the server's limit.
-    #[error("{in_flight} requests are in flight, the server's limit; try again in {} s", .retry_after.as_secs())]
+    #[error("{in_flight} requests are in flight, the server's limit; try again in {} s", seconds(*.retry_after))]
     Busy {
         /// How many are held.
         in_flight: usize,
@@ -71,7 +89,7 @@ pub enum Error {
         retry_after: Duration,
     },
     /// The bodies of other requests leave too little memory for this one.
-    #[error("there is no room for another {bytes} bytes now; try again in {} s", .retry_after.as_secs())]
+    #[error("there is no room for another {bytes} bytes now; try again in {} s", seconds(*.retry_after))]
     NoRoom {
         /// What the request needs.
         bytes: usize,
@@ -110,12 +128,20 @@ impl Error {
             Self::UnsupportedFormat(_) => "unsupported_format",
             Self::BadPicture(_) => "bad_picture",
             Self::QueueFull { .. } => "queue_full",
+            Self::TooSlow { .. } => "too_slow",
+            Self::Closed => "draining",
             Self::Busy { .. } | Self::NoRoom { .. } => "busy",
             Self::Starting => "starting",
             Self::DeadlinePassed { .. } => "deadline",
             Self::ModelFailed { .. } => "failed",
         }
     }
+}
+
+/// Whole seconds, as `Retry-After` wants them; 0 would be an invitation to hammer.
+#[must_use]
+pub fn seconds(wait: Duration) -> u64 {
+    wait.as_secs_f64().ceil().max(1.0) as u64
 }
 
 fn list(names: &[String]) -> String {

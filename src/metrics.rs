@@ -19,6 +19,9 @@ pub struct Metrics {
     batch_size: HistogramVec,
     queue_depth: IntGaugeVec,
     cost_usd_total: CounterVec,
+    instances: IntGaugeVec,
+    intra_op_threads: IntGaugeVec,
+    cpus: IntGaugeVec,
 }
 
 impl Metrics {
@@ -34,6 +37,9 @@ impl Metrics {
         };
         let counter = |name: &str, help: &str, labels: &[&str]| {
             registered(&registry, IntCounterVec::new(Opts::new(name, help), labels)?)
+        };
+        let gauge = |name: &str, help: &str, labels: &[&str]| {
+            registered(&registry, IntGaugeVec::new(Opts::new(name, help), labels)?)
         };
         let build =
             IntGaugeVec::new(Opts::new("ounce_build_info", "Always 1; the labels say what runs."), &["version"])?;
@@ -65,10 +71,10 @@ impl Metrics {
                 &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0],
                 &["model"],
             )?,
-            queue_depth: registered(
-                &registry,
-                IntGaugeVec::new(Opts::new("ounce_queue_depth", "Requests waiting for a worker."), &["model"])?,
-            )?,
+            queue_depth: gauge("ounce_queue_depth", "Requests waiting for a worker.", &["model"])?,
+            instances: gauge("ounce_instances", "Sessions side by side, each with a worker.", &["model", "variant"])?,
+            intra_op_threads: gauge("ounce_intra_op_threads", "Threads of a session.", &["model", "variant"])?,
+            cpus: gauge("ounce_cpus", "CPUs by use: those this process may use, threads that decode.", &["use"])?,
             cost_usd_total: registered(
                 &registry,
                 CounterVec::new(
@@ -115,7 +121,19 @@ impl Metrics {
 
     /// How many requests wait.
     pub fn waiting(&self, model: &str, depth: usize) {
-        self.queue_depth.with_label_values(&[model]).set(i64::try_from(depth).unwrap_or(i64::MAX));
+        self.queue_depth.with_label_values(&[model]).set(count(depth));
+    }
+
+    /// How many sessions and threads a variant has.
+    pub fn plan(&self, model: &str, variant: &str, instances: usize, threads: usize) {
+        self.instances.with_label_values(&[model, variant]).set(count(instances));
+        self.intra_op_threads.with_label_values(&[model, variant]).set(count(threads));
+    }
+
+    /// CPUs that may be used, and threads that decode.
+    pub fn cpus(&self, usable: usize, decode: usize) {
+        self.cpus.with_label_values(&["usable"]).set(count(usable));
+        self.cpus.with_label_values(&["decode_threads"]).set(count(decode));
     }
 
     /// The text format that Prometheus scrapes.
@@ -127,6 +145,10 @@ impl Metrics {
         }
         String::from_utf8(text).unwrap_or_default()
     }
+}
+
+fn count(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
 }
 
 fn registered<C: Collector + Clone + 'static>(registry: &Registry, metric: C) -> prometheus::Result<C> {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::policy::Waiting;
 use crate::{cost::CpuTime, vision::tensor::Tensor};
 
 /// Inputs that wait for a session.
@@ -11,14 +12,57 @@ use crate::{cost::CpuTime, vision::tensor::Tensor};
 pub struct Job {
     /// The graph's inputs, in its order.
     pub inputs: Vec<Tensor>,
-    /// May it share a run with others? Only what has one row may.
-    pub shares: bool,
-    /// When it was put into the queue.
-    pub queued_at: Instant,
-    /// After this nobody wants the answer.
-    pub deadline: Instant,
+    /// What the policy goes by.
+    pub waiting: Waiting,
+    /// Who goes first.
+    pub priority: Priority,
     /// Where the answer goes; closed when the client has gone.
     pub reply: oneshot::Sender<Result<Ran, JobError>>,
+}
+
+impl Job {
+    /// Tells the client, unless it has gone.
+    pub fn answer(self, answer: Result<Ran, JobError>) {
+        let _ = self.reply.send(answer);
+    }
+
+    /// Has its client gone?
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.reply.is_closed()
+    }
+}
+
+/// 0 (last) to 9 (first). Each step is worth 100 ms in the queue: a job goes before those of the next lower priority
+/// that came up to 100 ms earlier, and before no others. So nobody waits for ever, whatever comes after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Priority(u8);
+
+impl Priority {
+    /// The highest.
+    pub const FIRST: Self = Self(9);
+    /// The lowest.
+    pub const LAST: Self = Self(0);
+
+    const STEP: Duration = Duration::from_millis(100);
+
+    /// A number from 0 to 9.
+    #[must_use]
+    pub fn new(priority: u8) -> Option<Self> {
+        (priority <= Self::FIRST.0).then_some(Self(priority))
+    }
+
+    /// When a job that is queued now would have come if all had the highest priority.
+    #[must_use]
+    pub fn turn(self, queued_at: Instant) -> Instant {
+        queued_at + Self::STEP * u32::from(Self::FIRST.0 - self.0)
+    }
+}
+
+impl Default for Priority {
+    fn default() -> Self {
+        Self(5)
+    }
 }
 
 /// Outputs, and how they came about.
@@ -30,7 +74,7 @@ pub struct Ran {
     pub queued: Duration,
     /// Time of the run that it was part of.
     pub ran: Duration,
-    /// Jobs in that run.
+    /// Rows in that run.
     pub batch_size: usize,
     /// Its share of the CPU time of that run.
     pub cpu: CpuTime,

@@ -1,8 +1,20 @@
-//! Between requests and sessions: a bounded queue a model variant, and the worker threads that pull from it.
+//! Between requests and sessions: who waits, what runs together, and the threads that run it.
 //!
-//! Workers pull, so a request waits only while every session is busy. What belongs together is decided at that moment:
-//! a worker takes what is waiting, up to the model's `max_batch`.
+//! Workers pull: a free one takes the best batch of that moment, so nothing stands between a request and its run but
+//! one lock. What "best" is, [`policy`] says from what [`curve`] has learned about this machine; both are pure.
+//!
+//! - [`job`]: a request as the queue sees it, and what comes back.
+//! - [`curve`]: what a run of n rows costs here, learned from warm-up and traffic.
+//! - [`policy`]: which of the waiting jobs run now, or until when to wait for more.
+//! - [`line`]: who waits and who works; takes, refuses, drops. Still without a clock.
+//! - [`queue`]: the line behind a lock.
+//! - [`worker`]: a thread that owns a session.
+//! - [`stats`]: what was run so far.
 
+pub mod curve;
 pub mod job;
+pub mod line;
+pub mod policy;
 pub mod queue;
+pub mod stats;
 pub mod worker;

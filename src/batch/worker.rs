@@ -8,8 +8,11 @@ use std::{
 };
 
 use super::{
+    curve::Run,
     job::{Job, JobError, Ran},
+    policy::Limits,
     queue::Queue,
+    stats::Done,
 };
 use crate::{cost::CpuTime, engine::Engine, metrics::Metrics, vision::tensor::Tensor};
 
@@ -18,66 +21,143 @@ use crate::{cost::CpuTime, engine::Engine, metrics::Metrics, vision::tensor::Ten
 pub struct Setting {
     /// The model's name, for metrics and the thread's name.
     pub model: String,
-    /// The most jobs in a run.
-    pub max_batch: usize,
-    /// How long a job may wait for others.
-    pub max_delay: Duration,
-    /// Intra-op threads of the engine.
-    pub threads: usize,
+    /// What a batch may be.
+    pub limits: Limits,
+    /// What a run occupies.
+    pub occupies: Occupies,
     /// Where runs are counted.
     pub metrics: Arc<Metrics>,
+}
+
+/// What a run takes from other runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occupies {
+    /// The worker's own thread, which computes.
+    ThisThread,
+    /// So many threads, the worker's own included, for as long as it runs.
+    Threads(usize),
+    /// A device, for as long as it runs.
+    Device,
+}
+
+/// Measures a run while it goes on.
+#[derive(Debug)]
+pub struct Stopwatch {
+    started: Instant,
+    cpu: CpuTime,
 }
 
 /// Starts a worker; it ends when the queue is closed and empty.
 ///
 /// # Errors
 /// When the system gives no thread.
-pub fn start(queue: Arc<Queue>, mut engine: Box<dyn Engine>, setting: Setting) -> std::io::Result<JoinHandle<()>> {
+pub fn start(
+    queue: Arc<Queue>,
+    number: usize,
+    engine: Box<dyn Engine>,
+    setting: Setting,
+) -> std::io::Result<JoinHandle<()>> {
     thread::Builder::new().name(format!("run-{}", setting.model)).spawn(move || {
-        while let Some(jobs) = queue.take(setting.max_batch, setting.max_delay) {
-            run(&mut *engine, jobs, &setting);
+        let mut worker = Worker { queue: &queue, engine, setting, buffers: Vec::new() };
+        while let Some(jobs) = queue.take(number) {
+            worker.run(jobs);
         }
     })
 }
 
-fn run(engine: &mut dyn Engine, jobs: Vec<Job>, setting: &Setting) {
-    let Some(first) = jobs.first() else { return };
-    let started = Instant::now();
-    let cpu = CpuTime::of_this_thread();
-    let batch_size = jobs.len();
-    let result = match batch_size {
-        1 => guarded(engine, &first.inputs),
-        _ => together(&jobs).and_then(|inputs| guarded(engine, &inputs)),
-    };
-    let ran = started.elapsed();
-    let cpu = match setting.threads {
-        1 => CpuTime::since(cpu),
-        threads => CpuTime::reserved(ran, threads),
-    } / batch_size;
-    match result {
-        Ok(outputs) => {
-            setting.metrics.ran(&setting.model, batch_size);
-            for (row, (job, outputs)) in apart(jobs, outputs).enumerate() {
-                let queued = started.saturating_duration_since(job.queued_at);
-                let outputs = outputs.ok_or_else(|| JobError::Failed(format!("an output has no row {row}")));
-                let answer = outputs.map(|outputs| Ran { outputs, queued, ran, batch_size, cpu });
-                // A client that has gone needs no answer.
-                let _ = job.reply.send(answer);
+struct Worker<'a> {
+    queue: &'a Queue,
+    engine: Box<dyn Engine>,
+    setting: Setting,
+    /// The inputs of the last batch, whose memory the next one takes over.
+    buffers: Vec<Tensor>,
+}
+
+impl Worker<'_> {
+    fn run(&mut self, mut jobs: Vec<Job>) {
+        let begun = Instant::now();
+        let rows: usize = jobs.iter().map(|job| job.waiting.rows).sum();
+        // What fails or shares nothing is run as it came; a batch is padded to a size that may be run.
+        let padded = if jobs.iter().all(|job| job.waiting.shares) { self.setting.limits.padded(rows) } else { rows };
+        let gathered = match jobs.as_slice() {
+            [only] if padded == rows => Ok(only.inputs.as_slice()),
+            _ => gather(&jobs, padded, &mut self.buffers),
+        };
+        let gather = begun.elapsed();
+        let watch = Stopwatch::start();
+        let result = gathered.and_then(|inputs| guarded(&mut *self.engine, inputs));
+        let (run, cpu) = watch.stop(self.setting.occupies);
+        let outputs = match result {
+            Ok(outputs) => outputs,
+            Err(cause) if jobs.len() == 1 => {
+                self.queue.failed(begun.elapsed());
+                return jobs.into_iter().for_each(|job| job.answer(Err(JobError::Failed(cause.clone()))));
             }
-        }
-        // One bad item must not cost its batch-mates anything: each once more, alone.
-        Err(_) if batch_size > 1 => {
-            for job in jobs {
-                if job.deadline <= Instant::now() {
-                    let _ = job.reply.send(Err(JobError::Late));
-                } else if !job.reply.is_closed() {
-                    run(engine, vec![job], setting);
+            // One bad item must not cost its batch-mates anything: half by half, until it is alone.
+            Err(_) => {
+                let second = jobs.split_off(jobs.len() / 2);
+                return [jobs, second].into_iter().for_each(|half| self.run_wanted(half));
+            }
+        };
+        let scattering = Instant::now();
+        self.setting.metrics.ran(&self.setting.model, rows);
+        let count = jobs.len();
+        let queued = |job: &Job| begun.saturating_duration_since(job.waiting.queued_at);
+        let waited = jobs.iter().map(queued).sum();
+        let mut first_row = 0;
+        let mut whole = Some(outputs);
+        for job in jobs {
+            let outputs = if count == 1 && padded == rows {
+                whole.take()
+            } else {
+                rows_of(whole.as_deref().unwrap_or_default(), first_row, job.waiting.rows, padded)
+            };
+            first_row += job.waiting.rows;
+            let queued = queued(&job);
+            let answer = match outputs {
+                Some(outputs) => {
+                    let cpu = cpu / rows * job.waiting.rows;
+                    Ok(Ran { outputs, queued, ran: run.wall, batch_size: rows, cpu })
                 }
-            }
+                None => Err(JobError::Failed(format!("an output of a batch of {padded} has other rows"))),
+            };
+            job.answer(answer);
         }
-        Err(cause) => jobs.into_iter().for_each(|job| {
-            let _ = job.reply.send(Err(JobError::Failed(cause.clone())));
-        }),
+        let jobs = u64::try_from(count).unwrap_or(u64::MAX);
+        self.queue.done(&Done { rows: padded, jobs, queued: waited, gather, run, scatter: scattering.elapsed() });
+    }
+
+    fn run_wanted(&mut self, jobs: Vec<Job>) {
+        let now = Instant::now();
+        let (late, wanted): (Vec<_>, Vec<_>) =
+            jobs.into_iter().filter(|job| !job.is_gone()).partition(|job| job.waiting.deadline <= now);
+        late.into_iter().for_each(|job| job.answer(Err(JobError::Late)));
+        if !wanted.is_empty() {
+            self.run(wanted);
+        }
+    }
+}
+
+impl Stopwatch {
+    /// Begins now, on the thread that will run.
+    #[must_use]
+    pub fn start() -> Self {
+        Self { started: Instant::now(), cpu: CpuTime::of_this_thread() }
+    }
+
+    /// What was measured, and the CPU time to charge for it.
+    #[must_use]
+    pub fn stop(self, occupies: Occupies) -> (Run, CpuTime) {
+        let wall = self.started.elapsed();
+        let cpu = match occupies {
+            Occupies::ThisThread | Occupies::Device => CpuTime::since(self.cpu),
+            Occupies::Threads(threads) => CpuTime::reserved(wall, threads),
+        };
+        let occupied = match occupies {
+            Occupies::ThisThread => Duration::from_secs_f64(cpu.seconds()),
+            Occupies::Threads(_) | Occupies::Device => wall,
+        };
+        (Run { wall, occupied }, cpu)
     }
 }
 
@@ -86,88 +166,107 @@ fn guarded(engine: &mut dyn Engine, inputs: &[Tensor]) -> Result<Vec<Tensor>, St
     catch_unwind(AssertUnwindSafe(|| engine.run(inputs))).unwrap_or_else(|_| Err("the engine panicked".to_owned()))
 }
 
-/// Input by input, the jobs' rows one under the other.
-fn together(jobs: &[Job]) -> Result<Vec<Tensor>, String> {
+/// Input by input, the jobs' rows one under the other, in the memory of the last batch.
+fn gather<'a>(jobs: &[Job], padded: usize, buffers: &'a mut Vec<Tensor>) -> Result<&'a [Tensor], String> {
     let inputs = jobs.first().map_or(0, |job| job.inputs.len());
-    (0..inputs)
-        .map(|input| {
-            let rows: Option<Vec<&Tensor>> = jobs.iter().map(|job| job.inputs.get(input)).collect();
-            rows.and_then(|rows| Tensor::stack(&rows)).ok_or_else(|| format!("input {input} differs between requests"))
-        })
-        .collect()
+    let mut old = std::mem::take(buffers).into_iter();
+    for input in 0..inputs {
+        let parts: Option<Vec<&Tensor>> = jobs.iter().map(|job| job.inputs.get(input)).collect();
+        let stacked = parts.and_then(|parts| Tensor::stack(&parts, padded, old.next()));
+        buffers.push(stacked.ok_or_else(|| format!("input {input} differs between requests"))?);
+    }
+    Ok(buffers)
 }
 
-/// Job by job, its row of every output.
-fn apart(jobs: Vec<Job>, outputs: Vec<Tensor>) -> impl Iterator<Item = (Job, Option<Vec<Tensor>>)> {
-    let count = jobs.len();
-    let mut whole = Some(outputs);
-    jobs.into_iter().enumerate().map(move |(row, job)| {
-        let mine = if count == 1 {
-            whole.take()
-        } else {
-            let all = whole.as_deref().unwrap_or_default();
-            all.iter().map(|output| (output.shape().first() == Some(&count)).then(|| output.row(row))).collect()
-        };
-        (job, mine)
-    })
+/// Every output's rows that belong to one job; none when the outputs are not those of a batch of `padded`.
+fn rows_of(outputs: &[Tensor], first: usize, rows: usize, padded: usize) -> Option<Vec<Tensor>> {
+    outputs.iter().map(|all| (all.shape().first() == Some(&padded)).then(|| all.rows(first, rows))).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use ndarray::array;
     use tokio::sync::oneshot;
 
     use super::*;
+    use crate::batch::{curve::Curve, job::Priority, policy::Waiting};
 
-    /// Doubles its input; fails when a row is negative, panics when one is zero.
-    struct Doubler;
+    /// Doubles its input; fails when a row is negative, panics when one is zero; writes down the sizes it ran.
+    #[derive(Default)]
+    struct Doubler(Arc<Mutex<Vec<usize>>>);
 
     impl Engine for Doubler {
         fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
             let Some(Tensor::F32(input)) = inputs.first() else { return Err("f32 only".to_owned()) };
+            self.0.lock().expect("no panic").push(input.len());
             assert!(input.iter().all(|x| *x != 0.0), "zero");
             if input.iter().any(|x| *x < 0.0) { Err("negative".to_owned()) } else { Ok(vec![(input * 2.0).into()]) }
         }
     }
 
-    fn answers(values: &[f32]) -> Vec<Result<(Vec<Tensor>, usize), JobError>> {
-        let queue = Arc::new(Queue::new(16));
+    type Answers = Vec<Result<(Vec<Tensor>, usize), JobError>>;
+
+    fn answers(values: &[f32], buckets: &[usize]) -> (Answers, Vec<usize>) {
+        let limits = Limits { max_rows: 8, buckets: buckets.to_vec(), max_delay: None };
+        let queue = Arc::new(Queue::new(16, 1, limits.clone(), Curve::default()));
         let replies: Vec<_> = values
             .iter()
             .map(|value| {
                 let (reply, receiver) = oneshot::channel();
-                let queued_at = Instant::now();
-                let deadline = queued_at + Duration::from_secs(60);
+                let now = Instant::now();
+                let waiting =
+                    Waiting { rows: 1, shares: true, queued_at: now, deadline: now + Duration::from_secs(60) };
                 let inputs = vec![array![[*value]].into_dyn().into()];
-                queue.push(Job { inputs, shares: true, queued_at, deadline, reply }).expect("room");
+                queue.push(Job { inputs, waiting, priority: Priority::default(), reply }).expect("room");
                 receiver
             })
             .collect();
         queue.close(false);
         let metrics = Arc::new(Metrics::new().expect("metrics"));
-        let setting = Setting { model: "doubler".into(), max_batch: 8, max_delay: Duration::ZERO, threads: 1, metrics };
-        start(queue, Box::new(Doubler), setting).expect("thread").join().expect("the worker lives");
+        let setting = Setting { model: "doubler".into(), limits, occupies: Occupies::ThisThread, metrics };
+        let engine = Doubler::default();
+        let ran = Arc::clone(&engine.0);
+        start(queue, 0, Box::new(engine), setting).expect("thread").join().expect("the worker lives");
         let answers = replies.into_iter().map(|reply| reply.blocking_recv().expect("answered"));
-        answers.map(|answer| answer.map(|ran| (ran.outputs, ran.batch_size))).collect()
+        let answers = answers.map(|answer| answer.map(|ran| (ran.outputs, ran.batch_size))).collect();
+        let ran = ran.lock().expect("no panic").clone();
+        (answers, ran)
+    }
+
+    fn double(x: f32, batch_size: usize) -> Result<(Vec<Tensor>, usize), JobError> {
+        Ok((vec![array![[2.0 * x]].into_dyn().into()], batch_size))
     }
 
     #[test]
     fn everybody_gets_their_own_row() {
-        let double = |x: f32| Ok((vec![array![[x]].into_dyn().into()], 3));
-        assert_eq!(answers(&[1.0, 2.0, 3.0]), [double(2.0), double(4.0), double(6.0)]);
+        assert_eq!(answers(&[1.0, 2.0, 3.0], &[]).0, [double(1.0, 3), double(2.0, 3), double(3.0, 3)]);
     }
 
     #[test]
-    fn a_bad_item_fails_alone() {
-        let double = |x: f32| Ok((vec![array![[x]].into_dyn().into()], 1));
-        let negative = Err(JobError::Failed("negative".into()));
-        assert_eq!(answers(&[1.0, -1.0, 3.0]), [double(2.0), negative, double(6.0)]);
+    fn where_sizes_are_fixed_a_batch_is_padded_and_nobody_notices() {
+        let (answers, ran) = answers(&[1.0, 2.0, 3.0], &[1, 4, 8]);
+        assert_eq!(answers, [double(1.0, 3), double(2.0, 3), double(3.0, 3)]);
+        assert_eq!(ran, [4]);
+    }
+
+    #[test]
+    fn of_a_batch_of_eight_the_bad_item_fails_alone() {
+        let (answers, ran) = answers(&[1.0, 2.0, 3.0, 4.0, 5.0, -6.0, 7.0, 8.0], &[]);
+        for (x, answer) in (1u8..).zip(answers) {
+            let failed = Err(JobError::Failed("negative".into()));
+            assert_eq!(
+                answer.map(|(outputs, _)| outputs),
+                if x == 6 { failed } else { double(x.into(), 0).map(|d| d.0) }
+            );
+        }
+        assert_eq!(ran, [8, 4, 4, 2, 1, 1, 2], "it is bisected");
     }
 
     #[test]
     fn a_panic_in_a_run_ends_nothing() {
-        let double = |x: f32| Ok((vec![array![[x]].into_dyn().into()], 1));
         let panicked = Err(JobError::Failed("the engine panicked".into()));
-        assert_eq!(answers(&[0.0, 3.0]), [panicked, double(6.0)]);
+        assert_eq!(answers(&[0.0, 3.0], &[]).0, [panicked, double(3.0, 1)]);
     }
 }

@@ -7,7 +7,7 @@ use clap::Args;
 use super::Settings;
 use crate::{
     metrics::Metrics,
-    pipeline::{BatchAxis, Loaded, Loader, ServedModel, in_words},
+    pipeline::{BatchAxis, CurvePoint, Loaded, Loader, ServedModel, ServedVariant, in_words},
     telemetry,
 };
 
@@ -33,7 +33,7 @@ impl Models {
             match model {
                 Ok(Loaded { model, workers }) => {
                     println!("{}", describe(&model));
-                    model.close();
+                    drop(model);
                     workers.into_iter().for_each(|worker| drop(worker.join()));
                 }
                 Err(error) => {
@@ -49,12 +49,8 @@ impl Models {
 
 fn describe(model: &ServedModel) -> String {
     let (width, height) = model.input_size;
-    let batch = match model.batch_axis {
-        BatchAxis::Free => "free batch axis",
-        BatchAxis::Fixed => "one picture a run",
-    };
     let mut text = format!(
-        "✓ {} (version {}): {} {} as {width}×{height}, {batch}\n    in   {}\n    out  {}",
+        "✓ {} (version {}): {} {} as {width}×{height}\n    in   {}\n    out  {}",
         model.name,
         model.version,
         model.task,
@@ -66,16 +62,31 @@ fn describe(model: &ServedModel) -> String {
         let accuracy: String = variant.accuracy.iter().map(|(metric, value)| format!(", {metric} {value}")).collect();
         let providers: Vec<_> = variant.providers.iter().map(ToString::to_string).collect();
         text += &format!(
-            "\n    {}{}  {} kB{accuracy}; {} sessions × {} threads on {}",
+            "\n    {}{}  {} kB{accuracy}; {} sessions × {} threads on {}\n        {}",
             variant.name,
             if variant.default { " (default)" } else { "" },
             variant.size_bytes / 1000,
             variant.instances,
             variant.threads,
-            providers.join(", ")
+            providers.join(", "),
+            batches(variant)
         );
     }
     text
+}
+
+/// Whether pictures share runs, and what runs cost.
+fn batches(variant: &ServedVariant) -> String {
+    let axis = match (variant.batch_axis, &variant.why_fixed) {
+        (BatchAxis::Free, _) => format!("batches of up to {}", variant.max_batch),
+        (BatchAxis::Freed, _) => format!("batches of up to {} (its fixed batch axis was freed)", variant.max_batch),
+        (BatchAxis::Fixed, why) => {
+            format!("one picture a run: {}", why.as_deref().unwrap_or("its batch axis is fixed"))
+        }
+    };
+    let point = |point: CurvePoint| format!("{}: {:.1} ms", point.rows, point.p50.as_secs_f64() * 1000.0);
+    let curve: Vec<_> = variant.curve().into_iter().map(point).collect();
+    format!("{axis}; a run of {}", curve.join(", "))
 }
 
 fn labels(labels: &[String]) -> String {

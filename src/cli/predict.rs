@@ -13,7 +13,9 @@ use ulid::Ulid;
 use super::Settings;
 use crate::{
     http::AnswerBody,
-    pipeline::{Answer, Deadline, ImageFormat, Overrides, PictureAnswer, PictureRequest, Pipeline, ServedModel},
+    pipeline::{
+        Answer, Deadline, ImageFormat, Overrides, PictureAnswer, PictureRequest, Pipeline, Priority, ServedModel, Terms,
+    },
     registry::manifest::Task,
     telemetry,
 };
@@ -92,7 +94,10 @@ impl Predict {
             variant: self.variant.clone(),
             bytes: bytes.into(),
             options: Overrides { min_score: self.min_score, ..Overrides::default() },
-            deadline: Deadline::after(Instant::now(), pipeline.config().requests.deadline),
+            terms: Terms {
+                deadline: Deadline::after(Instant::now(), pipeline.config().requests.deadline),
+                priority: Priority::default(),
+            },
             draw,
         };
         let permit = pipeline.admit()?;

@@ -3,7 +3,7 @@
 //! `usd = cpu_seconds × usd_per_hour ÷ 3600 ÷ usable CPUs`. Energy is `null` until it is measured.
 
 use std::{
-    ops::{Add, AddAssign, Div},
+    ops::{Add, AddAssign, Div, Mul},
     time::Duration,
 };
 
@@ -53,6 +53,14 @@ impl Add for CpuTime {
 impl AddAssign for CpuTime {
     fn add_assign(&mut self, other: Self) {
         self.0 += other.0;
+    }
+}
+
+impl Mul<usize> for CpuTime {
+    type Output = Self;
+
+    fn mul(self, times: usize) -> Self {
+        Self(self.0.saturating_mul(u32::try_from(times).unwrap_or(u32::MAX)))
     }
 }
 

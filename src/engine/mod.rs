@@ -3,6 +3,7 @@
 //! A [`session::OrtEngine`] is owned by one worker thread (`ort` wants `&mut` to run, and with reason). Everything
 //! above speaks [`Engine`], so that tests can put a gate or a clock in its place.
 
+pub mod free_axis;
 pub mod library;
 pub mod plan;
 pub mod provider;

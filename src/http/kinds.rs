@@ -56,6 +56,8 @@ kinds! {
         "It is torn, or over the limits of pixels; the detail says which.";
     QUEUE_FULL = TOO_MANY_REQUESTS, "queue-full", "queue_full", "Too many requests wait for this model",
         "Wait as long as Retry-After says, or ask another replica.";
+    TOO_SLOW = SERVICE_UNAVAILABLE, "too-slow", "too_slow", "The answer would come after its deadline",
+        "Wait as long as Retry-After says, ask another replica, or give the request more time with deadline_ms.";
     BUSY = TOO_MANY_REQUESTS, "busy", "busy", "The server holds as many requests as it may",
         "Wait as long as Retry-After says, or ask another replica.";
     MODEL_FAILED = INTERNAL_SERVER_ERROR, "model-failed", "failed", "The model failed",

@@ -1,6 +1,6 @@
 //! `/v1/models`: what is served, and how.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{Json, extract::State};
 use serde::Serialize;
@@ -15,7 +15,7 @@ use crate::{
     config::Provider,
     error::Error,
     lifecycle,
-    pipeline::{BatchAxis, Pipeline, Port, ServedModel, ServedVariant},
+    pipeline::{BatchAxis, CurvePoint, Pipeline, Port, ServedModel, ServedVariant},
     registry::manifest::{Decoding, Task},
 };
 
@@ -106,15 +106,10 @@ pub(super) struct DefaultsBody {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Batching)]
 pub(super) struct BatchingBody {
-    /// The most pictures in one run.
-    max_batch: usize,
-    /// The most requests that wait; one more is refused with 429.
+    /// The most requests that wait for a variant; one more is refused with 429.
     max_queue: usize,
     /// How many wait now.
     waiting: usize,
-    /// `free`, or `fixed` where the graph takes one picture at a time.
-    #[schema(value_type = String, example = "free")]
-    batch_axis: BatchAxis,
 }
 
 /// One file of a model.
@@ -140,6 +135,45 @@ pub(super) struct VariantBody {
     instances: usize,
     /// Threads a session.
     threads: usize,
+    /// The most pictures in one run.
+    max_batch: usize,
+    /// `free`; `freed` where the file takes one picture at a time and its axis was freed when it was loaded; or `fixed`.
+    #[schema(value_type = String, example = "free")]
+    batch_axis: BatchAxis,
+    /// Why the axis is fixed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why_fixed: Option<String>,
+    /// What a run costs on this machine, by the pictures in it: measured before the first request, then from traffic.
+    curve: Vec<CurveBody>,
+}
+
+/// What a run of so many pictures costs.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CurvePoint)]
+pub(super) struct CurveBody {
+    /// Pictures in the run.
+    batch_size: usize,
+    /// The latest runs, of which the quantiles are.
+    runs: usize,
+    /// Half of the runs took no longer.
+    p50_ms: f64,
+    /// Nine in ten took no longer.
+    p90_ms: f64,
+    /// 99 in 100 took no longer.
+    p99_ms: f64,
+}
+
+impl From<CurvePoint> for CurveBody {
+    fn from(point: CurvePoint) -> Self {
+        let ms = |time: Duration| places(time.as_secs_f64() * 1000.0, 3);
+        Self {
+            batch_size: point.rows,
+            runs: point.runs,
+            p50_ms: ms(point.p50),
+            p90_ms: ms(point.p90),
+            p99_ms: ms(point.p99),
+        }
+    }
 }
 
 /// Every model that is served.
@@ -193,12 +227,7 @@ impl ModelBody {
                 max_detections: model.defaults.max_detections,
                 top_k: model.defaults.top_k,
             },
-            batching: BatchingBody {
-                max_batch: model.max_batch,
-                max_queue: model.max_queue,
-                waiting: model.waiting(),
-                batch_axis: model.batch_axis,
-            },
+            batching: BatchingBody { max_queue: model.max_queue, waiting: model.waiting() },
             variants: model.variants.iter().map(VariantBody::from).collect(),
         }
     }
@@ -226,6 +255,10 @@ impl From<&ServedVariant> for VariantBody {
             providers: variant.providers.clone(),
             instances: variant.instances,
             threads: variant.threads,
+            max_batch: variant.max_batch,
+            batch_axis: variant.batch_axis,
+            why_fixed: variant.why_fixed.clone(),
+            curve: variant.curve().into_iter().map(CurveBody::from).collect(),
         }
     }
 }

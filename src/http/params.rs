@@ -3,7 +3,7 @@
 use std::{fmt::Display, ops::RangeInclusive, str::FromStr, time::Duration};
 
 use super::{formats::Shape, problem::Problem};
-use crate::pipeline::Overrides;
+use crate::pipeline::{Overrides, Priority};
 
 /// Every parameter there is.
 const KNOWN: [&str; 9] =
@@ -12,7 +12,7 @@ const KNOWN: [&str; 9] =
 /// The longest deadline that can be asked for: ten minutes.
 const MAX_DEADLINE_MS: u64 = 600_000;
 
-/// The parameters as `/openapi.json` describes them; `priority` is reserved, and not described.
+/// The parameters as `/openapi.json` describes them.
 #[derive(Debug, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "only described")]
@@ -36,6 +36,9 @@ pub(super) struct PictureParams {
     /// Milliseconds from the request's arrival after which an answer is of no use.
     #[param(minimum = 1, maximum = 600_000)]
     deadline_ms: Option<u64>,
+    /// Who goes first when requests wait: 9 before all others, 0 after them. A step is worth 100 ms in the queue.
+    #[param(minimum = 0, maximum = 9, default = 5)]
+    priority: Option<u8>,
     /// The answer's shape: `default`, or that of another tool: `roboflow`, `ultralytics`, `coco`.
     format: Option<String>,
 }
@@ -51,6 +54,8 @@ pub(super) struct Params {
     pub options: Overrides,
     /// How long the answer may take; the server's default when left out.
     pub budget: Option<Duration>,
+    /// Who goes first when requests wait.
+    pub priority: Priority,
     /// The shape of the answer's JSON.
     pub shape: Shape,
 }
@@ -82,8 +87,10 @@ impl Params {
                 let budget_ms = number(name, value, 1..=MAX_DEADLINE_MS, "a whole number")?;
                 self.budget = Some(Duration::from_millis(budget_ms));
             }
-            // Reserved: checked now, so that clients that send it keep working once the batcher heeds it.
-            "priority" => drop(number::<u8>(name, value, 0..=9, "a whole number")?),
+            "priority" => {
+                let priority = number::<u8>(name, value, 0..=9, "a whole number")?;
+                self.priority = Priority::new(priority).unwrap_or_default();
+            }
             "format" => {
                 self.shape = Shape::parse(value).ok_or_else(|| {
                     let hint = did_you_mean(value, &Shape::WORDS);

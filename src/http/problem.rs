@@ -13,7 +13,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::kinds::{self, Kind};
-use crate::error::Error;
+use crate::error::{Error, seconds};
 
 /// What went wrong with a request, in the words that the client reads.
 #[derive(Debug, Clone)]
@@ -77,7 +77,7 @@ pub(super) enum Refusals {
     /// The model failed.
     #[response(status = 500, content_type = "application/problem+json")]
     Failed(ProblemBody),
-    /// Not ready, or shutting down.
+    /// Not ready, shutting down, or too busy to answer before the deadline; `Retry-After` says when to come again.
     #[response(status = 503, content_type = "application/problem+json")]
     NotReady(ProblemBody),
     /// The deadline passed.
@@ -116,7 +116,7 @@ impl Problem {
     pub(super) fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         if let Some(wait) = self.retry_after {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds(wait)));
         }
         headers
     }
@@ -149,11 +149,6 @@ impl Problem {
 /// The longest `detail`.
 const MAX_DETAIL_CHARS: usize = 1000;
 
-/// `Retry-After` knows whole seconds only; 0 would be an invitation to hammer.
-fn whole_seconds(wait: Duration) -> u64 {
-    wait.as_secs_f64().ceil().max(1.0) as u64
-}
-
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         let detail = error.to_string();
@@ -166,6 +161,8 @@ impl From<Error> for Problem {
             Error::UnsupportedFormat(_) => Self::new(&kinds::UNSUPPORTED_FORMAT, detail),
             Error::BadPicture(_) => Self::new(&kinds::BAD_PICTURE, detail),
             Error::QueueFull { retry_after, .. } => Self::new(&kinds::QUEUE_FULL, detail).retry_after(retry_after),
+            Error::TooSlow { retry_after, .. } => Self::new(&kinds::TOO_SLOW, detail).retry_after(retry_after),
+            Error::Closed => Self::new(&kinds::DRAINING, detail).retry_after(Duration::from_secs(1)),
             Error::Busy { retry_after, .. } | Error::NoRoom { retry_after, .. } => {
                 Self::new(&kinds::BUSY, detail).retry_after(retry_after)
             }
@@ -245,6 +242,8 @@ mod tests {
             (Error::UnsupportedFormat("avif".into()), 415, None),
             (Error::BadPicture("torn".into()), 422, None),
             (Error::QueueFull { model: model(), waiting: 9, retry_after: wait }, 429, Some("2")),
+            (Error::TooSlow { model: model(), expected_ms: 9.0, deadline_ms: 5.0, retry_after: wait }, 503, Some("2")),
+            (Error::Closed, 503, Some("1")),
             (Error::Busy { in_flight: 9, retry_after: Duration::ZERO }, 429, Some("1")),
             (Error::Starting, 503, Some("1")),
             (Error::DeadlinePassed { deadline_ms: 5.0 }, 504, None),

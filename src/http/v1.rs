@@ -24,7 +24,7 @@ use super::{
     wire::{self, Outcome, Refused, Results},
 };
 use crate::{
-    pipeline::{Deadline, ImageFormat, Permit, PictureAnswer, PictureRequest, Pipeline, ServedModel, Timing},
+    pipeline::{Deadline, ImageFormat, Permit, PictureAnswer, PictureRequest, Pipeline, ServedModel, Terms, Timing},
     registry::manifest::Task,
 };
 
@@ -108,11 +108,13 @@ async fn answer(pipeline: &Pipeline, target: Target, id: &str, request: Request)
         record_model(&model.name);
         params.shape.check(model.task).inspect_err(|problem| refused(pipeline, &model.name, problem))?;
         let mut permit = pipeline.admit()?;
+        let deadline = Deadline::after(received, params.budget.unwrap_or(pipeline.config().requests.deadline));
+        pipeline.promise(&model, params.variant.as_deref(), deadline)?;
         let pictures = pictures::read(pipeline, &mut permit, &head.headers, &mut upload)
             .await
             .inspect_err(|problem| refused(pipeline, &model.name, problem))?;
-        let deadline = Deadline::after(received, params.budget.unwrap_or(pipeline.config().requests.deadline));
-        let ask = Ask { pipeline, permit, model, params, deadline, id };
+        let terms = Terms { deadline, priority: params.priority };
+        let ask = Ask { pipeline, permit, model, params, terms, id };
         match pictures {
             Pictures::One(bytes) => ask.one(bytes, &head.headers).await,
             Pictures::Many(parts) => Ok(ask.many(parts, received).await),
@@ -131,7 +133,7 @@ struct Ask<'a> {
     permit: Permit,
     model: Arc<ServedModel>,
     params: Params,
-    deadline: Deadline,
+    terms: Terms,
     id: &'a str,
 }
 
@@ -142,7 +144,7 @@ impl Ask<'_> {
             variant: self.params.variant.clone(),
             bytes,
             options: self.params.options.clone(),
-            deadline: self.deadline,
+            terms: self.terms,
             draw,
         };
         Ok(self.pipeline.answer(&self.permit, request).await?)

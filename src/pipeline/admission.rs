@@ -7,8 +7,8 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Pipeline, ms};
-use crate::{error::Error, lifecycle::State};
+use super::{Pipeline, ServedModel, ServedVariant, ms};
+use crate::{batch::job::Priority, error::Error, lifecycle::State};
 
 /// Proof that a request was admitted; its place is free again when this is dropped.
 #[derive(Debug)]
@@ -44,7 +44,16 @@ impl Permit {
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline {
     pub(super) at: Instant,
-    budget: Duration,
+    pub(super) budget: Duration,
+}
+
+/// Until when an answer is wanted, and before whom.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// When it stops being wanted.
+    pub deadline: Deadline,
+    /// Who goes first.
+    pub priority: Priority,
 }
 
 impl Deadline {
@@ -75,5 +84,35 @@ impl Pipeline {
             body_kib: self.0.body_kib.clone(),
             held: Vec::new(),
         })
+    }
+
+    /// May a picture for this model come in, by what its answer would take? Asked before its body is read, so that a
+    /// refusal costs nothing.
+    ///
+    /// # Errors
+    /// [`Error::TooSlow`] when its deadline would pass first.
+    pub fn promise(&self, model: &ServedModel, variant: Option<&str>, deadline: Deadline) -> Result<(), Error> {
+        // A variant that there is not is refused later, with the rest of the request.
+        let Ok(chosen) = model.variant(variant) else { return Ok(()) };
+        self.ended(model, &chosen.name, self.in_time(model, chosen, deadline))
+    }
+
+    /// Decoding and running overlap between requests: the slower of the two decides how long those ahead take.
+    pub(super) fn in_time(
+        &self,
+        model: &ServedModel,
+        variant: &ServedVariant,
+        deadline: Deadline,
+    ) -> Result<(), Error> {
+        let decoding = &self.0.decoding;
+        let ahead = decoding.inside();
+        if ahead == 0 && variant.queue.is_empty() {
+            // Nobody is in its way; whether a run is fast enough, the queue says.
+            return Ok(());
+        }
+        let alone = variant.queue.expected(0);
+        let expected = (decoding.expected() + alone).max(variant.queue.expected(ahead));
+        let late = Instant::now() + expected > deadline.at;
+        if late { Err(model.too_slow(expected, deadline)) } else { Ok(()) }
     }
 }

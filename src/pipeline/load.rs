@@ -1,4 +1,4 @@
-//! From a model's folder to a model that answers: files checked, sessions opened, one blank picture sent through.
+//! From a model's folder to a model that answers: files checked, sessions opened and tried out, workers started.
 
 use std::{
     path::Path,
@@ -7,15 +7,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{BatchAxis, ServedModel, ServedVariant};
+use super::{BatchAxis, ServedModel, ServedVariant, trial};
 use crate::{
     batch::{
+        curve::Curve,
+        policy::Limits,
         queue::Queue,
-        worker::{self, Setting},
+        worker::{self, Occupies, Setting},
     },
-    config::{Config, Provider},
+    config::{Auto, Config, Provider},
     engine::{
-        Engine,
+        free_axis,
         library::{self, Library},
         plan::{Plan, usable_cpus},
         session::{Opening, OrtEngine, SharedWeights},
@@ -25,15 +27,13 @@ use crate::{
         self, ModelError,
         file::{self, Source},
         folder::{ModelFolder, VariantFile},
+        manifest::Batching,
     },
-    vision::{
-        answer::ReadOptions,
-        decode::{Format, Picture, Pixels},
-        outputs::OutputReader,
-        prepare::Preparer,
-        tensor::Tensor,
-    },
+    vision::{answer::ReadOptions, outputs::OutputReader, prepare::Preparer},
 };
+
+/// The largest batch where the manifest names none. What is worth running, the curve says.
+const DEFAULT_MAX_BATCH: usize = 32;
 
 /// Loads models with the settings of one server.
 #[derive(Debug)]
@@ -53,15 +53,18 @@ pub struct Loaded {
     pub workers: Vec<JoinHandle<()>>,
 }
 
-/// A variant whose graph is open and whose manifest fits.
+/// A variant whose graph is open, fits its manifest, and was tried out.
 struct Opened {
     source: Source,
     weights: SharedWeights,
     first: OrtEngine,
     plan: Plan,
     batch_axis: BatchAxis,
+    why_fixed: Option<String>,
     preparer: Preparer,
     reader: OutputReader,
+    limits: Limits,
+    curve: Curve,
 }
 
 impl<'a> Loader<'a> {
@@ -104,7 +107,7 @@ impl<'a> Loader<'a> {
         models.into_iter().map(|model| model.and_then(|model| self.load(&model))).collect()
     }
 
-    /// Loads one model: opens its variants, and sends a blank picture through each.
+    /// Loads one model: opens its variants, tries them out, and starts the workers.
     ///
     /// # Errors
     /// With one sentence that says which file does not fit, and what would.
@@ -116,18 +119,6 @@ impl<'a> Loader<'a> {
             opened.push((variant, self.open(folder, variant).map_err(of_file)?));
         }
         let Some((_, default)) = opened.first() else { return Err(fail("it has no variants".to_owned())) };
-        let all_free = opened.iter().all(|(_, opened)| opened.batch_axis == BatchAxis::Free);
-        let batch_axis = if all_free { BatchAxis::Free } else { BatchAxis::Fixed };
-        let asked = folder.manifest.batching.max_batch.get();
-        let max_batch = if batch_axis == BatchAxis::Free { asked } else { 1 };
-        if max_batch < asked {
-            tracing::warn!(
-                model = folder.name,
-                max_batch = asked,
-                "the graph takes one picture a run, so batches are off"
-            );
-        }
-        let max_queue = folder.manifest.batching.max_queue.get();
         let mut model = ServedModel {
             name: folder.name.clone(),
             version: folder.version.clone(),
@@ -139,15 +130,12 @@ impl<'a> Loader<'a> {
             inputs: default.first.inputs.clone(),
             outputs: default.first.outputs.clone(),
             picture_input: default.preparer.picture_input(),
-            max_batch,
-            max_queue,
-            batch_axis,
+            max_queue: folder.manifest.batching.max_queue.get(),
             variants: Vec::new(),
         };
         let mut workers = Vec::new();
         for (variant, opened) in opened {
-            let max_delay = Duration::from_millis(folder.manifest.batching.max_delay_ms);
-            let (served, threads) = self.start(&model, max_delay, variant, opened).map_err(fail)?;
+            let (served, threads) = self.start(&model, variant, opened).map_err(fail)?;
             model.variants.push(served);
             workers.extend(threads);
         }
@@ -156,30 +144,89 @@ impl<'a> Loader<'a> {
 
     fn open(&self, folder: &ModelFolder, variant: &VariantFile) -> Result<Opened, String> {
         let started = Instant::now();
-        let source = file::open(variant)?;
-        let wanted = folder.manifest.execution.providers.clone().unwrap_or_else(|| self.config.runtime.providers());
+        let mut source = file::open(variant)?;
+        let manifest = &folder.manifest;
+        let wanted = manifest.execution.providers.clone().unwrap_or_else(|| self.config.runtime.providers());
         let plan = |providers: &[Provider]| {
             let first = providers.first().copied().unwrap_or(Provider::Cpu);
-            Plan::new(&folder.manifest.execution, first, self.cpus)
+            Plan::new(&manifest.execution, first, self.cpus)
         };
-        let weights = SharedWeights::new();
+        let mut weights = SharedWeights::new();
         let mut first = self.session(&source, &wanted, plan(&wanted), &weights)?;
         // What is really used decides: after a fallback from a GPU there is one session a CPU, not one in all.
         let plan = plan(&first.providers);
-        let preparer = Preparer::new(&folder.manifest.input, &first.inputs)?;
-        let output = &folder.manifest.output;
+        let preparer = Preparer::new(&manifest.input, &first.inputs)?;
+        let output = &manifest.output;
         let reader = OutputReader::new(output, folder.labels.len(), preparer.input_size(), &first.outputs)?;
-        let batch_axis = try_out(&mut first, &preparer, &reader, &ReadOptions::from(output))?;
+        trial::fits(&mut first, &preparer, &reader, &ReadOptions::from(output))?;
+
+        let asked = manifest.batching.max_batch.or(DEFAULT_MAX_BATCH);
+        let (batch_axis, why_fixed) = if BatchAxis::declared(&first.inputs, &first.outputs).is_free() {
+            match trial::takes_batches(&mut first, None, &preparer) {
+                Ok(()) => (BatchAxis::Free, None),
+                Err(why) => (BatchAxis::Fixed, Some(format!("the graph declares a free batch axis, but {why}"))),
+            }
+        } else if asked == 1 {
+            (BatchAxis::Fixed, Some("the graph takes one picture, and max_batch is 1".to_owned()))
+        } else {
+            // Weights are packed for one graph, so the freed one has its own.
+            let packed = SharedWeights::new();
+            match self.freed(&source, &mut first, &preparer, plan, &packed) {
+                Ok((freed, session)) => {
+                    (source, first, weights) = (freed, session, packed);
+                    (BatchAxis::Freed, None)
+                }
+                Err(why) => {
+                    (BatchAxis::Fixed, Some(format!("its batch axis is fixed at one picture and stays so: {why}")))
+                }
+            }
+        };
+        let limits = limits(&manifest.batching, batch_axis, &first.providers);
+        let occupies = occupies(&first.providers, plan);
+        let curve = trial::measure(&mut first, &preparer, &limits, occupies)?;
+        let fixed_all_the_same =
+            why_fixed.as_deref().filter(|_| manifest.batching.max_batch != Auto::Auto && asked > 1);
+        if let Some(why) = fixed_all_the_same {
+            tracing::warn!(model = folder.name, variant = variant.name, max_batch = asked, "batches are off: {why}");
+        }
         tracing::info!(
             model = folder.name,
             variant = variant.name,
             providers = ?first.providers,
             instances = plan.instances,
             threads = plan.threads,
+            batch_axis = ?batch_axis,
+            run_ms = curve.typical(1).as_secs_f64() * 1000.0,
             took_ms = started.elapsed().as_secs_f64() * 1000.0,
             "opened"
         );
-        Ok(Opened { source, weights, first, plan, batch_axis, preparer, reader })
+        Ok(Opened { source, weights, first, plan, batch_axis, why_fixed, preparer, reader, limits, curve })
+    }
+
+    /// The graph with its batch axis freed, if it then gives the same as `original` does.
+    fn freed(
+        &self,
+        source: &Source,
+        original: &mut OrtEngine,
+        preparer: &Preparer,
+        plan: Plan,
+        weights: &SharedWeights,
+    ) -> Result<(Source, OrtEngine), String> {
+        let freed = match source {
+            Source::Bytes(bytes) => free_axis::free(bytes)?,
+            Source::Path(path) => {
+                let bytes =
+                    std::fs::read(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+                free_axis::free(&bytes)?
+            }
+        };
+        let freed = Source::Bytes(freed);
+        let mut session = self.session(&freed, &original.providers, plan, weights)?;
+        if !BatchAxis::declared(&session.inputs, &session.outputs).is_free() {
+            return Err("an input or output has no batch axis".to_owned());
+        }
+        trial::takes_batches(original, Some(&mut session), preparer)?;
+        Ok((freed, session))
     }
 
     fn session(
@@ -197,30 +244,31 @@ impl<'a> Loader<'a> {
     fn start(
         &self,
         model: &ServedModel,
-        max_delay: Duration,
         variant: &VariantFile,
         opened: Opened,
     ) -> Result<(ServedVariant, Vec<JoinHandle<()>>), String> {
-        let Opened { source, weights, first, plan, preparer, reader, .. } = opened;
-        let queue = Arc::new(Queue::new(model.max_queue));
+        let Opened { source, weights, first, plan, batch_axis, why_fixed, preparer, reader, limits, curve } = opened;
         let (inputs, outputs) = (first.inputs.clone(), first.outputs.clone());
         let providers = first.providers.clone();
         let mut engines = vec![first];
         for _ in 1..plan.instances {
             engines.push(self.session(&source, &providers, plan, &weights)?);
         }
+        let queue = Arc::new(Queue::new(model.max_queue, engines.len(), limits.clone(), curve));
         let setting = Setting {
             model: model.name.clone(),
-            max_batch: model.max_batch,
-            max_delay,
-            threads: plan.threads,
+            limits: limits.clone(),
+            occupies: occupies(&providers, plan),
             metrics: Arc::clone(&self.metrics),
         };
+        let start = |(number, engine)| worker::start(Arc::clone(&queue), number, Box::new(engine), setting.clone());
         let workers = engines
             .into_iter()
-            .map(|engine| worker::start(Arc::clone(&queue), Box::new(engine), setting.clone()))
+            .enumerate()
+            .map(start)
             .collect::<Result<_, _>>()
             .map_err(|error| format!("no thread for a session: {error}"))?;
+        self.metrics.plan(&model.name, &variant.name, plan.instances, plan.threads);
         let served = ServedVariant {
             name: variant.name.clone(),
             default: model.variants.is_empty(),
@@ -230,6 +278,9 @@ impl<'a> Loader<'a> {
             providers,
             instances: plan.instances,
             threads: plan.threads,
+            batch_axis,
+            why_fixed,
+            max_batch: limits.max_rows,
             inputs,
             outputs,
             preparer: Arc::new(preparer),
@@ -240,26 +291,33 @@ impl<'a> Loader<'a> {
     }
 }
 
-/// A blank picture through the whole graph: what does not fit shows here, not at the first request. Where the graph
-/// declares a free batch axis, two of them go through together: only what then comes out in two equal rows shares runs.
-fn try_out(
-    engine: &mut OrtEngine,
-    preparer: &Preparer,
-    reader: &OutputReader,
-    options: &ReadOptions,
-) -> Result<BatchAxis, String> {
-    let (width, height) = preparer.input_size();
-    let grey = Pixels { width, height, rgb: vec![114; width as usize * height as usize * 3] };
-    let blank = Picture { width, height, pixels: grey, format: Format::Png, orientation: 1 };
-    let prepared = preparer.prepare(&blank)?;
-    let outputs =
-        engine.run(&prepared.inputs).map_err(|error| format!("a blank picture fails in the graph: {error}"))?;
-    reader.read(&outputs, &prepared.placement, options)?;
-    if BatchAxis::declared(&engine.inputs, &engine.outputs) == BatchAxis::Fixed {
-        return Ok(BatchAxis::Fixed);
+/// What a batch may be, by the manifest and by what the graph can do.
+fn limits(batching: &Batching, axis: BatchAxis, providers: &[Provider]) -> Limits {
+    let max_rows = if axis.is_free() { batching.max_batch.or(DEFAULT_MAX_BATCH) } else { 1 };
+    let mut buckets: Vec<usize> = match &batching.sizes {
+        Some(sizes) => sizes.iter().map(|size| size.get()).filter(|size| *size <= max_rows).collect(),
+        // TensorRT builds an engine for every shape.
+        None if providers.first() == Some(&Provider::Tensorrt) => {
+            std::iter::successors(Some(1usize), |size| size.checked_mul(2))
+                .take_while(|size| *size < max_rows)
+                .collect()
+        }
+        None => Vec::new(),
+    };
+    if !buckets.is_empty() {
+        buckets.push(max_rows);
+        buckets.sort_unstable();
+        buckets.dedup();
     }
-    let twice: Option<Vec<Tensor>> = prepared.inputs.iter().map(|input| Tensor::stack(&[input, input])).collect();
-    let both = twice.and_then(|inputs| engine.run(&inputs).ok()).unwrap_or_default();
-    let alike = |output: &Tensor| output.shape().first() == Some(&2) && output.row(0) == output.row(1);
-    Ok(if !both.is_empty() && both.iter().all(alike) { BatchAxis::Free } else { BatchAxis::Fixed })
+    Limits { max_rows, buckets, max_delay: batching.max_delay_ms.map(Duration::from_millis) }
+}
+
+/// OpenVINO computes on threads of its own, however few.
+fn occupies(providers: &[Provider], plan: Plan) -> Occupies {
+    match providers.first() {
+        Some(Provider::Cuda | Provider::Tensorrt) => Occupies::Device,
+        Some(Provider::Openvino) => Occupies::Threads(plan.threads),
+        Some(Provider::Cpu) | None if plan.threads == 1 => Occupies::ThisThread,
+        Some(Provider::Cpu) | None => Occupies::Threads(plan.threads),
+    }
 }

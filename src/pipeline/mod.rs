@@ -7,7 +7,9 @@ mod admission;
 mod load;
 mod pictures;
 mod served;
+mod stage;
 mod tensors;
+mod trial;
 
 use std::{
     collections::BTreeMap,
@@ -18,12 +20,27 @@ use std::{
 
 use tokio::sync::Semaphore;
 
+use self::stage::Stage;
 pub use self::{
-    admission::{Deadline, Permit},
+    admission::{Deadline, Permit, Terms},
     load::{Loaded, Loader},
     pictures::{Overrides, PictureAnswer, PictureFacts, PictureRequest},
     served::{BatchAxis, ServedModel, ServedVariant},
     tensors::{TensorAnswer, TensorInputs, TensorRequest},
+};
+pub use crate::{
+    batch::{
+        curve::CurvePoint,
+        job::Priority,
+        stats::{SizeStats, Stats, Total},
+    },
+    cost::RequestCost,
+    vision::{
+        answer::{Answer, BBox, Class, Detection, ReadOptions},
+        decode::Format,
+        draw::ImageFormat,
+        tensor::{ElementType, Port, Tensor, in_words},
+    },
 };
 use crate::{
     config::Config,
@@ -33,15 +50,6 @@ use crate::{
     lifecycle::{Lifecycle, State},
     metrics::Metrics,
     registry::{ModelError, manifest::Task},
-};
-pub use crate::{
-    cost::RequestCost,
-    vision::{
-        answer::{Answer, BBox, Class, Detection, ReadOptions},
-        decode::Format,
-        draw::ImageFormat,
-        tensor::{ElementType, Port, Tensor, in_words},
-    },
 };
 
 /// Everything between a front door and the sessions. Cheap to clone.
@@ -57,8 +65,10 @@ struct Inner {
     workers: Mutex<Vec<JoinHandle<()>>>,
     /// A permit a request, from before its body is read until its answer is there.
     in_flight: Arc<Semaphore>,
-    /// A permit a decode thread: tokio's blocking pool does the work, this bounds it.
-    decoders: Arc<Semaphore>,
+    /// Bytes → tensor.
+    decoding: Stage,
+    /// Outputs → answer, and other work of no more than a moment: so that it never waits behind a large picture.
+    reading: Stage,
     /// A permit a KiB of bodies in memory.
     body_kib: Arc<Semaphore>,
     prices: PriceSheet,
@@ -94,11 +104,13 @@ impl Pipeline {
             models: RwLock::default(),
             workers: Mutex::default(),
             in_flight: semaphore(config.requests.max_in_flight.get()),
-            decoders: semaphore(config.threads.decode.or(cpus)),
+            decoding: Stage::new(config.threads.decode.or(cpus)),
+            reading: Stage::new(config.threads.decode.or(cpus)),
             body_kib: semaphore(config.requests.max_body_bytes.get().div_ceil(1024)),
             prices: PriceSheet::new(config.cost.usd_per_hour, cpus),
             config,
         };
+        inner.metrics.cpus(cpus, inner.decoding.threads());
         Ok(Self(Arc::new(inner)))
     }
 
@@ -144,7 +156,8 @@ impl Pipeline {
     /// Ends the workers once their queues are empty. Blocks.
     pub fn close(&self) {
         let models = std::mem::take(&mut *self.0.models.write().unwrap_or_else(PoisonError::into_inner));
-        models.values().for_each(|model| model.close());
+        // Requests that are still here are past the grace time.
+        models.values().for_each(|model| model.close(true));
         let workers = std::mem::take(&mut *self.0.workers.lock().unwrap_or_else(PoisonError::into_inner));
         for worker in workers {
             if worker.join().is_err() {
@@ -204,16 +217,18 @@ impl Pipeline {
         error
     }
 
-    /// Work on a decode thread: waits for one, and says how long it waited, how long the work took, and what it used.
-    async fn on_decode_thread<T: Send + 'static>(
+    /// Work on a thread of a stage: waits for one, and says how long it waited, and what the work used.
+    async fn on_thread<T: Send + 'static>(
         &self,
+        stage: &Stage,
         model: &str,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<(T, Spent), Error> {
         let asked = Instant::now();
         let failed = |cause: String| Error::ModelFailed { model: model.to_owned(), cause };
-        let thread = self.0.decoders.clone().acquire_owned().await.map_err(|error| failed(error.to_string()))?;
+        let thread = stage.thread().await.map_err(|error| failed(error.to_string()))?;
         let waited = asked.elapsed();
+        let begun = Instant::now();
         let task = tokio::task::spawn_blocking(move || {
             // Held by the work and not by the request: a client that goes away does not make room for a second decode
             // while the first still runs.
@@ -223,13 +238,13 @@ impl Pipeline {
             (value, CpuTime::since(cpu))
         });
         let (value, cpu) = task.await.map_err(|error| failed(format!("a decode thread failed: {error}")))?;
+        stage.learn(begun);
         Ok((value, Spent { waited, cpu }))
     }
 
-    /// Work that a front door would not do on the threads that serve its sockets: on a decode thread, when one is free.
-    /// `None` when it panicked.
+    /// Work that a front door would not do on the threads that serve its sockets. `None` when it panicked.
     pub async fn aside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-        self.on_decode_thread("", work).await.ok().map(|(value, _)| value)
+        self.on_thread(&self.0.reading, "", work).await.ok().map(|(value, _)| value)
     }
 
     /// The text that Prometheus scrapes.

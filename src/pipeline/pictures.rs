@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use tokio::time::timeout_at;
 
-use super::{Deadline, Permit, Pipeline, RequestCost, ServedModel, ServedVariant, Spent, Timing, ms};
+use super::{Permit, Pipeline, RequestCost, ServedModel, ServedVariant, Spent, Terms, Timing, ms};
 use crate::{
     config::PictureLimits,
     error::Error,
@@ -32,8 +32,8 @@ pub struct PictureRequest {
     pub bytes: Bytes,
     /// What differs from the model's defaults.
     pub options: Overrides,
-    /// When the answer stops being wanted.
-    pub deadline: Deadline,
+    /// Until when it is wanted, and before whom.
+    pub terms: Terms,
     /// Draw the answer onto the picture, too.
     pub draw: Option<ImageFormat>,
 }
@@ -103,7 +103,7 @@ impl Pipeline {
         let model = Arc::clone(&request.model);
         let variant = self.ended(&model, "", model.variant(request.variant.as_deref()))?;
         let mut gone = CountedWhenDropped { metrics: self.metrics(), model: &model.name, armed: true };
-        let deadline = request.deadline;
+        let deadline = request.terms.deadline;
         let result = timeout_at(deadline.at.into(), self.answer_with(variant, &model, request)).await;
         gone.armed = false;
         self.ended(&model, &variant.name, result.unwrap_or_else(|_| Err(deadline.passed())))
@@ -117,9 +117,9 @@ impl Pipeline {
     ) -> Result<PictureAnswer, Error> {
         let started = Instant::now();
         let keep = request.draw.is_some();
-        let (ready, decoding) = self.make_ready(model, variant, request.bytes, keep).await?;
+        let (ready, decoding) = self.make_ready(model, variant, request.bytes, keep, request.terms).await?;
         let Ready { prepared, facts, picture, decode, preprocess } = ready;
-        let ran = model.run(variant, prepared.inputs, true, request.deadline).await?;
+        let ran = model.run(variant, prepared.inputs, request.terms).await?;
 
         let options = request.options.over(model);
         let (reader, served) = (Arc::clone(&variant.reader), Arc::clone(model));
@@ -132,7 +132,9 @@ impl Pipeline {
                 .map(|(format, picture)| draw::draw(&picture, &answer, &served.labels, format));
             Ok::<_, String>((answer, drawn.transpose()?, begun.elapsed()))
         };
-        let (read, reading) = self.on_decode_thread(&model.name, read).await?;
+        // What is drawn and encoded takes as long as a decode does.
+        let stage = if keep { &self.0.decoding } else { &self.0.reading };
+        let (read, reading) = self.on_thread(stage, &model.name, read).await?;
         let (answer, drawn, postprocess) =
             read.map_err(|cause| Error::ModelFailed { model: model.name.clone(), cause })?;
 
@@ -160,18 +162,22 @@ impl Pipeline {
         Ok(PictureAnswer { model, variant, picture: facts, answer, timing, batch_size, cost, drawn })
     }
 
-    /// Decodes and prepares a picture on a decode thread.
+    /// Decodes and prepares a picture on a decode thread, unless its answer would come too late anyway.
     pub(super) async fn make_ready(
         &self,
         model: &ServedModel,
         variant: &ServedVariant,
         bytes: Bytes,
         keep: bool,
+        terms: Terms,
     ) -> Result<(Ready, Spent), Error> {
+        self.in_time(model, variant, terms.deadline)?;
+        let decoding = &self.0.decoding;
+        let _inside = decoding.enter();
         let (limits, preparer) = (self.config().pictures, Arc::clone(&variant.preparer));
         let name = model.name.clone();
         let work = move || make_ready(&name, &bytes, &limits, &preparer, keep);
-        let (ready, spent) = self.on_decode_thread(&model.name, work).await?;
+        let (ready, spent) = self.on_thread(decoding, &model.name, work).await?;
         Ok((ready?, spent))
     }
 }

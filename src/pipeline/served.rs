@@ -9,11 +9,15 @@ use std::{
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use super::Deadline;
+use super::{Deadline, Terms, ms};
 use crate::{
     batch::{
+        curve::CurvePoint,
         job::{Job, JobError, Ran},
+        line::Refusal,
+        policy::Waiting,
         queue::Queue,
+        stats::Stats,
     },
     config::Provider,
     error::Error,
@@ -50,22 +54,20 @@ pub struct ServedModel {
     pub outputs: Vec<Port>,
     /// Which of the inputs takes the picture.
     pub picture_input: usize,
-    /// The most pictures in a run.
-    pub max_batch: usize,
-    /// The most requests that wait.
+    /// The most requests that wait for a variant.
     pub max_queue: usize,
-    /// Whether several pictures can share a run.
-    pub batch_axis: BatchAxis,
     /// Its variants, the default first.
     pub variants: Vec<ServedVariant>,
 }
 
-/// Whether the graph takes several pictures at once.
+/// Whether a graph takes several pictures at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BatchAxis {
     /// One picture a run.
     Fixed,
+    /// Any number; the file says one, and the axis was freed when it was loaded.
+    Freed,
     /// Any number.
     Free,
 }
@@ -76,6 +78,12 @@ impl BatchAxis {
     pub(super) fn declared(inputs: &[Port], outputs: &[Port]) -> Self {
         let free = inputs.iter().chain(outputs).all(|port| matches!(port.shape.first(), Some(None)));
         if free { Self::Free } else { Self::Fixed }
+    }
+
+    /// Can pictures share a run?
+    #[must_use]
+    pub fn is_free(self) -> bool {
+        self != Self::Fixed
     }
 }
 
@@ -98,6 +106,12 @@ pub struct ServedVariant {
     pub instances: usize,
     /// Intra-op threads a session.
     pub threads: usize,
+    /// Whether several pictures can share a run.
+    pub batch_axis: BatchAxis,
+    /// Why they cannot, where the axis is fixed.
+    pub why_fixed: Option<String>,
+    /// The most pictures in a run.
+    pub max_batch: usize,
     /// The graph's inputs.
     pub inputs: Vec<Port>,
     /// The graph's outputs.
@@ -122,25 +136,26 @@ impl ServedModel {
         self.variants.get(choice.variant).ok_or_else(|| unknown("the model has no variants".to_owned()))
     }
 
-    pub(crate) fn close(&self) {
-        // Requests that are still here are past the grace time.
-        self.variants.iter().for_each(|variant| variant.queue.close(true));
+    /// Ends the workers; with `abandon` at once, else when all that waits is done.
+    pub(super) fn close(&self, abandon: bool) {
+        self.variants.iter().for_each(|variant| variant.queue.close(abandon));
     }
 
     /// Queues inputs and waits for their outputs. When this future is dropped, the job is never computed.
-    pub(super) async fn run(
-        &self,
-        variant: &ServedVariant,
-        inputs: Vec<Tensor>,
-        shares: bool,
-        deadline: Deadline,
-    ) -> Result<Ran, Error> {
+    pub(super) async fn run(&self, variant: &ServedVariant, inputs: Vec<Tensor>, terms: Terms) -> Result<Ran, Error> {
+        let Terms { deadline, priority } = terms;
         let (reply, answer) = oneshot::channel();
-        let job = Job { inputs, shares, queued_at: Instant::now(), deadline: deadline.at, reply };
-        variant.queue.push(job).map_err(|_| Error::QueueFull {
-            model: self.name.clone(),
-            waiting: self.max_queue,
-            retry_after: Duration::from_secs(1),
+        let rows = inputs.get(self.picture_input).and_then(|input| input.shape().first()).copied();
+        // Where the axis is fixed, the first dimension may be anything.
+        let rows = if variant.batch_axis.is_free() { rows.unwrap_or(1) } else { 1 };
+        let shares = variant.batch_axis.is_free() && rows <= variant.max_batch;
+        let waiting = Waiting { rows, shares, queued_at: Instant::now(), deadline: deadline.at };
+        variant.queue.push(Job { inputs, waiting, priority, reply }).map_err(|refusal| match refusal {
+            Refusal::Full(retry_after) => {
+                Error::QueueFull { model: self.name.clone(), waiting: self.max_queue, retry_after }
+            }
+            Refusal::TooSlow(expected) => self.too_slow(expected, deadline),
+            Refusal::Closed => Error::Closed,
         })?;
         let failed = |cause: String| Error::ModelFailed { model: self.name.clone(), cause };
         match answer.await {
@@ -149,5 +164,36 @@ impl ServedModel {
             Ok(Err(JobError::Failed(cause))) => Err(failed(cause)),
             Err(_) => Err(failed("the worker went away".to_owned())),
         }
+    }
+
+    pub(super) fn too_slow(&self, expected: Duration, deadline: Deadline) -> Error {
+        let left = deadline.at.saturating_duration_since(Instant::now());
+        Error::TooSlow {
+            model: self.name.clone(),
+            expected_ms: ms(expected),
+            deadline_ms: ms(deadline.budget),
+            retry_after: expected.saturating_sub(left),
+        }
+    }
+}
+
+impl ServedVariant {
+    /// What runs cost here, by rows.
+    #[must_use]
+    pub fn curve(&self) -> Vec<CurvePoint> {
+        self.queue.curve()
+    }
+
+    /// What has been run so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.queue.stats()
+    }
+}
+
+impl Drop for ServedModel {
+    /// When the last request that knew it has ended, nobody can queue anything any more.
+    fn drop(&mut self) {
+        self.close(false);
     }
 }

@@ -10,8 +10,7 @@ use futures_util::future::try_join_all;
 use tokio::time::timeout_at;
 
 use super::{
-    BatchAxis, Deadline, Permit, Pipeline, RequestCost, ServedModel, ServedVariant, Timing, ms,
-    pictures::CountedWhenDropped,
+    Permit, Pipeline, RequestCost, ServedModel, ServedVariant, Terms, Timing, ms, pictures::CountedWhenDropped,
 };
 use crate::{
     batch::job::Ran,
@@ -29,8 +28,8 @@ pub struct TensorRequest {
     pub variant: Option<String>,
     /// The inputs.
     pub inputs: TensorInputs,
-    /// When the answer stops being wanted.
-    pub deadline: Deadline,
+    /// Until when it is wanted, and before whom.
+    pub terms: Terms,
 }
 
 /// What a tensor request carries.
@@ -79,13 +78,14 @@ impl Pipeline {
     /// [`Pipeline::answer`].
     pub async fn infer(&self, _permit: &Permit, request: TensorRequest) -> Result<TensorAnswer, Error> {
         let started = Instant::now();
-        let TensorRequest { model, variant, inputs, deadline } = request;
+        let TensorRequest { model, variant, inputs, terms } = request;
+        let deadline = terms.deadline;
         let variant = self.ended(&model, "", model.variant(variant.as_deref()))?;
         let mut gone = CountedWhenDropped { metrics: self.metrics(), model: &model.name, armed: true };
         let work = async {
             match inputs {
-                TensorInputs::Tensors(named) => run_tensors(&model, variant, named, deadline).await,
-                TensorInputs::Pictures(pictures) => self.run_pictures(&model, variant, pictures, deadline).await,
+                TensorInputs::Tensors(named) => run_tensors(&model, variant, named, terms).await,
+                TensorInputs::Pictures(pictures) => self.run_pictures(&model, variant, pictures, terms).await,
             }
         };
         let result = timeout_at(deadline.at.into(), work).await;
@@ -116,12 +116,12 @@ impl Pipeline {
         model: &ServedModel,
         variant: &ServedVariant,
         pictures: Vec<Bytes>,
-        deadline: Deadline,
+        terms: Terms,
     ) -> Result<Outcome, Error> {
         let each = pictures.into_iter().map(|bytes| async move {
-            let (ready, decoding) = self.make_ready(model, variant, bytes, false).await?;
+            let (ready, decoding) = self.make_ready(model, variant, bytes, false, terms).await?;
             let (decode, preprocess) = (ready.decode, ready.preprocess);
-            let ran = model.run(variant, ready.prepared.inputs, true, deadline).await?;
+            let ran = model.run(variant, ready.prepared.inputs, terms).await?;
             Ok::<_, Error>((decoding, decode, preprocess, ran))
         });
         let mut rows: Vec<Vec<Tensor>> = Vec::new();
@@ -136,7 +136,7 @@ impl Pipeline {
         outcome.outputs = (0..variant.outputs.len())
             .map(|output| {
                 let parts: Option<Vec<&Tensor>> = rows.iter().map(|row| row.get(output)).collect();
-                parts.and_then(|parts| Tensor::stack(&parts))
+                parts.and_then(|parts| Tensor::stack(&parts, 0, None))
             })
             .collect::<Option<_>>()
             .ok_or_else(|| {
@@ -160,11 +160,10 @@ async fn run_tensors(
     model: &ServedModel,
     variant: &ServedVariant,
     named: Vec<(String, Tensor)>,
-    deadline: Deadline,
+    terms: Terms,
 ) -> Result<Outcome, Error> {
     let inputs = in_order(model, variant, named)?;
-    let single = inputs.iter().all(|input| input.shape().first() == Some(&1));
-    let ran = model.run(variant, inputs, single && model.batch_axis == BatchAxis::Free, deadline).await?;
+    let ran = model.run(variant, inputs, terms).await?;
     let mut outcome = Outcome::default();
     outcome.account(&ran, Duration::ZERO);
     outcome.outputs = ran.outputs;
@@ -189,11 +188,11 @@ fn in_order(
             return Err(refuse(format!("input `{}` is {sent}", port.name)));
         }
         let rows = tensor.shape().first();
-        if model.batch_axis == BatchAxis::Free && inputs.first().is_some_and(|first| first.shape().first() != rows) {
+        if variant.batch_axis.is_free() && inputs.first().is_some_and(|first| first.shape().first() != rows) {
             return Err(refuse("its inputs have batches of different sizes".to_owned()));
         }
         // One run cannot be stopped, so what it may take is bounded: its rows, and what else the graph leaves free.
-        let most = model.max_batch.max(MOST_ROWS);
+        let most = variant.max_batch.max(MOST_ROWS);
         if port.shape.first() == Some(&None) && rows.is_some_and(|rows| *rows > most) {
             return Err(refuse(format!("input `{}` is {sent}, but at most {most} rows are run at once", port.name)));
         }

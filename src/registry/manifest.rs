@@ -328,17 +328,26 @@ pub struct VariantSpec {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Batching {
-    /// The most pictures in one run, for graphs with a free batch axis; others run one by one.
-    pub max_batch: NonZeroUsize,
-    /// How long a request may wait for others to share its run, counted from its own arrival.
-    pub max_delay_ms: u64,
-    /// The most requests that wait for this model; one more is refused with 429.
+    /// The most pictures in one run; `auto` is 32, of which the curve chooses. Graphs that take one picture run them one
+    /// by one.
+    pub max_batch: Auto,
+    /// The longest that a request may be made to wait for others while a session is free, counted from its arrival. Left
+    /// out: as long as waiting pays and its deadline is safe; 0: not at all.
+    pub max_delay_ms: Option<u64>,
+    /// The most requests that wait for a variant; one more is refused with 429.
     pub max_queue: NonZeroUsize,
+    /// The sizes that a run may have; fewer pictures are padded. Left out: any size, on TensorRT powers of two.
+    pub sizes: Option<Vec<NonZeroUsize>>,
 }
 
 impl Default for Batching {
     fn default() -> Self {
-        Self { max_batch: NonZeroUsize::MIN, max_delay_ms: 0, max_queue: NonZeroUsize::MIN.saturating_add(255) }
+        Self {
+            max_batch: Auto::Auto,
+            max_delay_ms: None,
+            max_queue: NonZeroUsize::MIN.saturating_add(255),
+            sizes: None,
+        }
     }
 }
 

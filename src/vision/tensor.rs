@@ -3,7 +3,7 @@
 use std::fmt;
 
 use half::f16;
-use ndarray::{ArrayD, ArrayViewD, Axis};
+use ndarray::{ArrayD, Axis, Slice};
 use serde::{Serialize, Serializer};
 
 /// One input or output of a graph, as the graph declares it.
@@ -89,29 +89,65 @@ macro_rules! tensors {
                 match self { $(Self::$variant(array) => array.shape(),)* }
             }
 
-            /// The `row`-th entry along the first axis, which stays, with length 1.
+            /// `rows` entries along the first axis, from `from` on.
             ///
             /// # Panics
-            /// When the tensor has no such row.
+            /// When the tensor has fewer.
             #[must_use]
-            pub fn row(&self, row: usize) -> Self {
+            pub fn rows(&self, from: usize, rows: usize) -> Self {
                 match self {
                     $(Self::$variant(array) => Self::$variant(
-                        array.index_axis(Axis(0), row).insert_axis(Axis(0)).to_owned()
+                        array.slice_axis(Axis(0), Slice::from(from..from + rows)).to_owned()
                     ),)*
                 }
             }
 
-            /// Tensors one under the other along the first axis; `None` when types or other dimensions differ.
+            /// The largest difference between elements at the same place, relative to `max(1, |element|)`; infinite when
+            /// types or shapes differ, and where one is no number.
             #[must_use]
-            pub fn stack(rows: &[&Self]) -> Option<Self> {
-                match rows.first()? {
-                    $(Self::$variant(_) => {
-                        let views: Vec<ArrayViewD<'_, $element>> = rows
-                            .iter()
-                            .map(|row| match row { Self::$variant(array) => Some(array.view()), _ => None })
-                            .collect::<Option<_>>()?;
-                        ndarray::concatenate(Axis(0), &views).ok().map(Self::$variant)
+            pub fn distance(&self, other: &Self) -> f64 {
+                match (self, other) {
+                    $((Self::$variant(a), Self::$variant(b)) if a.shape() == b.shape() => a
+                        .iter()
+                        .zip(b)
+                        .map(|(a, b)| (a.number(), b.number()))
+                        .map(|(a, b)| if a == b { 0.0 } else { (a - b).abs() / b.abs().max(1.0) })
+                        .fold(0.0, |most, d| if d.is_nan() { f64::INFINITY } else { most.max(d) }),)*
+                    _ => f64::INFINITY,
+                }
+            }
+
+            /// Tensors one under the other along the first axis, the last row repeated until there are `padded` rows;
+            /// `None` when types or other dimensions differ. The elements of `old` lie in the same memory then, if
+            /// there is enough of it: a batch that is put together anew for every run costs page faults.
+            #[must_use]
+            pub fn stack(parts: &[&Self], padded: usize, old: Option<Self>) -> Option<Self> {
+                match parts.first()? {
+                    $(Self::$variant(first) => {
+                        let mut elements = match old {
+                            Some(Self::$variant(array)) => array.into_raw_vec_and_offset().0,
+                            _ => Vec::new(),
+                        };
+                        elements.clear();
+                        let (shape, mut rows) = (first.shape(), 0);
+                        for part in parts {
+                            let Self::$variant(array) = part else { return None };
+                            if array.shape().get(1..)? != shape.get(1..)? {
+                                return None;
+                            }
+                            rows += array.shape().first()?;
+                            match array.as_slice() {
+                                Some(slice) => elements.extend_from_slice(slice),
+                                None => elements.extend(array.iter().copied()),
+                            }
+                        }
+                        let row = elements.len().checked_div(rows)?;
+                        for _ in rows..padded {
+                            elements.extend_from_within(elements.len().checked_sub(row)?..);
+                        }
+                        let mut shape = shape.to_vec();
+                        *shape.first_mut()? = rows.max(padded);
+                        ArrayD::from_shape_vec(shape, elements).ok().map(Self::$variant)
                     })*
                 }
             }
@@ -140,6 +176,37 @@ tensors! {
     F64(f64) = "FP64", "f64";
 }
 
+/// An element as a number that others can be compared with.
+trait Number: Copy {
+    fn number(self) -> f64;
+}
+
+macro_rules! numbers {
+    ($($element:ty: $convert:expr;)*) => {
+        $(impl Number for $element {
+            #[expect(clippy::cast_precision_loss, clippy::cast_lossless, clippy::redundant_closure_call, reason = "one form for all types")]
+            fn number(self) -> f64 {
+                $convert(self)
+            }
+        })*
+    };
+}
+
+numbers! {
+    bool: |x| f64::from(u8::from(x));
+    u8: f64::from;
+    u16: f64::from;
+    u32: f64::from;
+    u64: |x| x as f64;
+    i8: f64::from;
+    i16: f64::from;
+    i32: f64::from;
+    i64: |x| x as f64;
+    f16: f64::from;
+    f32: f64::from;
+    f64: |x| x;
+}
+
 impl Serialize for ElementType {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.oip_name())
@@ -155,14 +222,19 @@ mod tests {
     #[test]
     fn rows_that_are_stacked_come_back_apart() {
         let (a, b) = (Tensor::from(array![[1.0f32, 2.0]].into_dyn()), Tensor::from(array![[3.0f32, 4.0]].into_dyn()));
-        let both = Tensor::stack(&[&a, &b]).expect("same shapes");
+        let both = Tensor::stack(&[&a, &b], 2, None).expect("same shapes");
         assert_eq!(both.shape(), [2, 2]);
-        assert_eq!((both.row(0), both.row(1)), (a, b));
+        assert_eq!((both.rows(0, 1), both.rows(1, 1)), (a.clone(), b.clone()));
+        let padded = Tensor::stack(&[&both, &a], 5, Some(both.clone())).expect("same shapes");
+        let row = |row| padded.rows(row, 1);
+        assert_eq!([row(0), row(1), row(2), row(3), row(4)], [a.clone(), b, a.clone(), a.clone(), a]);
     }
 
     #[test]
     fn unlike_tensors_do_not_stack() {
         let (a, b) = (Tensor::from(array![[1.0f32]].into_dyn()), Tensor::from(array![[1u8]].into_dyn()));
-        assert_eq!(Tensor::stack(&[&a, &b]), None);
+        assert_eq!(Tensor::stack(&[&a, &b], 2, None), None);
+        let wide = Tensor::from(array![[1.0f32, 2.0]].into_dyn());
+        assert_eq!(Tensor::stack(&[&a, &wide], 2, None), None);
     }
 }

@@ -1,7 +1,9 @@
 //! Promises to users, one file each, behind one harness. A real server answers over real sockets.
 
 mod harness;
+mod simulated;
 
+mod batching;
 mod first_minutes;
 mod forms;
 mod golden;

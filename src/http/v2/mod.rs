@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    pipeline::{Deadline, Permit, Pipeline, ServedModel, TensorRequest},
+    pipeline::{Deadline, Permit, Pipeline, ServedModel, TensorRequest, Terms},
 };
 
 /// What answers here.
@@ -158,7 +158,7 @@ pub(super) async fn model_ready(
 ///
 /// JSON, optionally with the binary tensor extension (`Inference-Header-Content-Length`): tensors of any of the
 /// protocol's datatypes, or datatype BYTES for the picture input, each element an encoded picture (base64 in JSON).
-/// Request parameters: `timeout` (microseconds), `variant`, `binary_data_output`; output parameters: `binary_data`,
+/// Request parameters: `timeout` (microseconds), `priority` (1 first to 9 last; 0: the default), `variant`, `binary_data_output`; output parameters: `binary_data`,
 /// `classification`.
 #[utoipa::path(
     post, path = "/v2/models/{model}/infer", tag = "open inference",
@@ -203,7 +203,8 @@ async fn answer(
         .await
         .inspect_err(|problem| refused(pipeline, &model.name, problem))?;
     let deadline = Deadline::after(received, request.budget.unwrap_or(pipeline.config().requests.deadline));
-    let tensors = TensorRequest { model, variant: request.variant, inputs: request.inputs, deadline };
+    let terms = Terms { deadline, priority: request.priority };
+    let tensors = TensorRequest { model, variant: request.variant, inputs: request.inputs, terms };
     let answer = pipeline.infer(&permit, tensors).await?;
     let size = answer.outputs.iter().map(|(_, tensor)| tensor.shape().iter().product::<usize>()).sum();
     heavy(pipeline, size, move || Ok(response::write(&answer, request.id.as_deref(), &request.outputs))).await

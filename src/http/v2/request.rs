@@ -9,7 +9,7 @@ use serde_json::{Map, Value, value::RawValue};
 use super::{blobs, elements};
 use crate::{
     http::{params::did_you_mean, pictures::MOST, problem::Problem},
-    pipeline::{ElementType, ServedModel, Tensor, TensorInputs},
+    pipeline::{ElementType, Priority, ServedModel, Tensor, TensorInputs},
 };
 
 /// A request that was read.
@@ -21,6 +21,8 @@ pub(super) struct Request {
     pub variant: Option<String>,
     /// How long the answer may take.
     pub budget: Option<Duration>,
+    /// Who goes first when requests wait.
+    pub priority: Priority,
     /// What goes in.
     pub inputs: TensorInputs,
     /// What comes out, in this order.
@@ -112,6 +114,7 @@ pub(super) fn parse(
         id: json.id,
         variant,
         budget: budget(&json.parameters)?,
+        priority: priority(&json.parameters)?,
         inputs: inputs(model, &json.inputs, binary, limits)?,
         outputs: outputs(model, &json.outputs, default_binary)?,
     })
@@ -138,6 +141,7 @@ fn raw(model: &ServedModel, body: &Bytes) -> Result<Request, Problem> {
         id: None,
         variant: None,
         budget: None,
+        priority: Priority::default(),
         inputs: TensorInputs::Tensors(vec![(port.name.clone(), tensor)]),
         outputs: outputs(model, &[], true)?,
     })
@@ -260,6 +264,18 @@ fn budget(parameters: &Map<String, Value>) -> Result<Option<Duration>, Problem> 
     let what = "a whole number of microseconds up to 600000000";
     let timeout = optional(parameters, "timeout", what, |value| value.as_u64().filter(|n| *n <= MOST))?;
     Ok(timeout.filter(|n| *n > 0).map(Duration::from_micros))
+}
+
+/// As Triton counts: 1 is the highest, 0 stands for the default.
+fn priority(parameters: &Map<String, Value>) -> Result<Priority, Problem> {
+    let what = "a whole number from 0 (the default) and 1 (first) to 9 (last)";
+    let triton = optional(parameters, "priority", what, |value| {
+        value.as_u64().and_then(|n| u8::try_from(n).ok()).filter(|n| *n <= 9)
+    })?;
+    Ok(match triton {
+        None | Some(0) => Priority::default(),
+        Some(n) => Priority::new(10 - n).unwrap_or_default(),
+    })
 }
 
 fn flag(parameters: &Map<String, Value>, name: &str) -> Result<Option<bool>, Problem> {

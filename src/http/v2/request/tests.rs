@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    pipeline::{BatchAxis, Port, ReadOptions},
+    pipeline::{Port, ReadOptions},
     registry::manifest::{Decoding, Task},
 };
 
@@ -21,9 +21,7 @@ fn model() -> ServedModel {
         inputs: vec![port("x", &[None, Some(2)])],
         outputs: vec![port("scores", &[None, Some(2)]), port("more", &[None, Some(2)])],
         picture_input: 0,
-        max_batch: 1,
         max_queue: 1,
-        batch_axis: BatchAxis::Free,
         variants: vec![],
     }
 }

@@ -1,0 +1,399 @@
+//! Frees the batch axis of a model: many public ONNX files take one picture at a time only because they were
+//! exported with one, and their graphs work on any number once nothing in them says 1 any more.
+//!
+//! Three things say it. The declared shapes of the inputs and outputs: their first dimension gets a name instead.
+//! The shapes noted in between: these are dropped, and ONNX Runtime infers them again. And the constant targets of
+//! Reshape nodes, such as `[1, 85, -1]`: there, the dimension that grows with the batch is left to be copied (0)
+//! or computed (-1). Which one grows is a guess ([`mended`]), so the freed model has to prove that it answers
+//! several pictures as the original answers each of them, before anyone relies on it.
+//!
+//! A model is a tree of protobuf messages, whose fields are numbered in `onnx.proto`. Each message is read here as
+//! if all its fields were unknown: into the plain list of them, and only where something is to be changed. So what
+//! is not touched, known or not, is written back as it was.
+
+use std::collections::{HashMap, HashSet};
+
+use buffa::{UnknownField as Field, UnknownFieldData as Data, UnknownFields as Message, encoding::decode_varint};
+
+/// What the first dimension of inputs and outputs is called once it is free.
+const BATCH: &str = "batch";
+
+/// The fields of `onnx.proto` that matter here.
+mod onnx {
+    pub const MODEL_GRAPH: u32 = 7;
+    pub const GRAPH_NODE: u32 = 1;
+    pub const GRAPH_INITIALIZER: u32 = 5;
+    pub const GRAPH_INPUT: u32 = 11;
+    pub const GRAPH_OUTPUT: u32 = 12;
+    pub const GRAPH_VALUE_INFO: u32 = 13;
+    pub const NODE_INPUT: u32 = 1;
+    pub const NODE_OUTPUT: u32 = 2;
+    pub const NODE_NAME: u32 = 3;
+    pub const NODE_OP_TYPE: u32 = 4;
+    pub const NODE_ATTRIBUTE: u32 = 5;
+    pub const ATTRIBUTE_NAME: u32 = 1;
+    pub const ATTRIBUTE_INT: u32 = 3;
+    pub const ATTRIBUTE_TENSOR: u32 = 5;
+    pub const ATTRIBUTE_INTS: u32 = 8;
+    pub const ATTRIBUTE_TYPE: u32 = 20;
+    pub const ATTRIBUTE_TYPE_IS_TENSOR: u64 = 4;
+    pub const TENSOR_DIMS: u32 = 1;
+    pub const TENSOR_DATA_TYPE: u32 = 2;
+    pub const TENSOR_DATA_TYPE_IS_INT64: u64 = 7;
+    pub const TENSOR_INT64_DATA: u32 = 7;
+    pub const TENSOR_NAME: u32 = 8;
+    pub const TENSOR_RAW_DATA: u32 = 9;
+    pub const TENSOR_EXTERNAL_DATA: u32 = 13;
+    pub const VALUE_NAME: u32 = 1;
+    /// From an input or output: its `type`, the `tensor_type`, the `shape` of that, and the first `dim`.
+    pub const VALUE_FIRST_DIM: [u32; 4] = [2, 1, 2, 1];
+    pub const DIM_VALUE: u32 = 1;
+    pub const DIM_PARAM: u32 = 2;
+}
+
+/// The model with its batch axis freed.
+///
+/// # Errors
+/// With a sentence that says why it stays as it is: its batch axis is free already, or cannot be freed here.
+pub fn free(model: &[u8]) -> Result<Vec<u8>, String> {
+    let mut freed = Message::new();
+    let mut has_graph = false;
+    for mut field in read(model)? {
+        if field.number == onnx::MODEL_GRAPH {
+            has_graph = true;
+            field = message(field.number, &free_graph(read(payload(&field))?)?);
+        }
+        freed.push(field);
+    }
+    if has_graph { Ok(written(&freed)) } else { Err("it is not an ONNX model: it has no graph".into()) }
+}
+
+fn free_graph(graph: Message) -> Result<Message, String> {
+    let mut reshapes = Reshapes::default();
+    let mut weights = HashSet::new();
+    for tensor in payloads(&graph, onnx::GRAPH_INITIALIZER) {
+        let tensor = read(tensor)?;
+        let name = text(&tensor, onnx::TENSOR_NAME);
+        reshapes.shapes.extend(constant_shape(&tensor)?.map(|shape| (name.clone(), shape)));
+        weights.insert(name);
+    }
+    for input in payloads(&graph, onnx::GRAPH_INPUT) {
+        reshapes.computed.insert(text(&read(input)?, onnx::VALUE_NAME));
+    }
+    // Models of old IR versions list their weights as inputs too.
+    reshapes.computed.retain(|name| !weights.contains(name));
+
+    let mut freed = Message::new();
+    let mut was_fixed = false;
+    for mut field in graph {
+        match field.number {
+            onnx::GRAPH_VALUE_INFO => continue,
+            onnx::GRAPH_INPUT | onnx::GRAPH_OUTPUT => {
+                if let Some(value) = free_value(payload(&field), &weights)? {
+                    was_fixed |= field.number == onnx::GRAPH_INPUT;
+                    field.data = Data::LengthDelimited(value);
+                }
+            }
+            onnx::GRAPH_NODE => {
+                if let Some((target, node)) = reshapes.mend(read(payload(&field))?)? {
+                    freed.push(message(onnx::GRAPH_NODE, &target));
+                    field = message(onnx::GRAPH_NODE, &node);
+                }
+            }
+            _ => {}
+        }
+        freed.push(field);
+    }
+    if was_fixed { Ok(freed) } else { Err("none of its inputs is fixed at one picture".into()) }
+}
+
+/// An input or output with its first dimension freed, unless it is a weight.
+fn free_value(value: &[u8], weights: &HashSet<String>) -> Result<Option<Vec<u8>>, String> {
+    let name = text(&read(value)?, onnx::VALUE_NAME);
+    if weights.contains(&name) {
+        return Ok(None);
+    }
+    free_first(value, &onnx::VALUE_FIRST_DIM).map_err(|reason| format!("its input or output `{name}` {reason}"))
+}
+
+/// Frees the dimension at the end of the path where it is 1: the changed message, or nothing where no dimension is
+/// declared, or it is free already.
+fn free_first(value: &[u8], path: &[u32]) -> Result<Option<Vec<u8>>, String> {
+    let mut value = read(value)?;
+    let Some((&step, path)) = path.split_first() else {
+        return match integers(&value, onnx::DIM_VALUE).first() {
+            None => Ok(None),
+            Some(1) => {
+                value.retain(|field| field.number != onnx::DIM_VALUE);
+                value.push(bytes(onnx::DIM_PARAM, BATCH));
+                Ok(Some(written(&value)))
+            }
+            Some(size) => Err(format!("has {size} as its first dimension, not 1")),
+        };
+    };
+    let Some(inner) = payloads(&value, step).next() else { return Ok(None) };
+    let Some(inner) = free_first(inner, path)? else { return Ok(None) };
+    let mut inner = Some(bytes(step, inner));
+    let freed = value.into_iter().map(|old| if old.number == step { inner.take().unwrap_or(old) } else { old });
+    Ok(Some(written(&list(freed))))
+}
+
+/// What is known of the graph on the way from node to node; each comes after those whose outputs it takes.
+#[derive(Default)]
+struct Reshapes {
+    /// The constants that can be shapes, by name.
+    shapes: HashMap<String, Vec<i64>>,
+    /// The names of what is computed from the inputs. (A Reshape of weights is right for any batch.)
+    computed: HashSet<String>,
+    mended: usize,
+}
+
+impl Reshapes {
+    /// Where the node is a Reshape that needs mending: a Constant with its new target, and the node that takes it.
+    /// The old target stays for others that use it.
+    fn mend(&mut self, mut node: Message) -> Result<Option<(Message, Message)>, String> {
+        let op_type = text(&node, onnx::NODE_OP_TYPE);
+        if op_type == "NonMaxSuppression" {
+            return Err("it picks its boxes itself (NonMaxSuppression)".into());
+        }
+        let mut allows_zero = false;
+        for attribute in payloads(&node, onnx::NODE_ATTRIBUTE) {
+            let attribute = read(attribute)?;
+            let name = text(&attribute, onnx::ATTRIBUTE_NAME);
+            allows_zero |= name == "allowzero" && integers(&attribute, onnx::ATTRIBUTE_INT) != [0];
+            let mut shape = (name == "value_ints").then(|| integers(&attribute, onnx::ATTRIBUTE_INTS));
+            for tensor in payloads(&attribute, onnx::ATTRIBUTE_TENSOR) {
+                shape = constant_shape(&read(tensor)?)?;
+            }
+            if let (Some(shape), "Constant") = (shape, op_type.as_str()) {
+                self.shapes.insert(text(&node, onnx::NODE_OUTPUT), shape);
+            }
+        }
+        let inputs: Vec<String> = payloads(&node, onnx::NODE_INPUT).map(lossy).collect();
+        // A shape is no picture, whatever it is the shape of.
+        if op_type == "Shape" || !inputs.iter().any(|name| self.computed.contains(name)) {
+            return Ok(None);
+        }
+        self.computed.extend(payloads(&node, onnx::NODE_OUTPUT).map(lossy).filter(|name| !name.is_empty()));
+        let ("Reshape", [data, target]) = (op_type.as_str(), inputs.as_slice()) else { return Ok(None) };
+        let Some(shape) = self.shapes.get(target).and_then(|shape| mended(shape)) else { return Ok(None) };
+        if allows_zero {
+            return Err(format!("its Reshape `{}` takes a 0 as a size (allowzero)", text(&node, onnx::NODE_NAME)));
+        }
+        let name = format!("{BATCH}/{}/{target}", self.mended);
+        self.mended += 1;
+        node.retain(|field| field.number != onnx::NODE_INPUT);
+        node.push(bytes(onnx::NODE_INPUT, data.as_str()));
+        node.push(bytes(onnx::NODE_INPUT, name.as_str()));
+        Ok(Some((constant(&name, &shape), node)))
+    }
+}
+
+/// The target of a Reshape for any batch, where it needs another than for one picture.
+///
+/// A dimension that is computed (-1) follows the batch, unless the first one says 1: then that is the batch. Where
+/// none is computed, the batch is in the first dimension of size 1, or else multiplied into the very first (channel
+/// shuffles reshape to `[channels / 2, 2, pixels]`).
+fn mended(target: &[i64]) -> Option<Vec<i64>> {
+    let mut shape = target.to_vec();
+    match (target.first()?, target.contains(&-1)) {
+        (1, true) => *shape.first_mut()? = 0,
+        (0, _) | (_, true) => return None,
+        (_, false) => *shape.get_mut(target.iter().position(|&size| size == 1).unwrap_or(0))? = -1,
+    }
+    Some(shape)
+}
+
+/// The numbers of a tensor that can be a shape: a list of 64-bit integers.
+fn constant_shape(tensor: &Message) -> Result<Option<Vec<i64>>, String> {
+    if payloads(tensor, onnx::TENSOR_EXTERNAL_DATA).next().is_some() {
+        return Err("its weights are in a file beside it".into());
+    }
+    let is_int64 = integers(tensor, onnx::TENSOR_DATA_TYPE) == [onnx::TENSOR_DATA_TYPE_IS_INT64.cast_signed()];
+    if !is_int64 || integers(tensor, onnx::TENSOR_DIMS).len() != 1 {
+        return Ok(None);
+    }
+    let mut shape = integers(tensor, onnx::TENSOR_INT64_DATA);
+    for raw in payloads(tensor, onnx::TENSOR_RAW_DATA) {
+        shape.extend(raw.as_chunks().0.iter().map(|number| i64::from_le_bytes(*number)));
+    }
+    Ok(Some(shape))
+}
+
+/// A node that gives a shape. (Not an initializer: old IR versions want each of these among the inputs.)
+fn constant(name: &str, shape: &[i64]) -> Message {
+    let numbers: Vec<u8> = shape.iter().flat_map(|size| size.to_le_bytes()).collect();
+    let tensor = list([
+        integer(onnx::TENSOR_DIMS, shape.len() as u64),
+        integer(onnx::TENSOR_DATA_TYPE, onnx::TENSOR_DATA_TYPE_IS_INT64),
+        bytes(onnx::TENSOR_RAW_DATA, numbers),
+    ]);
+    let value = list([
+        bytes(onnx::ATTRIBUTE_NAME, "value"),
+        message(onnx::ATTRIBUTE_TENSOR, &tensor),
+        integer(onnx::ATTRIBUTE_TYPE, onnx::ATTRIBUTE_TYPE_IS_TENSOR),
+    ]);
+    list([bytes(onnx::NODE_OUTPUT, name), bytes(onnx::NODE_OP_TYPE, "Constant"), message(onnx::NODE_ATTRIBUTE, &value)])
+}
+
+fn read(bytes: &[u8]) -> Result<Message, String> {
+    Message::decode_from_slice(bytes).map_err(|error| format!("it is not an ONNX model: {error}"))
+}
+
+fn written(message: &Message) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(message.encoded_len());
+    message.write_to(&mut bytes);
+    bytes
+}
+
+fn list(fields: impl IntoIterator<Item = Field>) -> Message {
+    let mut message = Message::new();
+    fields.into_iter().for_each(|field| message.push(field));
+    message
+}
+
+fn integer(number: u32, value: u64) -> Field {
+    Field { number, data: Data::Varint(value) }
+}
+
+fn bytes(number: u32, value: impl Into<Vec<u8>>) -> Field {
+    Field { number, data: Data::LengthDelimited(value.into()) }
+}
+
+fn message(number: u32, value: &Message) -> Field {
+    bytes(number, written(value))
+}
+
+/// The bytes of a text or of a message; a number has none.
+fn payload(field: &Field) -> &[u8] {
+    if let Data::LengthDelimited(bytes) = &field.data { bytes } else { &[] }
+}
+
+fn payloads(message: &Message, number: u32) -> impl Iterator<Item = &[u8]> {
+    message.iter().filter(move |field| field.number == number).map(payload)
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn text(message: &Message, number: u32) -> String {
+    payloads(message, number).next().map(lossy).unwrap_or_default()
+}
+
+/// The integers of a field, each by itself or all packed into one.
+fn integers(message: &Message, number: u32) -> Vec<i64> {
+    let mut integers = Vec::new();
+    for field in message.iter().filter(|field| field.number == number) {
+        if let Data::Varint(value) = field.data {
+            integers.push(value.cast_signed());
+        }
+        let mut packed = payload(field);
+        while let Ok(value) = decode_varint(&mut packed) {
+            integers.push(value.cast_signed());
+        }
+    }
+    integers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(number: u32, name: &str, first: Field) -> Field {
+        let nested = onnx::VALUE_FIRST_DIM.iter().rev().fold(first, |inner, step| message(*step, &list([inner])));
+        message(number, &list([bytes(onnx::VALUE_NAME, name), nested]))
+    }
+
+    fn fixed(number: u32, name: &str, size: u64) -> Field {
+        value(number, name, integer(onnx::DIM_VALUE, size))
+    }
+
+    fn weight(name: &str, numbers: [i64; 2]) -> Field {
+        let numbers = numbers.map(|number| integer(onnx::TENSOR_INT64_DATA, number.cast_unsigned()));
+        let rest = [integer(onnx::TENSOR_DIMS, 2), integer(onnx::TENSOR_DATA_TYPE, 7), bytes(onnx::TENSOR_NAME, name)];
+        message(onnx::GRAPH_INITIALIZER, &list(numbers.into_iter().chain(rest)))
+    }
+
+    fn node(op_type: &str, inputs: &[&str], output: &str, more: Option<Field>) -> Field {
+        let inputs = inputs.iter().map(|name| bytes(onnx::NODE_INPUT, *name));
+        let rest = [bytes(onnx::NODE_OUTPUT, output), bytes(onnx::NODE_OP_TYPE, op_type)];
+        message(onnx::GRAPH_NODE, &list(rest.into_iter().chain(more).chain(inputs)))
+    }
+
+    fn model(fields: &[Field]) -> Vec<u8> {
+        written(&list([message(onnx::MODEL_GRAPH, &list(fields.iter().cloned()))]))
+    }
+
+    /// One picture `x` and a weight `w` are reshaped by the same constant `t`.
+    fn fields() -> [Field; 8] {
+        [
+            node("Reshape", &["x", "t"], "y", None),
+            node("Reshape", &["w", "t"], "v", None),
+            weight("t", [1, -1]),
+            weight("w", [7, 7]),
+            fixed(onnx::GRAPH_INPUT, "x", 1),
+            fixed(onnx::GRAPH_INPUT, "w", 1),
+            fixed(onnx::GRAPH_OUTPUT, "y", 1),
+            fixed(onnx::GRAPH_VALUE_INFO, "v", 1),
+        ]
+    }
+
+    #[test]
+    fn shapes_are_freed_and_only_the_reshape_of_the_picture_is_mended() {
+        let [_, of_weight, t, w, _, listed, ..] = fields();
+        let free_dim = || bytes(onnx::DIM_PARAM, BATCH);
+        let expected = [
+            message(onnx::GRAPH_NODE, &constant("batch/0/t", &[0, -1])),
+            node("Reshape", &["x", "batch/0/t"], "y", None),
+            of_weight,
+            t,
+            w,
+            value(onnx::GRAPH_INPUT, "x", free_dim()),
+            listed,
+            value(onnx::GRAPH_OUTPUT, "y", free_dim()),
+        ];
+        assert_eq!(free(&model(&fields())), Ok(model(&expected)));
+    }
+
+    #[test]
+    fn the_dimension_that_grows_with_the_batch_is_left_open() {
+        assert_eq!(mended(&[1, 85, -1]), Some(vec![0, 85, -1]));
+        assert_eq!(mended(&[1, 2, 58, 52, 52]), Some(vec![-1, 2, 58, 52, 52]));
+        assert_eq!(mended(&[58, 2, 2704]), Some(vec![-1, 2, 2704]));
+        assert_eq!(mended(&[2, 1, 58, 52, 52]), Some(vec![2, -1, 58, 52, 52]));
+        for right in [&[2, -1, 58, 52, 52][..], &[0, 85, 2704], &[-1, 64], &[]] {
+            assert_eq!(mended(right), None, "{right:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_freed_is_refused_with_the_reason() {
+        let external = list([bytes(onnx::TENSOR_EXTERNAL_DATA, "")]);
+        let allowzero = list([bytes(onnx::ATTRIBUTE_NAME, "allowzero"), integer(onnx::ATTRIBUTE_INT, 1)]);
+        let allowzero = message(onnx::NODE_ATTRIBUTE, &allowzero);
+        for (field, reason) in [
+            (message(onnx::GRAPH_INITIALIZER, &external), "its weights are in a file beside it"),
+            (fixed(onnx::GRAPH_OUTPUT, "z", 8), "its input or output `z` has 8 as its first dimension, not 1"),
+            (node("NonMaxSuppression", &["y"], "z", None), "it picks its boxes itself (NonMaxSuppression)"),
+            (node("Reshape", &["x", "t"], "z", Some(allowzero)), "its Reshape `` takes a 0 as a size (allowzero)"),
+        ] {
+            assert_eq!(free(&model(&[&fields()[..], &[field]].concat())), Err(reason.into()));
+        }
+        assert_eq!(free(&model(&[])), Err("none of its inputs is fixed at one picture".into()));
+    }
+
+    #[test]
+    fn unknown_fields_stay_and_damaged_bytes_are_refused_or_freed() {
+        let whole = model(&fields());
+        let unknown = written(&list([bytes(4321, "new"), integer(4322, 5)]));
+        let freed = free(&whole).expect("freed");
+        assert_eq!(free(&[whole.as_slice(), &unknown].concat()), Ok([freed, unknown].concat()));
+        for (place, flip) in (0..whole.len()).flat_map(|place| [0, 1, 2, 8, 128, 255].map(|flip| (place, flip))) {
+            let mut damaged = whole.clone();
+            damaged[place] ^= flip;
+            let _ = (free(&damaged), free(&damaged[..place]));
+        }
+        assert!(free(&vec![0x0b; 1 << 20]).is_err(), "groups in groups");
+    }
+}

@@ -1,0 +1,139 @@
+//! Tries a graph out before it serves: what does not fit shows here and not at the first request, and the curve starts
+//! with what runs cost on this machine.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    batch::{
+        curve::Curve,
+        policy::Limits,
+        worker::{Occupies, Stopwatch},
+    },
+    engine::Engine,
+    vision::{
+        answer::ReadOptions,
+        decode::{Format, Picture, Pixels},
+        outputs::OutputReader,
+        prepare::{Prepared, Preparer},
+        tensor::Tensor,
+    },
+};
+
+/// How far a row of a batch may be from the same row alone, relative to 1 or to the value.
+const TOLERANCE: f64 = 1e-4;
+
+/// How long each size is measured for, and by how many runs at least and at most.
+const MEASURED: (Duration, usize, usize) = (Duration::from_millis(40), 2, 16);
+
+/// A blank picture through the whole graph.
+pub(super) fn fits(
+    engine: &mut dyn Engine,
+    preparer: &Preparer,
+    reader: &OutputReader,
+    options: &ReadOptions,
+) -> Result<(), String> {
+    let prepared = preparer.prepare(&picture(preparer, |_, _| [114; 3]))?;
+    let outputs =
+        engine.run(&prepared.inputs).map_err(|error| format!("a blank picture fails in the graph: {error}"))?;
+    reader.read(&outputs, &prepared.placement, options).map(drop)
+}
+
+/// Does `batched` give three pictures in one run what `single` gives each of them alone?
+pub(super) fn takes_batches(
+    single: &mut dyn Engine,
+    batched: Option<&mut dyn Engine>,
+    preparer: &Preparer,
+) -> Result<(), String> {
+    let pictures = [1, 2, 3].map(|seed| preparer.prepare(&noise(preparer, seed)).map(|prepared| prepared.inputs));
+    let pictures = pictures.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let alone: Vec<Vec<Tensor>> = pictures.iter().map(|inputs| single.run(inputs)).collect::<Result<_, _>>()?;
+    let inputs = stacked(&pictures, pictures.len()).ok_or("its inputs do not stack")?;
+    let batched = match batched {
+        Some(batched) => batched.run(&inputs),
+        None => single.run(&inputs),
+    };
+    let together = batched.map_err(|error| format!("three pictures fail: {error}"))?;
+    for (place, output) in together.iter().enumerate() {
+        if output.shape().first() != Some(&pictures.len()) {
+            return Err(format!("output {place} of three pictures has the shape {:?}", output.shape()));
+        }
+        for (row, alone) in alone.iter().enumerate() {
+            let apart = alone.get(place).map_or(f64::INFINITY, |alone| output.rows(row, 1).distance(alone));
+            if apart > TOLERANCE {
+                return Err(format!("output {place} of a batch differs by {apart:.1e} from that of one picture"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Runs each size that there may be until a larger one stops being better, and says what each took.
+pub(super) fn measure(
+    engine: &mut dyn Engine,
+    preparer: &Preparer,
+    limits: &Limits,
+    occupies: Occupies,
+) -> Result<Curve, String> {
+    let Prepared { inputs, .. } = preparer.prepare(&noise(preparer, 1))?;
+    let mut curve = Curve::default();
+    let (mut best, mut worse) = (f64::INFINITY, 0);
+    for size in sizes(limits) {
+        let inputs = stacked(std::slice::from_ref(&inputs), size).ok_or("its inputs do not stack")?;
+        // The first run of a size allocates, and on some providers compiles.
+        engine.run(&inputs).map_err(|error| format!("a batch of {size} fails: {error}"))?;
+        let (time, least, most) = MEASURED;
+        let begun = Instant::now();
+        for run in 0..most {
+            if run >= least && begun.elapsed() > time {
+                break;
+            }
+            let watch = Stopwatch::start();
+            engine.run(&inputs).map_err(|error| format!("a batch of {size} fails: {error}"))?;
+            curve.record(size, watch.stop(occupies).0);
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
+        let each = curve.occupied(size).as_secs_f64() / size as f64;
+        // Fixed sizes have to be compiled before traffic comes; of free ones only those that may pay are of interest.
+        worse = if each < best * 0.97 { 0 } else { worse + 1 };
+        best = best.min(each);
+        if worse == 2 && limits.buckets.is_empty() {
+            break;
+        }
+    }
+    Ok(curve)
+}
+
+/// The buckets, or powers of two up to the largest batch.
+fn sizes(limits: &Limits) -> Vec<usize> {
+    if limits.buckets.is_empty() {
+        let powers = std::iter::successors(Some(1usize), |size| size.checked_mul(2));
+        powers.take_while(|size| *size < limits.max_rows).chain([limits.max_rows]).collect()
+    } else {
+        limits.buckets.clone()
+    }
+}
+
+fn stacked(pictures: &[Vec<Tensor>], rows: usize) -> Option<Vec<Tensor>> {
+    let inputs = pictures.first()?.len();
+    let parts = |input| pictures.iter().map(|inputs| inputs.get(input)).collect::<Option<Vec<&Tensor>>>();
+    (0..inputs).map(|input| Tensor::stack(&parts(input)?, rows, None)).collect()
+}
+
+/// A picture of the input's own size, so that nothing is resized.
+fn picture(preparer: &Preparer, pixel: impl Fn(u32, u32) -> [u8; 3]) -> Picture {
+    let (width, height) = preparer.input_size();
+    let rgb = (0..height).flat_map(|y| (0..width).map(move |x| (x, y))).flat_map(|(x, y)| pixel(x, y)).collect();
+    Picture { width, height, pixels: Pixels { width, height, rgb }, format: Format::Png, orientation: 1 }
+}
+
+/// Blocks of 16×16 pixels in colours that depend on the seed: neither flat nor white noise, which networks answer with
+/// much the same numbers whatever the picture.
+fn noise(preparer: &Preparer, seed: u32) -> Picture {
+    picture(preparer, |x, y| {
+        let block =
+            (x / 16).wrapping_mul(0x9E37_79B1) ^ (y / 16).wrapping_mul(0x85EB_CA77) ^ seed.wrapping_mul(0xC2B2_AE3D);
+        let mixed = (block ^ (block >> 15)).wrapping_mul(0x2C1B_3C6D);
+        let [_, r, g, b] = (mixed ^ (mixed >> 12)).wrapping_mul(0x297A_2D39).to_be_bytes();
+        [r, g, b]
+    })
+}

@@ -80,6 +80,22 @@ pub enum Error {
     /// The model takes no more requests, since the server ends.
     #[error("the server is shutting down")]
     Closed,
+    /// What lies in a model's folder cannot be served.
+    #[error(
+        "model `{model}` cannot be loaded: {reason}{}",
+        .still_serving.as_ref().map(|version| format!("; version {version} is still served")).unwrap_or_default()
+    )]
+    LoadFailed {
+        /// The model.
+        model: String,
+        /// What is wrong, where, and what would be right.
+        reason: String,
+        /// The version that is served all the same.
+        still_serving: Option<String>,
+    },
+    /// The model folder cannot be read.
+    #[error("{0}")]
+    NoFolder(String),
     /// More requests are held than the server's limit.
     #[error("{in_flight} requests are in flight, the server's limit; try again in {} s", seconds(*.retry_after))]
     Busy {
@@ -130,6 +146,7 @@ impl Error {
             Self::QueueFull { .. } => "queue_full",
             Self::TooSlow { .. } => "too_slow",
             Self::Closed => "draining",
+            Self::LoadFailed { .. } | Self::NoFolder(_) => "load_failed",
             Self::Busy { .. } | Self::NoRoom { .. } => "busy",
             Self::Starting => "starting",
             Self::DeadlinePassed { .. } => "deadline",

@@ -22,6 +22,7 @@ pub struct Metrics {
     instances: IntGaugeVec,
     intra_op_threads: IntGaugeVec,
     cpus: IntGaugeVec,
+    model_loads_total: IntCounterVec,
 }
 
 impl Metrics {
@@ -75,6 +76,11 @@ impl Metrics {
             instances: gauge("ounce_instances", "Sessions side by side, each with a worker.", &["model", "variant"])?,
             intra_op_threads: gauge("ounce_intra_op_threads", "Threads of a session.", &["model", "variant"])?,
             cpus: gauge("ounce_cpus", "CPUs by use: those this process may use, threads that decode.", &["use"])?,
+            model_loads_total: counter(
+                "ounce_model_loads_total",
+                "Models loaded while the server ran, by how that ended.",
+                &["model", "outcome"],
+            )?,
             cost_usd_total: registered(
                 &registry,
                 CounterVec::new(
@@ -128,6 +134,11 @@ impl Metrics {
     pub fn plan(&self, model: &str, variant: &str, instances: usize, threads: usize) {
         self.instances.with_label_values(&[model, variant]).set(count(instances));
         self.intra_op_threads.with_label_values(&[model, variant]).set(count(threads));
+    }
+
+    /// A model was loaded while the server ran, or could not be.
+    pub fn loaded(&self, model: &str, ok: bool) {
+        self.model_loads_total.with_label_values(&[model, if ok { "ok" } else { "failed" }]).inc();
     }
 
     /// CPUs that may be used, and threads that decode.

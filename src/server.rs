@@ -11,7 +11,11 @@ use hyper_util::{
 };
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
-use crate::{config::Config, http, pipeline::Pipeline};
+use crate::{
+    config::Config,
+    http,
+    pipeline::{LastLook, Pipeline},
+};
 
 /// How long to wait after a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
@@ -77,7 +81,9 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: impl Future<Out
     let models: Vec<_> = pipeline.models().iter().map(|model| model.name.clone()).collect();
     tracing::info!(%address, ?models, took_ms = begun.elapsed().as_secs_f64() * 1000.0, "ready");
 
+    let watching = tokio::spawn(watch(pipeline.clone()));
     shutdown.await;
+    watching.abort();
     tracing::info!(drain_delay_ms = drain_delay.as_millis(), "draining");
     pipeline.drain();
     tokio::time::sleep(drain_delay).await;
@@ -86,6 +92,30 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: impl Future<Out
     tokio::task::spawn_blocking(move || pipeline.close()).await?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Looks at the model folder from time to time, so that what changes there is served.
+async fn watch(pipeline: Pipeline) {
+    let every = pipeline.config().reload.watch;
+    if every.is_zero() {
+        return;
+    }
+    let mut last = LastLook::default();
+    loop {
+        tokio::time::sleep(every).await;
+        let pipeline = pipeline.clone();
+        let look = move || {
+            pipeline.look_for_changes(&mut last);
+            last
+        };
+        match tokio::task::spawn_blocking(look).await {
+            Ok(now) => last = now,
+            Err(error) => {
+                tracing::error!(%error, "the model folder is no longer watched");
+                return;
+            }
+        }
+    }
 }
 
 /// Accepts connections until `stopped`, then waits for those that are there to end what they are at.

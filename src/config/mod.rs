@@ -25,6 +25,8 @@ pub struct Config {
     pub admin_listen: Option<SocketAddr>,
     /// The folder of model folders.
     pub models: PathBuf,
+    /// How changes of the model folder are noticed.
+    pub reload: Reload,
     /// ONNX Runtime.
     pub runtime: Runtime,
     /// Threads beside the models' own.
@@ -49,6 +51,14 @@ impl Config {
     pub fn defaults() -> Result<Self, ConfigError> {
         Layers::defaults()?.build()
     }
+}
+
+/// How changes of the model folder are noticed.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Reload {
+    /// The time from one look to the next; 0: nobody looks.
+    #[serde(rename = "watch_ms", deserialize_with = "milliseconds")]
+    pub watch: Duration,
 }
 
 /// Which ONNX Runtime is loaded, and what it runs on.

@@ -34,6 +34,8 @@ kinds! {
         "The detail names the parameter and what would be right; /docs lists them all.";
     BAD_BODY = BAD_REQUEST, "bad-body", "bad_body", "The body cannot be read",
         "The detail says where the body is not what its content type says.";
+    LOAD_FAILED = BAD_REQUEST, "load-failed", "load_failed", "The model cannot be loaded",
+        "The detail says which file does not fit, and what would; what was served before still is.";
     NO_SUCH_ROUTE = NOT_FOUND, "no-such-route", "no_such_route", "There is nothing at this path",
         "See /docs for what there is.";
     UNKNOWN_MODEL = NOT_FOUND, "unknown-model", "unknown_model", "There is no model of that name",

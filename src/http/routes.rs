@@ -28,10 +28,16 @@ pub fn app(pipeline: Pipeline) -> Router {
         .routes(routes!(v2::model))
         .routes(routes!(v2::model_ready))
         .routes(routes!(v2::infer))
+        .routes(routes!(v2::stats::all))
+        .routes(routes!(v2::stats::one))
         .routes(routes!(health::live))
         .routes(routes!(health::ready));
     if pipeline.config().admin_listen.is_none() {
-        described = described.routes(routes!(health::metrics));
+        described = described
+            .routes(routes!(health::metrics))
+            .routes(routes!(v2::repository::index))
+            .routes(routes!(v2::repository::load))
+            .routes(routes!(v2::repository::unload));
     }
     let (routes, description) = described.split_for_parts();
     layered(
@@ -39,6 +45,7 @@ pub fn app(pipeline: Pipeline) -> Router {
             .route("/v2/models/{model}/versions/{version}", get(v2::model))
             .route("/v2/models/{model}/versions/{version}/ready", get(v2::model_ready))
             .route("/v2/models/{model}/versions/{version}/infer", post(v2::infer))
+            .route("/v2/models/{model}/versions/{version}/stats", get(v2::stats::one))
             .route("/", get(docs::front))
             .route("/errors", get(kinds::page))
             .with_state(pipeline)
@@ -51,6 +58,9 @@ pub fn admin(pipeline: Pipeline) -> Router {
     layered(
         Router::new()
             .route("/metrics", get(health::metrics))
+            .route("/v2/repository/index", post(v2::repository::index))
+            .route("/v2/repository/models/{model}/load", post(v2::repository::load))
+            .route("/v2/repository/models/{model}/unload", post(v2::repository::unload))
             .route("/livez", get(health::live))
             .route("/readyz", get(health::ready))
             .with_state(pipeline),

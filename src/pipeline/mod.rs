@@ -6,28 +6,28 @@
 mod admission;
 mod load;
 mod pictures;
+mod repository;
 mod served;
 mod stage;
 mod tensors;
 mod trial;
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError, RwLock},
-    thread::JoinHandle,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use tokio::sync::Semaphore;
 
-use self::stage::Stage;
 pub use self::{
     admission::{Deadline, Permit, Terms},
     load::{Loaded, Loader},
     pictures::{Overrides, PictureAnswer, PictureFacts, PictureRequest},
+    repository::{LastLook, ModelState},
     served::{BatchAxis, ServedModel, ServedVariant},
     tensors::{TensorAnswer, TensorInputs, TensorRequest},
 };
+use self::{repository::Repository, stage::Stage};
 pub use crate::{
     batch::{
         curve::CurvePoint,
@@ -49,7 +49,6 @@ use crate::{
     error::Error,
     lifecycle::{Lifecycle, State},
     metrics::Metrics,
-    registry::{ModelError, manifest::Task},
 };
 
 /// Everything between a front door and the sessions. Cheap to clone.
@@ -61,8 +60,7 @@ struct Inner {
     config: Config,
     lifecycle: Lifecycle,
     metrics: Arc<Metrics>,
-    models: RwLock<BTreeMap<String, Arc<ServedModel>>>,
-    workers: Mutex<Vec<JoinHandle<()>>>,
+    repository: Repository,
     /// A permit a request, from before its body is read until its answer is there.
     in_flight: Arc<Semaphore>,
     /// Bytes → tensor.
@@ -101,8 +99,7 @@ impl Pipeline {
         let inner = Inner {
             lifecycle: Lifecycle::default(),
             metrics: Arc::new(Metrics::new()?),
-            models: RwLock::default(),
-            workers: Mutex::default(),
+            repository: Repository::default(),
             in_flight: semaphore(config.requests.max_in_flight.get()),
             decoding: Stage::new(config.threads.decode.or(cpus)),
             reading: Stage::new(config.threads.decode.or(cpus)),
@@ -112,28 +109,6 @@ impl Pipeline {
         };
         inner.metrics.cpus(cpus, inner.decoding.threads());
         Ok(Self(Arc::new(inner)))
-    }
-
-    /// Loads every model of the folder (or only that one), tries it out, and becomes [`State::Ready`]. Blocks.
-    ///
-    /// # Errors
-    /// When a model cannot be served: all that are wrong, each in one sentence.
-    pub fn load(&self, only: Option<&str>) -> Result<(), Vec<ModelError>> {
-        let loader = Loader::new(&self.0.config, Arc::clone(&self.0.metrics)).map_err(|e| vec![e])?;
-        let (mut wrong, mut loaded) = (Vec::new(), Vec::new());
-        for model in loader.load_all(only) {
-            model.map_or_else(|error| wrong.push(error), |model| loaded.push(model));
-        }
-        if !wrong.is_empty() {
-            return Err(wrong);
-        }
-        for Loaded { model, workers } in loaded {
-            self.0.workers.lock().unwrap_or_else(PoisonError::into_inner).extend(workers);
-            let mut models = self.0.models.write().unwrap_or_else(PoisonError::into_inner);
-            models.insert(model.name.clone(), Arc::new(model));
-        }
-        self.0.lifecycle.advance(State::Ready);
-        Ok(())
     }
 
     /// The settings in force.
@@ -153,61 +128,10 @@ impl Pipeline {
         self.0.lifecycle.advance(State::Draining);
     }
 
-    /// Ends the workers once their queues are empty. Blocks.
-    pub fn close(&self) {
-        let models = std::mem::take(&mut *self.0.models.write().unwrap_or_else(PoisonError::into_inner));
-        // Requests that are still here are past the grace time.
-        models.values().for_each(|model| model.close(true));
-        let workers = std::mem::take(&mut *self.0.workers.lock().unwrap_or_else(PoisonError::into_inner));
-        for worker in workers {
-            if worker.join().is_err() {
-                tracing::error!("a worker thread panicked");
-            }
-        }
-    }
-
     /// The metrics of this server.
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.0.metrics
-    }
-
-    /// Every model, by name.
-    #[must_use]
-    pub fn models(&self) -> Vec<Arc<ServedModel>> {
-        self.0.models.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
-    }
-
-    /// A model by name.
-    ///
-    /// # Errors
-    /// [`Error::UnknownModel`], which names those there are.
-    pub fn model(&self, name: &str) -> Result<Arc<ServedModel>, Error> {
-        let models = self.0.models.read().unwrap_or_else(PoisonError::into_inner);
-        models.get(name).cloned().ok_or_else(|| {
-            self.refused(Error::UnknownModel { name: name.to_owned(), known: models.keys().cloned().collect() })
-        })
-    }
-
-    /// The model for a task: the named one, or the first of that task by name.
-    ///
-    /// # Errors
-    /// When there is no such model, or it answers another question.
-    pub fn model_for(&self, task: Task, name: Option<&str>) -> Result<Arc<ServedModel>, Error> {
-        if let Some(name) = name {
-            let model = self.model(name)?;
-            return if model.task == task {
-                Ok(model)
-            } else {
-                let why = format!("`{name}` answers {}, not {task}; ask it at /v1/{}", model.task, model.task);
-                Err(Error::BadParameter { name: "model".to_owned(), why })
-            };
-        }
-        let models = self.models();
-        models.iter().find(|model| model.task == task).cloned().ok_or_else(|| {
-            let known = models.iter().map(|model| model.name.clone()).collect();
-            self.refused(Error::NoModelForTask { task, known })
-        })
     }
 
     /// Counts a refusal that belongs to no model. Before models are loaded, that is the reason for all of them.

@@ -4,8 +4,10 @@
 mod blobs;
 mod compressed;
 mod elements;
+pub(in crate::http) mod repository;
 mod request;
 mod response;
+pub(in crate::http) mod stats;
 
 use std::{sync::Arc, time::Instant};
 
@@ -39,7 +41,7 @@ use crate::{
 pub(super) struct ServerMetadata {
     name: &'static str,
     version: &'static str,
-    extensions: [&'static str; 3],
+    extensions: [&'static str; 5],
 }
 
 /// A model, in the protocol's words.
@@ -94,7 +96,7 @@ pub(super) async fn server() -> Json<ServerMetadata> {
     Json(ServerMetadata {
         name: env!("CARGO_PKG_NAME"),
         version: env!("CARGO_PKG_VERSION"),
-        extensions: ["binary_tensor_data", "classification", "parameters"],
+        extensions: ["binary_tensor_data", "classification", "model_repository", "parameters", "statistics"],
     })
 }
 

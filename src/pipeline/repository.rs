@@ -1,0 +1,286 @@
+//! The models that are served, and how that changes while the server runs.
+//!
+//! A model is loaded and tried out beside the old one, and put in its place by one assignment. A request holds the
+//! model that it found, so what is in flight ends on the old one, which goes when the last of those has ended. A new
+//! version that cannot be served changes nothing but the reason that is told.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
+    thread::JoinHandle,
+};
+
+use super::{Loaded, Loader, Pipeline, ServedModel};
+use crate::{
+    error::Error,
+    lifecycle::State,
+    registry::{self, ModelError, manifest::Task},
+};
+
+/// Every model that was seen, by name, and the workers of those that run.
+#[derive(Debug, Default)]
+pub(super) struct Repository {
+    models: RwLock<BTreeMap<String, Entry>>,
+    workers: Mutex<Vec<JoinHandle<()>>>,
+    /// Held while a model is loaded or unloaded: one after the other.
+    changing: Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    serving: Option<Arc<ServedModel>>,
+    /// Why what lies in its folder is not what is served.
+    trouble: Option<String>,
+    /// What its folder looked like when it was last loaded, or tried to be.
+    seen: Option<u64>,
+}
+
+/// A model of the folder, served or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelState {
+    /// Its name.
+    pub name: String,
+    /// The version that is served.
+    pub version: Option<String>,
+    /// Why the folder's version is not served.
+    pub trouble: Option<String>,
+}
+
+/// What the model folder looked like at the last look.
+#[derive(Debug, Default)]
+pub struct LastLook(BTreeMap<String, u64>);
+
+impl Repository {
+    fn models(&self) -> RwLockReadGuard<'_, BTreeMap<String, Entry>> {
+        self.models.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, name: &str, change: impl FnOnce(&mut Entry) -> Option<Arc<ServedModel>>) {
+        let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
+        let old = change(models.entry(name.to_owned()).or_default());
+        drop(models);
+        // Not under the lock: the last owner of a model ends its workers.
+        drop(old);
+    }
+
+    fn workers(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn serve(&self, loaded: Loaded, seen: Option<u64>) {
+        let mut workers = self.workers();
+        workers.retain(|worker| !worker.is_finished());
+        workers.extend(loaded.workers);
+        drop(workers);
+        let name = loaded.model.name.clone();
+        let model = Arc::new(loaded.model);
+        self.change(&name, |entry| {
+            std::mem::replace(entry, Entry { serving: Some(model), trouble: None, seen }).serving
+        });
+    }
+}
+
+impl Pipeline {
+    /// Loads every model of the folder (or only that one), tries it out, and becomes [`State::Ready`]. Blocks.
+    ///
+    /// # Errors
+    /// When a model cannot be served: all that are wrong, each in one sentence.
+    pub fn load(&self, only: Option<&str>) -> Result<(), Vec<ModelError>> {
+        let _changing = self.changing();
+        let seen = registry::fingerprints(&self.config().models).unwrap_or_default();
+        let loader = self.loader().map_err(|error| vec![error])?;
+        let (mut wrong, mut loaded) = (Vec::new(), Vec::new());
+        for model in loader.load_all(only) {
+            model.map_or_else(|error| wrong.push(error), |model| loaded.push(model));
+        }
+        if !wrong.is_empty() {
+            return Err(wrong);
+        }
+        for model in loaded {
+            let seen = seen.get(&model.model.name).copied();
+            self.0.repository.serve(model, seen);
+        }
+        self.0.lifecycle.advance(State::Ready);
+        Ok(())
+    }
+
+    /// Loads a model anew, or for the first time, and serves it from then on. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::UnknownModel`] when there is no such folder; [`Error::LoadFailed`] when it cannot be served: what was
+    /// served before still is.
+    pub fn load_model(&self, name: &str) -> Result<(), Error> {
+        let _changing = self.changing_while_ready()?;
+        let folders = self.folders()?;
+        let Some(&seen) = folders.get(name) else {
+            return Err(Error::UnknownModel { name: name.to_owned(), known: folders.into_keys().collect() });
+        };
+        self.load_one(name, seen)
+    }
+
+    /// Stops serving a model; what is in flight ends. It stays away until it is loaded or its folder changes. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::UnknownModel`] when it is not served.
+    pub fn unload_model(&self, name: &str) -> Result<(), Error> {
+        let _changing = self.changing_while_ready()?;
+        self.model(name)?;
+        tracing::info!(model = name, "unloaded");
+        self.0.repository.change(name, |entry| {
+            entry.trouble = Some("it was unloaded".to_owned());
+            entry.serving.take()
+        });
+        Ok(())
+    }
+
+    /// Compares the model folder with the last look: what has changed, and then stayed as it is from one look to the
+    /// next, is loaded; what has gone is unloaded. Blocks.
+    pub fn look_for_changes(&self, last: &mut LastLook) {
+        let Ok(_changing) = self.changing_while_ready() else { return };
+        let folders = match self.folders() {
+            Ok(folders) => folders,
+            Err(error) => return tracing::warn!("{error}"),
+        };
+        for (name, &print) in &folders {
+            let settled = last.0.get(name) == Some(&print);
+            let seen = self.0.repository.models().get(name).and_then(|entry| entry.seen);
+            if settled && seen != Some(print) {
+                // The reason has been logged, and is told by the index.
+                let _ = self.load_one(name, print);
+            }
+        }
+        let gone = |(name, entry): (&String, &Entry)| {
+            let gone = entry.serving.is_some() && !folders.contains_key(name) && !last.0.contains_key(name);
+            gone.then(|| name.clone())
+        };
+        let gone: Vec<String> = self.0.repository.models().iter().filter_map(gone).collect();
+        for name in gone {
+            tracing::warn!(model = name, "its folder has gone; it is no longer served");
+            self.0.repository.change(&name, |entry| std::mem::take(entry).serving);
+        }
+        last.0 = folders;
+    }
+
+    fn load_one(&self, name: &str, seen: u64) -> Result<(), Error> {
+        let loaded = self.loader().and_then(|loader| {
+            let mut loaded = loader.load_all(Some(name));
+            loaded.pop().unwrap_or_else(|| Err(ModelError { model: None, reason: "it has gone".to_owned() }))
+        });
+        self.metrics().loaded(name, loaded.is_ok());
+        match loaded {
+            Ok(loaded) => {
+                tracing::info!(model = name, version = loaded.model.version, "loaded");
+                self.0.repository.serve(loaded, Some(seen));
+                Ok(())
+            }
+            Err(ModelError { reason, .. }) => {
+                let still = self.0.repository.models().get(name).and_then(|entry| entry.serving.clone());
+                let still = still.map(|model| model.version.clone());
+                tracing::error!(model = name, still_serving = still, "cannot be loaded: {reason}");
+                self.0.repository.change(name, |entry| {
+                    (entry.trouble, entry.seen) = (Some(reason.clone()), Some(seen));
+                    None
+                });
+                Err(Error::LoadFailed { model: name.to_owned(), reason, still_serving: still })
+            }
+        }
+    }
+
+    /// Every model of the folder, and every one that is served.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn index(&self) -> Result<Vec<ModelState>, Error> {
+        let mut states: BTreeMap<String, ModelState> = BTreeMap::new();
+        for name in self.folders()?.into_keys() {
+            let trouble = Some("it has not been loaded".to_owned());
+            states.insert(name.clone(), ModelState { name, version: None, trouble });
+        }
+        for (name, entry) in self.0.repository.models().iter() {
+            let version = entry.serving.as_ref().map(|model| model.version.clone());
+            if version.is_some() || states.contains_key(name) {
+                states.insert(name.clone(), ModelState { name: name.clone(), version, trouble: entry.trouble.clone() });
+            }
+        }
+        Ok(states.into_values().collect())
+    }
+
+    /// Why what lies in a model's folder is not what is served.
+    #[must_use]
+    pub fn trouble(&self, name: &str) -> Option<String> {
+        self.0.repository.models().get(name).and_then(|entry| entry.trouble.clone())
+    }
+
+    /// Ends the workers, and forgets the models. Blocks.
+    pub fn close(&self) {
+        let models = std::mem::take(&mut *self.0.repository.models.write().unwrap_or_else(PoisonError::into_inner));
+        // Requests that are still here are past the grace time.
+        models.values().filter_map(|entry| entry.serving.as_ref()).for_each(|model| model.close(true));
+        let workers = std::mem::take(&mut *self.0.repository.workers());
+        for worker in workers {
+            if worker.join().is_err() {
+                tracing::error!("a worker thread panicked");
+            }
+        }
+    }
+
+    /// Every model that is served, by name.
+    #[must_use]
+    pub fn models(&self) -> Vec<Arc<ServedModel>> {
+        self.0.repository.models().values().filter_map(|entry| entry.serving.clone()).collect()
+    }
+
+    /// A model by name.
+    ///
+    /// # Errors
+    /// [`Error::UnknownModel`], which names those there are.
+    pub fn model(&self, name: &str) -> Result<Arc<ServedModel>, Error> {
+        let serving = self.0.repository.models().get(name).and_then(|entry| entry.serving.clone());
+        serving.ok_or_else(|| {
+            let known = self.models().iter().map(|model| model.name.clone()).collect();
+            self.refused(Error::UnknownModel { name: name.to_owned(), known })
+        })
+    }
+
+    /// The model for a task: the named one, or the first of that task by name.
+    ///
+    /// # Errors
+    /// When there is no such model, or it answers another question.
+    pub fn model_for(&self, task: Task, name: Option<&str>) -> Result<Arc<ServedModel>, Error> {
+        if let Some(name) = name {
+            let model = self.model(name)?;
+            return if model.task == task {
+                Ok(model)
+            } else {
+                let why = format!("`{name}` answers {}, not {task}; ask it at /v1/{}", model.task, model.task);
+                Err(Error::BadParameter { name: "model".to_owned(), why })
+            };
+        }
+        let models = self.models();
+        models.iter().find(|model| model.task == task).cloned().ok_or_else(|| {
+            let known = models.iter().map(|model| model.name.clone()).collect();
+            self.refused(Error::NoModelForTask { task, known })
+        })
+    }
+
+    fn loader(&self) -> Result<Loader<'_>, ModelError> {
+        Loader::new(self.config(), Arc::clone(&self.0.metrics))
+    }
+
+    fn folders(&self) -> Result<BTreeMap<String, u64>, Error> {
+        registry::fingerprints(&self.config().models).map_err(Error::NoFolder)
+    }
+
+    fn changing(&self) -> MutexGuard<'_, ()> {
+        self.0.repository.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn changing_while_ready(&self) -> Result<MutexGuard<'_, ()>, Error> {
+        match self.state() {
+            State::Starting => return Err(Error::Starting),
+            State::Draining => return Err(Error::Closed),
+            State::Ready => {}
+        }
+        Ok(self.changing())
+    }
+}

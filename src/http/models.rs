@@ -43,6 +43,9 @@ pub(super) struct ModelBody {
     state: &'static str,
     /// Whether it answers now.
     ready: bool,
+    /// Why what lies in its folder now is not what answers, when that is so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trouble: Option<String>,
     /// How many classes it knows.
     label_count: usize,
     /// Their names; only where one model is asked for.
@@ -182,7 +185,9 @@ pub(super) async fn list(State(pipeline): State<Pipeline>) -> Result<Json<ModelL
     if pipeline.state() == lifecycle::State::Starting {
         return Err(Error::Starting.into());
     }
-    Ok(Json(ModelList { models: pipeline.models().iter().map(|model| ModelBody::new(model, false)).collect() }))
+    let models = pipeline.models();
+    let body = |model: &Arc<ServedModel>| ModelBody::new(model, pipeline.trouble(&model.name), false);
+    Ok(Json(ModelList { models: models.iter().map(body).collect() }))
 }
 
 /// One model, with its labels.
@@ -198,11 +203,11 @@ pub(super) async fn one(
     State(pipeline): State<Pipeline>,
     Path(name): Path<String>,
 ) -> Result<Json<ModelBody>, Problem> {
-    Ok(Json(ModelBody::new(&pipeline.model(&name)?, true)))
+    Ok(Json(ModelBody::new(&*pipeline.model(&name)?, pipeline.trouble(&name), true)))
 }
 
 impl ModelBody {
-    fn new(model: &Arc<ServedModel>, with_labels: bool) -> Self {
+    fn new(model: &ServedModel, trouble: Option<String>, with_labels: bool) -> Self {
         let picture = model.inputs.get(model.picture_input);
         Self {
             name: model.name.clone(),
@@ -211,6 +216,7 @@ impl ModelBody {
             // A model is only known once it is loaded and tried out.
             state: "ready",
             ready: true,
+            trouble,
             label_count: model.labels.len(),
             labels: with_labels.then(|| model.labels.clone()),
             decode: model.decoding,

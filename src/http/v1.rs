@@ -109,7 +109,7 @@ async fn answer(pipeline: &Pipeline, target: Target, id: &str, request: Request)
         params.shape.check(model.task).inspect_err(|problem| refused(pipeline, &model.name, problem))?;
         let mut permit = pipeline.admit()?;
         let deadline = Deadline::after(received, params.budget.unwrap_or(pipeline.config().requests.deadline));
-        pipeline.promise(&model, params.variant.as_deref(), deadline)?;
+        pipeline.may_promise(&model, params.variant.as_deref(), deadline)?;
         let pictures = pictures::read(pipeline, &mut permit, &head.headers, &mut upload)
             .await
             .inspect_err(|problem| refused(pipeline, &model.name, problem))?;

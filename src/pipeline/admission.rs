@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Pipeline, ServedModel, ServedVariant, ms};
+use super::{Pipeline, ms};
 use crate::{batch::job::Priority, error::Error, lifecycle::State};
 
 /// Proof that a request was admitted; its place is free again when this is dropped.
@@ -84,35 +84,5 @@ impl Pipeline {
             body_kib: self.0.body_kib.clone(),
             held: Vec::new(),
         })
-    }
-
-    /// May a picture for this model come in, by what its answer would take? Asked before its body is read, so that a
-    /// refusal costs nothing.
-    ///
-    /// # Errors
-    /// [`Error::TooSlow`] when its deadline would pass first.
-    pub fn promise(&self, model: &ServedModel, variant: Option<&str>, deadline: Deadline) -> Result<(), Error> {
-        // A variant that there is not is refused later, with the rest of the request.
-        let Ok(chosen) = model.variant(variant) else { return Ok(()) };
-        self.ended(model, &chosen.name, self.in_time(model, chosen, deadline))
-    }
-
-    /// Decoding and running overlap between requests: the slower of the two decides how long those ahead take.
-    pub(super) fn in_time(
-        &self,
-        model: &ServedModel,
-        variant: &ServedVariant,
-        deadline: Deadline,
-    ) -> Result<(), Error> {
-        let decoding = &self.0.decoding;
-        let ahead = decoding.inside();
-        if ahead == 0 && variant.queue.is_empty() {
-            // Nobody is in its way; whether a run is fast enough, the queue says.
-            return Ok(());
-        }
-        let alone = variant.queue.expected(0);
-        let expected = (decoding.expected() + alone).max(variant.queue.expected(ahead));
-        let late = Instant::now() + expected > deadline.at;
-        if late { Err(model.too_slow(expected, deadline)) } else { Ok(()) }
     }
 }

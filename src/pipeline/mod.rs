@@ -6,6 +6,7 @@
 mod admission;
 mod load;
 mod pictures;
+mod promise;
 mod repository;
 mod served;
 mod stage;
@@ -27,7 +28,7 @@ pub use self::{
     served::{BatchAxis, ServedModel, ServedVariant},
     tensors::{TensorAnswer, TensorInputs, TensorRequest},
 };
-use self::{repository::Repository, stage::Stage};
+use self::{promise::Surprises, repository::Repository, stage::Stage};
 pub use crate::{
     batch::{
         curve::CurvePoint,
@@ -67,6 +68,7 @@ struct Inner {
     decoding: Stage,
     /// Outputs → answer, and other work of no more than a moment: so that it never waits behind a large picture.
     reading: Stage,
+    surprises: Surprises,
     /// A permit a KiB of bodies in memory.
     body_kib: Arc<Semaphore>,
     prices: PriceSheet,
@@ -103,6 +105,7 @@ impl Pipeline {
             in_flight: semaphore(config.requests.max_in_flight.get()),
             decoding: Stage::new(config.threads.decode.or(cpus)),
             reading: Stage::new(config.threads.decode.or(cpus)),
+            surprises: Surprises::default(),
             body_kib: semaphore(config.requests.max_body_bytes.get().div_ceil(1024)),
             prices: PriceSheet::new(config.cost.usd_per_hour, cpus),
             config,

@@ -117,6 +117,7 @@ impl Pipeline {
     ) -> Result<PictureAnswer, Error> {
         let started = Instant::now();
         let keep = request.draw.is_some();
+        let promise = self.promise(model, variant, request.terms.deadline)?;
         let (ready, decoding) = self.make_ready(model, variant, request.bytes, keep, request.terms).await?;
         let Ready { prepared, facts, picture, decode, preprocess } = ready;
         let ran = model.run(variant, prepared.inputs, request.terms).await?;
@@ -137,6 +138,7 @@ impl Pipeline {
         let (read, reading) = self.on_thread(stage, &model.name, read).await?;
         let (answer, drawn, postprocess) =
             read.map_err(|cause| Error::ModelFailed { model: model.name.clone(), cause })?;
+        promise.kept();
 
         let queue = decoding.waited + ran.queued + reading.waited;
         let total = started.elapsed();
@@ -171,14 +173,21 @@ impl Pipeline {
         keep: bool,
         terms: Terms,
     ) -> Result<(Ready, Spent), Error> {
-        self.in_time(model, variant, terms.deadline)?;
         let decoding = &self.0.decoding;
-        let _inside = decoding.enter();
+        // Where others wait, a picture that cannot be answered in time any more is not decoded.
+        let others_wait = decoding.inside() >= decoding.threads();
+        let needed = if others_wait { decoding.typical() + variant.queue.typical() } else { Duration::ZERO };
+        let latest = terms.deadline.at.checked_sub(needed);
+        let inside = decoding.enter();
         let (limits, preparer) = (self.config().pictures, Arc::clone(&variant.preparer));
         let name = model.name.clone();
-        let work = move || make_ready(&name, &bytes, &limits, &preparer, keep);
+        let work = move || {
+            let in_time = latest.is_some_and(|latest| Instant::now() < latest);
+            in_time.then(|| make_ready(&name, &bytes, &limits, &preparer, keep))
+        };
         let (ready, spent) = self.on_thread(decoding, &model.name, work).await?;
-        Ok((ready?, spent))
+        drop(inside);
+        Ok((ready.ok_or_else(|| terms.deadline.passed())??, spent))
     }
 }
 

@@ -119,9 +119,11 @@ impl Pipeline {
         terms: Terms,
     ) -> Result<Outcome, Error> {
         let each = pictures.into_iter().map(|bytes| async move {
+            let promise = self.promise(model, variant, terms.deadline)?;
             let (ready, decoding) = self.make_ready(model, variant, bytes, false, terms).await?;
             let (decode, preprocess) = (ready.decode, ready.preprocess);
             let ran = model.run(variant, ready.prepared.inputs, terms).await?;
+            promise.kept();
             Ok::<_, Error>((decoding, decode, preprocess, ran))
         });
         let mut rows: Vec<Vec<Tensor>> = Vec::new();

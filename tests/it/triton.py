@@ -45,6 +45,12 @@ report["pictures"] = client.infer(model, [pictures]).as_numpy(output).ravel().to
 labels = triton.InferRequestedOutput(output, class_count=2)
 report["classes"] = [c.decode() for c in client.infer(model, [pictures], outputs=[labels]).as_numpy(output).ravel()]
 
+report["stats"] = client.get_inference_statistics(model)["model_stats"][0]
+client.unload_model(model)
+report["unloaded"] = [client.get_model_repository_index(), client.is_model_ready(model)]
+client.load_model(model)
+report["loaded"] = [client.get_model_repository_index(), client.is_model_ready(model)]
+
 report["errors"] = {}
 wrong_shape = triton.InferInput(declared["name"], [1, 2], "FP32")
 wrong_shape.set_data_from_numpy(np.zeros((1, 2), np.float32))

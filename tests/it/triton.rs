@@ -50,6 +50,18 @@ async fn tritonclient_reads_metadata_and_infers_with_json_and_binary_tensors() {
     assert!(numbers(&report["pictures"]).iter().all(|p| (p - yes).abs() < 1e-3), "{report} {answer}");
     assert!(report["classes"][0].as_str().is_some_and(|class| class.ends_with("pedestrian")), "{report}");
 
+    let (stats, first) = (&report["stats"], &report["stats"]["batch_stats"][0]);
+    assert!(stats["inference_count"].as_u64() >= stats["execution_count"].as_u64(), "{stats}");
+    assert!(stats["inference_stats"]["success"]["count"].as_u64().is_some_and(|count| count >= 7), "{stats}");
+    assert!(first["batch_size"] == 1 && first["latest"]["p50_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{stats}");
+    let states = |index: &Value| -> Vec<String> {
+        let models = index.as_array().expect("a list").iter();
+        models.map(|model| format!("{} {}", model["name"], model["state"]).replace('"', "")).collect()
+    };
+    assert_eq!(states(&report["unloaded"][0]), ["pedestrian READY", "pedestrian-presence UNAVAILABLE"]);
+    assert_eq!(states(&report["loaded"][0]), ["pedestrian READY", "pedestrian-presence READY"]);
+    assert_eq!([&report["unloaded"][1], &report["loaded"][1]], [false, true]);
+
     let error = |name: &str| report["errors"][name].as_str().expect("text").to_owned();
     assert!(error("unknown model").contains("404") && error("unknown model").contains("`pedestrian`"), "{report}");
     assert!(error("wrong shape").contains("400") && error("wrong shape").contains("[?, 3, 150, 150]"), "{report}");

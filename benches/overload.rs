@@ -1,0 +1,181 @@
+//! Twice as many requests as the server can answer, each with a deadline: `cargo bench --bench overload`.
+//!
+//! The server is the release binary with its shipped models and default settings. First a closed loop finds its
+//! capacity on this machine, then Poisson arrivals come at a multiple of it, whatever the answers do (open loop), so
+//! that waiting is not hidden (coordinated omission). Client and server share the machine, so what the client takes is
+//! missing at the server. `PHOTO=photo.jpg` posts a photo of yours, `LOAD=2` and `DEADLINE_MS=100` are the defaults.
+
+use std::{
+    env, fs,
+    process::{Child, Command},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use reqwest::{Client, StatusCode};
+use tokio::task::JoinSet;
+
+const CONNECTIONS: usize = 16;
+
+#[derive(Debug, Clone, Copy)]
+struct Outcome {
+    status: Option<StatusCode>,
+    took: Duration,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let photo = env::var_os("PHOTO").map_or_else(pattern, |path| fs::read(path).expect("PHOTO can be read").into());
+    let number = |name, default| env::var(name).map_or(default, |text| text.parse().expect("a number"));
+    let (load, deadline_ms, seconds) = (number("LOAD", 2.0), number("DEADLINE_MS", 100.0), number("SECONDS", 10.0));
+    let server = Server::start().await;
+    let post = Post { client: Client::new(), url: format!("{}/v1/detect", server.url), photo };
+
+    closed_loop(&post, 2.0).await;
+    let capacity = closed_loop(&post, 5.0).await;
+    println!("capacity: {capacity:.0} answers/s ({CONNECTIONS} connections, {} kB a picture)", post.photo.len() / 1000);
+
+    let memory = server.resident_mb();
+    let with_deadline = Post { url: format!("{}?deadline_ms={deadline_ms}", post.url), ..post.clone() };
+    let mut outcomes = open_loop(&with_deadline, load * capacity, seconds / 2.0).await;
+    let memory_between = server.resident_mb();
+    outcomes.extend(open_loop(&with_deadline, load * capacity, seconds / 2.0).await);
+    let took = |wanted: &dyn Fn(&Outcome) -> bool| {
+        let mut took: Vec<_> = outcomes.iter().filter(|o| wanted(o)).map(|o| o.took.as_secs_f64() * 1e3).collect();
+        took.sort_by(f64::total_cmp);
+        took
+    };
+    let answered = took(&|o| o.status == Some(StatusCode::OK));
+    let refused = took(&|o| matches!(o.status.map(|s| s.as_u16()), Some(429 | 503)));
+    let late = took(&|o| o.status == Some(StatusCode::GATEWAY_TIMEOUT));
+    let in_time = answered.partition_point(|ms| *ms <= deadline_ms);
+    let quantile = |took: &[f64], q: f64| took.get((took.len() as f64 * q) as usize).copied().unwrap_or(f64::NAN);
+    println!("offered: {:.0}/s for {seconds} s, deadline {deadline_ms} ms", load * capacity);
+    println!(
+        "answered: {} (p50 {:.1} ms, p99 {:.1} ms), of them in time by the client's clock: {in_time}",
+        answered.len(),
+        quantile(&answered, 0.5),
+        quantile(&answered, 0.99)
+    );
+    println!(
+        "refused: {} (p50 {:.1} ms, p99 {:.1} ms)",
+        refused.len(),
+        quantile(&refused, 0.5),
+        quantile(&refused, 0.99)
+    );
+    println!("accepted and then late (504): {}; no answer: {}", late.len(), took(&|o| o.status.is_none()).len());
+    println!(
+        "goodput: {:.0}/s, {:.2} of capacity; {:.1} % of those accepted in time; memory {memory}, {memory_between}, {} MB",
+        in_time as f64 / seconds,
+        in_time as f64 / seconds / capacity,
+        100.0 * in_time as f64 / (answered.len() + late.len()) as f64,
+        server.resident_mb()
+    );
+}
+
+#[derive(Debug, Clone)]
+struct Post {
+    client: Client,
+    url: String,
+    photo: Bytes,
+}
+
+impl Post {
+    async fn send(&self) -> Outcome {
+        let begun = Instant::now();
+        let response = self.client.post(&self.url).body(self.photo.clone()).send().await;
+        let status = match response {
+            Ok(response) => {
+                let status = response.status();
+                response.bytes().await.ok().map(|_| status)
+            }
+            Err(_) => None,
+        };
+        Outcome { status, took: begun.elapsed() }
+    }
+}
+
+/// Answers a second when each of the connections always waits for one.
+async fn closed_loop(post: &Post, seconds: f64) -> f64 {
+    let begun = Instant::now();
+    let mut clients = JoinSet::new();
+    for _ in 0..CONNECTIONS {
+        let post = post.clone();
+        clients.spawn(async move {
+            let mut answers = 0;
+            while begun.elapsed().as_secs_f64() < seconds {
+                answers += u32::from(post.send().await.status == Some(StatusCode::OK));
+            }
+            answers
+        });
+    }
+    f64::from(clients.join_all().await.into_iter().sum::<u32>()) / begun.elapsed().as_secs_f64()
+}
+
+/// Poisson arrivals, each sent when it is due.
+async fn open_loop(post: &Post, per_second: f64, seconds: f64) -> Vec<Outcome> {
+    let mut random = 42u64;
+    let mut unit = move || {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 11) as f64 / (1u64 << 53) as f64
+    };
+    let begun = tokio::time::Instant::now();
+    let mut requests = JoinSet::new();
+    let mut due = 0.0;
+    loop {
+        due -= (1.0 - unit()).ln() / per_second;
+        if due > seconds {
+            return requests.join_all().await;
+        }
+        tokio::time::sleep_until(begun + Duration::from_secs_f64(due)).await;
+        let post = post.clone();
+        requests.spawn(async move { post.send().await });
+    }
+}
+
+/// A JPEG of 640×480 pixels with about as much detail as a photo has.
+fn pattern() -> Bytes {
+    let mut state = 1u32;
+    let image = image::RgbImage::from_fn(640, 480, |x, y| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let grain = (state >> 26) as u8;
+        image::Rgb([(x / 3) as u8 ^ grain, (y / 2) as u8 ^ grain, ((x + y) / 5) as u8 ^ grain])
+    });
+    let mut jpeg = std::io::Cursor::new(Vec::new());
+    image::codecs::jpeg::JpegEncoder::new_with_quality(&mut jpeg, 90).encode_image(&image).expect("JPEG");
+    jpeg.into_inner().into()
+}
+
+struct Server {
+    url: String,
+    process: Child,
+}
+
+impl Server {
+    async fn start() -> Self {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
+        let binary = env!("CARGO_BIN_EXE_ounce");
+        let process = Command::new(binary)
+            .args(["serve", "--listen", &free.to_string(), "--log", "warn"])
+            .spawn()
+            .expect("the server starts");
+        let url = format!("http://{free}");
+        while !reqwest::get(format!("{url}/readyz")).await.is_ok_and(|response| response.status() == 200) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Self { url, process }
+    }
+
+    /// Its resident memory, where the system says (Linux).
+    fn resident_mb(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap_or_default();
+        let kb = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok());
+        kb.unwrap_or(0) / 1000
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill().and_then(|()| self.process.wait());
+    }
+}

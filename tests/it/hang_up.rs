@@ -1,0 +1,77 @@
+//! Nothing is computed for clients that have gone.
+
+use std::{io::Write, net::TcpStream, time::Duration};
+
+use tokio::task::JoinSet;
+
+use crate::harness::{Server, only, photo};
+
+const OVER_HTTP_1: usize = 200;
+const OVER_HTTP_2: usize = 800;
+
+/// A white picture, over which `slow-on-white` holds its only worker for seconds.
+fn white() -> Vec<u8> {
+    let mut png = std::io::Cursor::new(Vec::new());
+    let white = image::RgbImage::from_pixel(8, 8, image::Rgb([255; 3]));
+    white.write_to(&mut png, image::ImageFormat::Png).expect("PNG");
+    png.into_inner()
+}
+
+/// The value of a metric; 0 when it has none yet.
+async fn metric(server: &Server, name: &str) -> usize {
+    let metrics = server.client.get(format!("{}/metrics", server.url)).send().await.expect("an answer");
+    let text = metrics.text().await.expect("text");
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix("{model=\"slow-on-white\"} "));
+    value.map_or(0, |value| value.parse().expect("a number"))
+}
+
+async fn until(server: &Server, name: &str, at_least: usize) {
+    while metric(server, name).await < at_least {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_thousand_clients_left_in_the_queue_is_never_run() {
+    let models = only(&["slow-on-white"]);
+    let server = Server::start(models.path(), &[("OUNCE_REQUESTS__MAX_IN_FLIGHT", "2000")]).await;
+    let post = |body: Vec<u8>| server.client.post(format!("{}/v1/classify", server.url)).body(body);
+
+    let held = tokio::spawn(post(white()).send());
+    // Once another request has to wait for long, the worker is held.
+    let mut probes = 0;
+    while post(photo()).timeout(Duration::from_millis(200)).send().await.is_ok() {
+        probes += 1;
+    }
+    let gone_already = metric(&server, "ounce_cancelled_total").await;
+
+    let picture = photo();
+    let head = format!("POST /v1/classify HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", picture.len());
+    let sockets: Vec<TcpStream> = (0..OVER_HTTP_1)
+        .map(|_| {
+            let mut socket = TcpStream::connect(server.url.trim_start_matches("http://")).expect("connects");
+            socket.write_all(head.as_bytes()).and_then(|()| socket.write_all(&picture)).expect("writes");
+            socket
+        })
+        .collect();
+    let mut streams = JoinSet::new();
+    for _ in 0..OVER_HTTP_2 / 100 {
+        let client = reqwest::Client::builder().http2_prior_knowledge().build().expect("a client");
+        for _ in 0..100 {
+            streams.spawn(client.post(format!("{}/v1/classify", server.url)).body(picture.clone()).send());
+        }
+    }
+    until(&server, "ounce_queue_depth", OVER_HTTP_1 + OVER_HTTP_2).await;
+    assert!(!held.is_finished(), "the worker was held all the time");
+
+    drop(sockets);
+    streams.shutdown().await;
+    until(&server, "ounce_cancelled_total", gone_already.max(1) + OVER_HTTP_1 + OVER_HTTP_2).await;
+
+    assert_eq!(held.await.expect("no panic").expect("an answer").status(), 200);
+    assert_eq!(post(photo()).send().await.expect("an answer").status(), 200);
+    let runs = metric(&server, "ounce_batch_size_count").await;
+    assert_eq!(runs, probes + 2, "the white picture, the probes that were answered, and the last one");
+    let rows = metric(&server, "ounce_batch_size_sum").await;
+    assert_eq!(rows, runs, "nobody else was in those runs");
+}

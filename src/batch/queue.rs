@@ -90,10 +90,10 @@ impl Queue {
         state.line.expected(state.line.rows() + rows_ahead, 1, Instant::now())
     }
 
-    /// The median time of a run of one row.
+    /// The least time that a run of one row took lately.
     #[must_use]
-    pub fn typical(&self) -> Duration {
-        self.lock().line.curve().typical(1)
+    pub fn fastest(&self) -> Duration {
+        self.lock().line.curve().fastest(1)
     }
 
     /// What runs cost, by rows.

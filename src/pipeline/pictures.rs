@@ -176,7 +176,7 @@ impl Pipeline {
         let decoding = &self.0.decoding;
         // Where others wait, a picture that cannot be answered in time any more is not decoded.
         let others_wait = decoding.inside() >= decoding.threads();
-        let needed = if others_wait { decoding.typical() + variant.queue.typical() } else { Duration::ZERO };
+        let needed = if others_wait { decoding.fastest() + variant.queue.fastest() } else { Duration::ZERO };
         let latest = terms.deadline.at.checked_sub(needed);
         let inside = decoding.enter();
         let (limits, preparer) = (self.config().pictures, Arc::clone(&variant.preparer));

@@ -93,8 +93,9 @@ impl Pipeline {
         let alone = variant.queue.expected(0);
         let expected = (decoding.expected() + alone).max(variant.queue.expected(ahead));
         let left = deadline.at.saturating_duration_since(now);
-        // The margin never takes more than half of the time, so that a bad moment cannot keep everybody away.
-        let margin = self.0.surprises.margin(now).min(left / 2);
+        // A margin there always is, since the first surprises of a rush come before any is known; and never more than half of
+        // the time, so that a bad moment cannot keep everybody away.
+        let margin = self.0.surprises.margin(now).clamp(left / 8, left / 2);
         // With nobody in its way there is nothing to refuse it for; whether a run is fast enough, the queue says.
         let in_its_way = ahead > 0 || !variant.queue.is_empty();
         if in_its_way && expected + margin > left {

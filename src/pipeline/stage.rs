@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -47,7 +47,11 @@ impl Stage {
     /// Learns from a piece of work that began then.
     pub(super) fn learn(&self, begun: Instant) {
         let wall = begun.elapsed();
-        self.took.lock().unwrap_or_else(PoisonError::into_inner).record(1, Run { wall, occupied: wall });
+        self.took().record(1, Run { wall, occupied: wall });
+    }
+
+    fn took(&self) -> MutexGuard<'_, Curve> {
+        self.took.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many wait or work.
@@ -60,14 +64,14 @@ impl Stage {
         self.threads
     }
 
-    /// The median time of a piece of work.
-    pub(super) fn typical(&self) -> Duration {
-        self.took.lock().unwrap_or_else(PoisonError::into_inner).typical(1)
+    /// The least time that a piece of work took lately.
+    pub(super) fn fastest(&self) -> Duration {
+        self.took().fastest(1)
     }
 
     /// How long one that comes now waits and works, behind those who are here.
     pub(super) fn expected(&self) -> Duration {
-        let (took, ahead) = (self.typical(), u32::try_from(self.inside()).unwrap_or(u32::MAX));
+        let (took, ahead) = (self.took().typical(1), u32::try_from(self.inside()).unwrap_or(u32::MAX));
         let rounds = ahead.saturating_add(1).div_ceil(u32::try_from(self.threads.max(1)).unwrap_or(u32::MAX));
         took.saturating_mul(rounds)
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ounce::batch::{curve::Curve, job::Priority, policy::Limits};
 use proptest::prelude::*;
 
-use crate::simulated::{Arrival, Device, Fate, Fixed, Random, Story, fixed, ounce};
+use crate::simulated::{Arrival, Device, Fate, Random, Story, best_fixed, ounce};
 
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -138,10 +138,8 @@ fn goodput_is_that_of_the_best_fixed_batch_whatever_the_load() {
     for (per_run, per_row, deadline) in [(20_000, 500, 100), (20_000, 200, 60), (5_000, 100, 25), (0, 2_000, 50)] {
         let device = Device { per_run: Duration::from_micros(per_run), per_row: Duration::from_micros(per_row) };
         for load in LOADS {
-            let arrivals = Random(7).arrivals(load * device.capacity(MAX), 20.0, ms(deadline));
-            let sizes = (1..=MAX).flat_map(|size| [Fixed::Greedy, Fixed::Patient].map(|when| (size, when)));
-            let goodputs = sizes.map(|(size, when)| (fixed(device, size, when, &arrivals).in_time(&arrivals), size));
-            let (best, size) = goodputs.max().expect("sizes");
+            let arrivals = Random(7).arrivals(load * device.capacity(MAX), 10.0, ms(deadline));
+            let (best, size) = best_fixed(device, MAX, &arrivals);
             let story = ounce(device, 1, &limits(MAX), 256, device.warmed_up(MAX), &arrivals);
             let ours = story.in_time(&arrivals);
             let ratio = ours as f64 / best as f64;

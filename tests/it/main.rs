@@ -6,6 +6,7 @@ mod simulated;
 mod batching;
 mod first_minutes;
 mod forms;
+mod free_axis;
 mod golden;
 mod hang_up;
 mod hostile;

@@ -207,14 +207,26 @@ pub(crate) enum Fixed {
     Patient,
 }
 
-/// A batcher with a fixed size in front of one such device. What is late already is not run.
-pub(crate) fn fixed(device: Device, size: usize, when: Fixed, arrivals: &[Arrival]) -> Story {
+/// The best that a fixed size can do for these arrivals, in answers in time, and that size: of sizes up to `max`, of both
+/// ways to wait, and of several lengths of the queue.
+pub(crate) fn best_fixed(device: Device, max: usize, arrivals: &[Arrival]) -> (usize, usize) {
+    let sizes = [1, 2, 4, 8, 12, 16, 24, 32].into_iter().filter(|size| *size <= max);
+    let ways = sizes.flat_map(|size| [Fixed::Greedy, Fixed::Patient].map(|when| (size, when)));
+    let all = ways.flat_map(|(size, when)| [size, 2 * size, 4 * size, usize::MAX].map(|queue| (size, when, queue)));
+    let tried = all.map(|(size, when, queue)| (fixed(device, size, when, queue, arrivals).in_time(arrivals), size));
+    tried.max().expect("sizes")
+}
+
+/// A batcher with a fixed size in front of one such device. More than `queue` are refused; who is late is not run.
+pub(crate) fn fixed(device: Device, size: usize, when: Fixed, queue: usize, arrivals: &[Arrival]) -> Story {
     let mut story = Story { fates: vec![Fate::Late; arrivals.len()], runs: Vec::new() };
     let mut waiting: VecDeque<usize> = VecDeque::new();
     let (mut now, mut next) = (Duration::ZERO, 0);
     loop {
         while arrivals.get(next).is_some_and(|arrival| arrival.at <= now) {
-            waiting.push_back(next);
+            if waiting.len() < queue {
+                waiting.push_back(next);
+            }
             next += 1;
         }
         let latest_start =

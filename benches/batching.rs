@@ -1,0 +1,207 @@
+//! How near ounce's batches come to the best fixed batch size, drawn: `cargo bench --bench batching` writes
+//! docs/batching.svg.
+//!
+//! The device costs 20 ms a run and 0.5 ms a row, as a GPU might; ounce is not told. The lines are in virtual time (the
+//! same simulation as in the tests); the dots are real threads whose engine sleeps, in real time, with the warm-up's
+//! measurements of it.
+
+#[path = "../tests/it/simulated.rs"]
+mod simulated;
+
+use std::{
+    path::Path,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use ounce::{
+    batch::{
+        curve::Curve,
+        job::{Job, Priority},
+        policy::{Limits, Waiting},
+        queue::Queue,
+        worker::{self, Occupies, Setting, Stopwatch},
+    },
+    engine::Engine,
+    metrics::Metrics,
+    vision::tensor::Tensor,
+};
+use plotters::prelude::*;
+use simulated::{Arrival, Device, Fate, Fixed, Random, Story, best_fixed, fixed, ounce};
+use tokio::sync::oneshot;
+
+const DEVICE: Device = Device { per_run: Duration::from_millis(20), per_row: Duration::from_micros(500) };
+const MAX: usize = 32;
+const DEADLINE: Duration = Duration::from_millis(100);
+const SECONDS: f64 = 20.0;
+
+fn limits() -> Limits {
+    Limits { max_rows: MAX, buckets: Vec::new(), max_delay: None }
+}
+
+/// Answers in time a second, and the median latency in ms.
+type Measured = (f64, f64);
+
+fn measured(story: &Story, arrivals: &[Arrival], seconds: f64) -> Measured {
+    let mut took: Vec<f64> = story
+        .fates
+        .iter()
+        .zip(arrivals)
+        .filter_map(|(fate, arrival)| match fate {
+            Fate::Ran { ended, .. } => Some((*ended - arrival.at).as_secs_f64() * 1e3),
+            Fate::Refused | Fate::Late | Fate::Gone => None,
+        })
+        .collect();
+    took.sort_by(f64::total_cmp);
+    (story.in_time(arrivals) as f64 / seconds, took.get(took.len() / 2).copied().unwrap_or(f64::NAN))
+}
+
+fn main() {
+    let full = DEVICE.capacity(MAX);
+    let loads: Vec<f64> = (1..=24).map(|step| full * f64::from(step) / 16.0).collect();
+    let mut lines: Vec<(&str, RGBColor, Vec<(f64, Measured)>)> = Vec::new();
+    let of = |run: &dyn Fn(&[Arrival]) -> Story| -> Vec<(f64, Measured)> {
+        let at = |load: &f64| {
+            let arrivals = Random(1).arrivals(*load, SECONDS, DEADLINE);
+            (*load, measured(&run(&arrivals), &arrivals, SECONDS))
+        };
+        loads.iter().map(at).collect()
+    };
+    for (name, color, size) in [("always 1", GREY, 1), ("up to 8, at once", AMBER, 8), ("up to 32, at once", GREEN, 32)]
+    {
+        lines.push((name, color, of(&|arrivals| fixed(DEVICE, size, Fixed::Greedy, usize::MAX, arrivals))));
+    }
+    lines.push(("32 or the last moment", PURPLE, of(&|a| fixed(DEVICE, MAX, Fixed::Patient, usize::MAX, a))));
+    let ours = of(&|arrivals| ounce(DEVICE, 1, &limits(), 256, DEVICE.warmed_up(MAX), arrivals));
+    lines.push(("ounce", BLUE, ours.clone()));
+
+    println!("load/s | best fixed size, its goodput | ounce | ratio | p50 ms of ounce, of 32 at once");
+    for (place, (load, (goodput, p50))) in ours.iter().enumerate() {
+        let arrivals = Random(1).arrivals(*load, SECONDS, DEADLINE);
+        let (best, size) = best_fixed(DEVICE, MAX, &arrivals);
+        let (best, greedy) = (best as f64 / SECONDS, lines[2].2[place].1.1);
+        println!("{load:.0} | {size}, {best:.0} | {goodput:.0} | {:.3} | {p50:.1}, {greedy:.1}", goodput / best);
+    }
+    println!("real threads: load/s | goodput | p50 ms");
+    let dots: Vec<(f64, Measured)> = [0.1, 0.3, 0.5, 0.7, 0.9, 1.1, 1.4]
+        .map(|part| (part * full, real(part * full, 4.0)))
+        .into_iter()
+        .inspect(|(load, (goodput, p50))| println!("{load:.0} | {goodput:.0} | {p50:.1}"))
+        .collect();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/batching.svg");
+    draw(&file, &lines, &dots).expect("the plot can be written");
+    println!("drawn: {}", file.display());
+}
+
+/// An engine that takes its time.
+struct Sleeper;
+
+impl Engine for Sleeper {
+    fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
+        thread::sleep(DEVICE.run(inputs[0].shape()[0]));
+        Ok(inputs.to_vec())
+    }
+}
+
+fn row() -> Tensor {
+    ndarray::ArrayD::<f32>::zeros(vec![1, 1]).into()
+}
+
+fn real(per_second: f64, seconds: f64) -> Measured {
+    let mut curve = Curve::default();
+    for rows in [1, 2, 4, 8, 16, 32] {
+        let inputs = Tensor::stack(&[&row()], rows, None).expect("rows");
+        let watch = Stopwatch::start();
+        Sleeper.run(&[inputs]).expect("it only sleeps");
+        curve.record(rows, watch.stop(Occupies::Device).0);
+    }
+    let queue = Arc::new(Queue::new(256, 1, limits(), curve));
+    let metrics = Arc::new(Metrics::new().expect("metrics"));
+    let setting = Setting { model: "sleeper".into(), limits: limits(), occupies: Occupies::Device, metrics };
+    let worker = worker::start(Arc::clone(&queue), 0, Box::new(Sleeper), setting).expect("a thread");
+    let begun = Instant::now();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let collecting = thread::spawn(move || {
+        let mut took = Vec::new();
+        for reply in receiver {
+            let reply: (Instant, oneshot::Receiver<_>) = reply;
+            // Replies come in the order of requests, so to wait for one after the other measures each.
+            if reply.1.blocking_recv().is_ok_and(|ran: Result<ounce::batch::job::Ran, _>| ran.is_ok()) {
+                took.push(reply.0.elapsed());
+            }
+        }
+        took
+    });
+    for arrival in Random(2).arrivals(per_second, seconds, DEADLINE) {
+        thread::sleep((begun + arrival.at).saturating_duration_since(Instant::now()));
+        let (reply, answer) = oneshot::channel();
+        let queued_at = Instant::now();
+        let waiting = Waiting { rows: 1, shares: true, queued_at, deadline: queued_at + DEADLINE };
+        if queue.push(Job { inputs: vec![row()], waiting, priority: Priority::default(), reply }).is_ok() {
+            sender.send((queued_at, answer)).expect("the collector lives");
+        }
+    }
+    drop(sender);
+    let mut took = collecting.join().expect("no panic");
+    queue.close(false);
+    worker.join().expect("no panic");
+    took.sort();
+    let in_time = took.partition_point(|took| *took <= DEADLINE);
+    (in_time as f64 / seconds, took.get(took.len() / 2).map_or(f64::NAN, |took| took.as_secs_f64() * 1e3))
+}
+
+const GREY: RGBColor = RGBColor(130, 130, 130);
+const AMBER: RGBColor = RGBColor(217, 119, 6);
+const GREEN: RGBColor = RGBColor(21, 128, 61);
+const PURPLE: RGBColor = RGBColor(126, 34, 206);
+const BLUE: RGBColor = RGBColor(29, 78, 216);
+
+fn draw(
+    file: &Path,
+    lines: &[(&str, RGBColor, Vec<(f64, Measured)>)],
+    dots: &[(f64, Measured)],
+) -> Result<(), Box<dyn std::error::Error>> {
+    let area = SVGBackend::new(file, (960, 420)).into_drawing_area();
+    area.fill(&WHITE)?;
+    let title = "A device of 20 ms a run + 0.5 ms a row; requests with a deadline of 100 ms";
+    let area = area.titled(title, ("sans-serif", 18))?;
+    let (most_x, panels) = (DEVICE.capacity(MAX) * 1.5, area.split_evenly((1, 2)));
+    let sides: [(&str, f64, fn(&Measured) -> f64); 2] =
+        [("answers in time a second", 950.0, |m| m.0), ("median latency of answers, ms", 110.0, |m| m.1)];
+    for (panel, (name, most_y, value)) in panels.iter().zip(sides) {
+        let mut chart = ChartBuilder::on(panel)
+            .margin(12)
+            .x_label_area_size(40)
+            .y_label_area_size(46)
+            .caption(name, ("sans-serif", 15))
+            .build_cartesian_2d(0.0..most_x, 0.0..most_y)?;
+        chart
+            .configure_mesh()
+            .light_line_style(WHITE)
+            .x_desc("requests a second")
+            .label_style(("sans-serif", 12))
+            .draw()?;
+        for (name, color, points) in lines {
+            let style = color.stroke_width(if *name == "ounce" { 3 } else { 2 });
+            let points = points.iter().map(|(load, measured)| (*load, value(measured)));
+            let drawn = chart.draw_series(LineSeries::new(points.filter(|(_, y)| y.is_finite()), style))?;
+            drawn.label(*name).legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+        }
+        let dots = dots.iter().map(|(load, measured)| Circle::new((*load, value(measured)), 4, BLUE.filled()));
+        chart
+            .draw_series(dots)?
+            .label("ounce, real threads")
+            .legend(|(x, y)| Circle::new((x + 9, y), 4, BLUE.filled()));
+        if most_y > 200.0 {
+            chart
+                .configure_series_labels()
+                .position(SeriesLabelPosition::UpperLeft)
+                .background_style(WHITE.mix(0.85))
+                .label_font(("sans-serif", 12))
+                .draw()?;
+        }
+    }
+    area.present()?;
+    Ok(())
+}

@@ -73,13 +73,18 @@ fn main() {
         lines.push((name, color, of(&|arrivals| fixed(DEVICE, size, Fixed::Greedy, usize::MAX, arrivals))));
     }
     lines.push(("32 or the last moment", PURPLE, of(&|a| fixed(DEVICE, MAX, Fixed::Patient, usize::MAX, a))));
+    let best: Vec<_> = loads
+        .iter()
+        .map(|load| (*load, best_fixed(DEVICE, MAX, &Random(1).arrivals(*load, SECONDS, DEADLINE))))
+        .collect();
+    let best_goodput = best.iter().map(|(load, (best, _))| (*load, (*best as f64 / SECONDS, f64::NAN)));
+    lines.push(("the best size and queue", BLACK, best_goodput.collect()));
     let ours = of(&|arrivals| ounce(DEVICE, 1, &limits(), 256, DEVICE.warmed_up(MAX), arrivals));
     lines.push(("ounce", BLUE, ours.clone()));
 
     println!("load/s | best fixed size, its goodput | ounce | ratio | p50 ms of ounce, of 32 at once");
     for (place, (load, (goodput, p50))) in ours.iter().enumerate() {
-        let arrivals = Random(1).arrivals(*load, SECONDS, DEADLINE);
-        let (best, size) = best_fixed(DEVICE, MAX, &arrivals);
+        let (_, (best, size)) = best[place];
         let (best, greedy) = (best as f64 / SECONDS, lines[2].2[place].1.1);
         println!("{load:.0} | {size}, {best:.0} | {goodput:.0} | {:.3} | {p50:.1}, {greedy:.1}", goodput / best);
     }
@@ -178,7 +183,10 @@ fn draw(
             .build_cartesian_2d(0.0..most_x, 0.0..most_y)?;
         chart
             .configure_mesh()
-            .light_line_style(WHITE)
+            .light_line_style(TRANSPARENT)
+            .bold_line_style(RGBColor(225, 225, 225))
+            .x_label_formatter(&|x| format!("{x:.0}"))
+            .y_label_formatter(&|y| format!("{y:.0}"))
             .x_desc("requests a second")
             .label_style(("sans-serif", 12))
             .draw()?;
@@ -193,12 +201,12 @@ fn draw(
             .draw_series(dots)?
             .label("ounce, real threads")
             .legend(|(x, y)| Circle::new((x + 9, y), 4, BLUE.filled()));
-        if most_y > 200.0 {
+        if most_y < 200.0 {
             chart
                 .configure_series_labels()
-                .position(SeriesLabelPosition::UpperLeft)
-                .background_style(WHITE.mix(0.85))
-                .label_font(("sans-serif", 12))
+                .position(SeriesLabelPosition::LowerRight)
+                .background_style(WHITE.mix(0.7))
+                .label_font(("sans-serif", 11))
                 .draw()?;
         }
     }

@@ -17,7 +17,7 @@ for kind in on off; do
 done
 measure() { # kind connections: answers a second, and the median latency in ms
     PHOTO=$photo wrk -t1 -c"$2" -d3s --latency -s benches/post.lua "http://127.0.0.1:${port[$1]}/v1/detect" |
-        awk '$1 == "50%" { ms = $2 ~ /us$/ ? $2 / 1000 : $2 + 0 } /Requests\/sec/ { print $2, ms }'
+        awk '/Non-2xx/ { print "not all were answered: " $0 > "/dev/stderr"; exit 1 } $1 == "50%" { ms = $2 ~ /us$/ ? $2 / 1000 : $2 + 0 } /Requests\/sec/ { print $2, ms }'
 }
 for ((round = 0; round < rounds; round++)); do
     # Who begins changes, so that a machine that becomes slower is nobody's disadvantage.

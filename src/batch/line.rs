@@ -9,7 +9,7 @@ use std::{
 use super::{
     curve::Curve,
     job::{Job, JobError},
-    policy::{self, Arrivals, Decision, Limits, View, Waiting},
+    policy::{self, Arrivals, Decision, Limits, Tried, View, Waiting},
     stats::{Done, Stats},
 };
 
@@ -26,8 +26,17 @@ pub struct Line {
     stats: Stats,
     // Until when each worker is busy, by the curve; none when it is free.
     busy_until: Vec<Option<Instant>>,
-    last_done: Option<Instant>,
+    // The next try of a larger size: in so many runs, then every so many; and the last one.
+    try_in: u64,
+    try_every: u64,
+    tried: Option<Tried>,
+    // When the curve last learned; at first from the warm-up.
+    learned_at: Instant,
 }
+
+/// A size that was measured in a bad moment would never be tried again. So of so many runs one is twice as large as
+/// seems best, if as many wait: often as long as that turns out to be better, else ever more rarely.
+const TRIED_EVERY: (u64, u64) = (32, 4096);
 
 /// After so long without a run the curve may be about another machine than today's.
 const STALE: Duration = Duration::from_secs(1);
@@ -48,6 +57,8 @@ pub enum Next {
 pub enum Refusal {
     /// As many wait as may; a place may be free after that time.
     Full(Duration),
+    /// Its deadline has passed.
+    Late,
     /// It would be answered after that time, which is past its deadline.
     TooSlow(Duration),
     /// The line has ended.
@@ -57,7 +68,7 @@ pub enum Refusal {
 impl Line {
     /// An empty line for at most `capacity` jobs, before `workers`.
     #[must_use]
-    pub fn new(capacity: usize, workers: usize, limits: Limits, curve: Curve) -> Self {
+    pub fn new(capacity: usize, workers: usize, limits: Limits, curve: Curve, now: Instant) -> Self {
         Self {
             limits,
             capacity,
@@ -67,7 +78,10 @@ impl Line {
             curve,
             stats: Stats::default(),
             busy_until: vec![None; workers],
-            last_done: None,
+            try_in: TRIED_EVERY.0,
+            try_every: TRIED_EVERY.0,
+            tried: None,
+            learned_at: now,
         }
     }
 
@@ -76,16 +90,17 @@ impl Line {
     /// # Errors
     /// With the reason why not.
     pub fn push(&mut self, job: Job, now: Instant) -> Result<(), Refusal> {
-        if self.jobs.len() >= self.capacity {
-            // Those whom nobody waits for take nobody's place.
-            self.drop_unwanted(now);
+        if now >= job.waiting.deadline {
+            return Err(Refusal::Late);
         }
+        // Those whom nobody waits for take nobody's place.
+        self.drop_unwanted(now);
         let turn = job.priority.turn(job.waiting.queued_at);
-        if self.jobs.len() >= self.capacity {
-            return Err(Refusal::Full(self.expected(self.rows(), job.waiting.rows, now)));
-        }
-        let ahead = self.jobs.range(..(turn, self.pushed)).map(|(_, job)| job.waiting.rows).sum();
+        let ahead = self.rows_before(turn);
         let expected = self.expected(ahead, job.waiting.rows, now);
+        if self.jobs.len() >= self.capacity {
+            return Err(Refusal::Full(expected));
+        }
         if now + expected > job.waiting.deadline && !self.must_learn(now) {
             return Err(Refusal::TooSlow(expected));
         }
@@ -103,14 +118,17 @@ impl Line {
         let workers = self.busy_until.len();
         let gap = self.arrivals.gap(now);
         let (wait, size) = policy::expected_wait(&self.curve, &self.limits, (rows_ahead, rows), busy, workers, gap);
-        let at_once = free > 0 && rows_ahead == 0;
-        self.curve.slow(self.limits.padded(size)) + if at_once { Duration::ZERO } else { wait }
+        if free > 0 && rows_ahead == 0 {
+            // Where nobody is in its way, a few slow runs of others must not keep it away.
+            return self.curve.typical(self.limits.padded(rows));
+        }
+        wait + self.curve.slow(self.limits.padded(size))
     }
 
-    /// The rows that wait.
+    /// The rows that go before a job with that turn.
     #[must_use]
-    pub fn rows(&self) -> usize {
-        self.jobs.values().map(|job| job.waiting.rows).sum()
+    pub fn rows_before(&self, turn: Instant) -> usize {
+        self.jobs.range(..(turn, u64::MAX)).map(|(_, job)| job.waiting.rows).sum()
     }
 
     /// How many jobs wait.
@@ -139,6 +157,8 @@ impl Line {
             Decision::Idle => Next::Idle,
             Decision::WaitUntil(until) => Next::WaitUntil(until),
             Decision::Run(jobs) => {
+                let larger = policy::twice_as_large(&view, &self.limits, jobs);
+                let jobs = self.sometimes(larger).unwrap_or(jobs);
                 let batch: Vec<Job> = (0..jobs).map_while(|_| self.jobs.pop_first()).map(|(_, job)| job).collect();
                 let rows = batch.iter().map(|job| job.waiting.rows).sum();
                 self.set_busy(worker, Some(now + self.curve.typical(self.limits.padded(rows))));
@@ -149,8 +169,8 @@ impl Line {
 
     /// A run has ended: the curve and the statistics learn from it.
     pub fn done(&mut self, done: &Done, now: Instant) {
-        self.last_done = Some(now);
-        self.curve.record(done.rows, done.run);
+        self.learned_at = now;
+        self.curve.record(done.padded, done.run);
         self.stats.record(done);
     }
 
@@ -178,10 +198,26 @@ impl Line {
 
     /// A curve that says "too slow" keeps everybody away who could teach it better. So when nothing has run for a
     /// while, one job may try.
-    fn must_learn(&self, now: Instant) -> bool {
+    #[must_use]
+    pub fn must_learn(&self, now: Instant) -> bool {
         self.jobs.is_empty()
             && self.busy_until.iter().all(Option::is_none)
-            && self.last_done.is_none_or(|last| now.saturating_duration_since(last) > STALE)
+            && now.saturating_duration_since(self.learned_at) > STALE
+    }
+
+    /// The larger batch, when it is time to try one.
+    fn sometimes(&mut self, larger: Option<(usize, Tried)>) -> Option<usize> {
+        let (jobs, trying) = larger?;
+        self.try_in = self.try_in.saturating_sub(1);
+        if self.try_in > 0 {
+            return None;
+        }
+        if let Some(tried) = self.tried.replace(trying) {
+            let (least, most) = TRIED_EVERY;
+            self.try_every = if tried.was_better(&self.curve) { least } else { (self.try_every * 2).min(most) };
+        }
+        self.try_in = self.try_every;
+        Some(jobs)
     }
 
     fn set_busy(&mut self, worker: usize, until: Option<Instant>) {
@@ -192,7 +228,7 @@ impl Line {
 
     /// The late are told, the gone are dropped. When several wait, late is also who could not be answered in time any
     /// more by the fastest run that there has been: that time is better spent on the others.
-    fn drop_unwanted(&mut self, now: Instant) {
+    pub fn drop_unwanted(&mut self, now: Instant) {
         let fastest = if self.jobs.len() > 1 { self.curve.fastest(1) } else { Duration::ZERO };
         let unwanted = |_: &_, job: &mut Job| job.is_gone() || now + fastest >= job.waiting.deadline;
         for (_, job) in self.jobs.extract_if(.., unwanted) {
@@ -200,5 +236,100 @@ impl Line {
                 job.answer(Err(JobError::Late));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::batch::{
+        curve::Run,
+        job::{Priority, Ran},
+    };
+
+    type Reply = oneshot::Receiver<Result<Ran, JobError>>;
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// A line before one worker, whose runs take 10 ms a row.
+    fn line(capacity: usize, now: Instant) -> Line {
+        let mut curve = Curve::default();
+        (0..8).for_each(|_| curve.record(1, Run { wall: ms(10), occupied: ms(10) }));
+        Line::new(capacity, 1, Limits { max_rows: 8, buckets: Vec::new(), max_delay: None }, curve, now)
+    }
+
+    fn job(now: Instant, deadline_ms: u64, priority: u8) -> (Job, Reply) {
+        let (reply, receiver) = oneshot::channel();
+        let waiting = Waiting { rows: 1, shares: true, queued_at: now, deadline: now + ms(deadline_ms) };
+        let priority = Priority::new(priority).expect("0 to 9");
+        (Job { inputs: Vec::new(), waiting, priority, reply }, receiver)
+    }
+
+    fn taken(line: &mut Line, now: Instant) -> Vec<Duration> {
+        match line.next(0, false, now) {
+            Next::Batch(jobs) => jobs.iter().map(|job| job.waiting.deadline - now).collect(),
+            Next::WaitUntil(_) | Next::Idle => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn who_cannot_be_answered_in_time_is_told_at_once_and_when() {
+        let now = Instant::now();
+        let mut line = line(3, now);
+        let push = |line: &mut Line, deadline| {
+            let (job, reply) = job(now, deadline, 5);
+            line.push(job, now).map(|()| reply)
+        };
+        assert_eq!(push(&mut line, 0).err(), Some(Refusal::Late));
+        assert_eq!(push(&mut line, 9).err(), Some(Refusal::TooSlow(ms(10))));
+        let _first = push(&mut line, 11).expect("room and time");
+        assert_eq!(push(&mut line, 19).err(), Some(Refusal::TooSlow(ms(20))), "behind one other");
+        let _others = [21, 31].map(|deadline| push(&mut line, deadline).expect("room and time"));
+        assert_eq!(push(&mut line, 1000).err(), Some(Refusal::Full(ms(40))));
+    }
+
+    #[test]
+    fn a_high_priority_overtakes_those_that_came_a_little_earlier() {
+        let now = Instant::now();
+        let mut line = line(8, now);
+        let (low, _low) = job(now, 1_000, 4);
+        let (high, _high) = job(now + ms(99), 2_000, 5);
+        let (later, _later) = job(now + ms(101), 3_000, 5);
+        for job in [low, high, later] {
+            line.push(job, now + ms(101)).expect("room");
+        }
+        let order: Vec<_> = (0..3).flat_map(|_| taken(&mut line, now + ms(101))).collect();
+        assert_eq!(order, [ms(1_998), ms(899), ms(3_000)]);
+    }
+
+    #[test]
+    fn the_late_are_told_and_the_gone_are_dropped() {
+        let now = Instant::now();
+        let mut line = line(8, now);
+        let (late, mut told) = job(now, 15, 5);
+        let (gone, hung_up) = job(now, 1_000, 5);
+        let (wanted, _reply) = job(now, 2_000, 5);
+        for job in [late, gone, wanted] {
+            line.push(job, now).expect("room");
+        }
+        drop(hung_up);
+        assert_eq!(taken(&mut line, now + ms(6)), [ms(1_994)], "the first could not be in time any more");
+        assert_eq!(told.try_recv().expect("told").err(), Some(JobError::Late));
+        assert!(line.is_empty());
+    }
+
+    #[test]
+    fn a_curve_that_keeps_everybody_away_is_put_to_the_test() {
+        let now = Instant::now();
+        let mut line = line(8, now);
+        let (job, _reply) = job(now + ms(1_001), 5, 5);
+        assert!(!line.must_learn(now + ms(1_000)));
+        line.push(job, now + ms(1_001)).expect("nothing has run for a second");
+        assert_eq!(taken(&mut line, now + ms(1_001)), [ms(5)]);
+        assert!(!line.must_learn(now + ms(2_500)), "it runs");
     }
 }

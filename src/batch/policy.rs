@@ -1,7 +1,7 @@
 //! Which of the waiting jobs run now. Pure: the queue, the curve and the time come in, a decision goes out.
 //!
 //! **The size** is the one with the best goodput: rows answered within their deadlines a second of what the run
-//! occupies. Where a larger batch is not clearly better the smaller one is taken: it answers sooner.
+//! occupies. Where none is clearly better than the first job alone, that one runs alone: it is answered sooner.
 //!
 //! **Waiting** for one more job makes n + 1 rows wait until it comes and until its row is computed, and saves it a run
 //! of its own. So it pays as long as `run(1) > (n + 1) · (gap + run(n + 1) − run(n))`, with `gap` the time between
@@ -18,7 +18,7 @@ use std::{
 
 use super::curve::Curve;
 
-/// A larger batch has to be better by this factor to be worth its longer run.
+/// The best batch has to be better than the first job alone by this factor, to be worth its longer run.
 const WORTH_IT: f64 = 1.05;
 
 /// The gaps between arrivals are averaged over so many.
@@ -132,6 +132,31 @@ fn candidates(waiting: &[Waiting], limits: &Limits) -> Vec<(usize, usize)> {
         }
     }
     candidates
+}
+
+/// About twice as many jobs as `jobs`, if they wait and may run together; with the rows of both.
+#[must_use]
+pub fn twice_as_large(view: &View<'_>, limits: &Limits, jobs: usize) -> Option<(usize, Tried)> {
+    let candidates = candidates(view.waiting, limits);
+    let (_, rows) = *candidates.iter().find(|(some, _)| *some == jobs)?;
+    let (more, larger) = *candidates.iter().rev().find(|(more, _)| *more <= 2 * jobs)?;
+    (more > jobs).then_some((more, Tried { size: limits.padded(larger), instead_of: limits.padded(rows) }))
+}
+
+/// A size that was run to see what it costs, instead of the one that seemed best.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tried {
+    size: usize,
+    instead_of: usize,
+}
+
+impl Tried {
+    /// By what is known now, was it better?
+    #[must_use]
+    pub fn was_better(self, curve: &Curve) -> bool {
+        let rate = |size| per_second(size, curve.occupied(size));
+        rate(self.size) > WORTH_IT * rate(self.instead_of)
+    }
 }
 
 /// The batch with the best goodput, in jobs and rows.

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     curve::{Curve, CurvePoint},
-    job::Job,
+    job::{Job, Priority},
     line::{Line, Next, Refusal},
     policy::Limits,
     stats::{Done, Stats},
@@ -21,6 +21,19 @@ pub struct Queue {
     arrived: Condvar,
 }
 
+/// What awaits a picture.
+#[derive(Debug, Clone, Copy)]
+pub struct Outlook {
+    /// How long until it is answered, if it were queued now.
+    pub alone: Duration,
+    /// How long until it is answered behind those who are still to be queued.
+    pub behind: Duration,
+    /// Is the queue empty?
+    pub nobody_waits: bool,
+    /// Has nothing run for so long that the curve may be wrong?
+    pub must_learn: bool,
+}
+
 #[derive(Debug)]
 struct State {
     line: Line,
@@ -31,7 +44,7 @@ impl Queue {
     /// An empty queue for at most `capacity` jobs, before `workers` that number themselves from 0.
     #[must_use]
     pub fn new(capacity: usize, workers: usize, limits: Limits, curve: Curve) -> Self {
-        let line = Line::new(capacity, workers, limits, curve);
+        let line = Line::new(capacity, workers, limits, curve, Instant::now());
         Self { state: Mutex::new(State { line, closed: false }), arrived: Condvar::new() }
     }
 
@@ -83,11 +96,24 @@ impl Queue {
         self.lock().line.failed(took);
     }
 
-    /// How long it takes until a picture that comes now is answered, when `rows_ahead` are still to come before it.
+    /// What awaits a picture that comes now, when `rows_ahead` are still to be queued before it.
     #[must_use]
-    pub fn expected(&self, rows_ahead: usize) -> Duration {
-        let state = self.lock();
-        state.line.expected(state.line.rows() + rows_ahead, 1, Instant::now())
+    pub fn outlook(&self, rows_ahead: usize, priority: Priority) -> Outlook {
+        let (mut state, now) = (self.lock(), Instant::now());
+        let line = &mut state.line;
+        line.drop_unwanted(now);
+        let before = line.rows_before(priority.turn(now));
+        Outlook {
+            alone: line.expected(before, 1, now),
+            behind: line.expected(before + rows_ahead, 1, now),
+            nobody_waits: line.is_empty(),
+            must_learn: line.must_learn(now),
+        }
+    }
+
+    /// Forgets those who have gone, and what they left in memory.
+    pub fn sweep(&self) {
+        self.lock().line.drop_unwanted(Instant::now());
     }
 
     /// The least time that a run of one row took lately.

@@ -26,8 +26,10 @@ impl Total {
 /// A run that ended well.
 #[derive(Debug, Clone, Copy)]
 pub struct Done {
-    /// Its rows, padding included.
+    /// Its rows.
     pub rows: usize,
+    /// The rows that were run, padding included.
+    pub padded: usize,
     /// The jobs that shared it.
     pub jobs: u64,
     /// How long those had waited, together.
@@ -60,21 +62,33 @@ pub struct Stats {
     pub failed: Total,
     /// Waiting, of those that were answered.
     pub queued: Total,
+    /// Putting rows together, of those that were answered: each waits for the whole batch.
+    pub gather: Total,
+    /// Runs, of those that were answered.
+    pub run: Total,
+    /// Taking rows apart, of those that were answered.
+    pub scatter: Total,
+    /// Rows that were run, without padding.
+    pub rows: u64,
     /// When the last run ended.
     pub last: Option<SystemTime>,
-    /// By rows.
+    /// By the rows that were run.
     pub sizes: BTreeMap<usize, SizeStats>,
 }
 
 impl Stats {
     pub(super) fn record(&mut self, done: &Done) {
-        let Done { rows, jobs, queued, gather, run, scatter } = *done;
-        let size = self.sizes.entry(rows).or_default();
+        let Done { rows, padded, jobs, queued, gather, run, scatter } = *done;
+        let size = self.sizes.entry(padded).or_default();
         size.gather.add(1, gather);
         size.run.add(1, run.wall);
         size.scatter.add(1, scatter);
         self.queued.add(jobs, queued);
         let each = u32::try_from(jobs).unwrap_or(u32::MAX);
+        self.gather.add(jobs, gather * each);
+        self.run.add(jobs, run.wall * each);
+        self.scatter.add(jobs, scatter * each);
+        self.rows += u64::try_from(rows).unwrap_or(u64::MAX);
         self.succeeded.add(jobs, queued + (gather + run.wall + scatter) * each);
         self.last = Some(SystemTime::now());
     }

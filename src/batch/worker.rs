@@ -100,12 +100,12 @@ impl Worker<'_> {
             }
         };
         let scattering = Instant::now();
-        self.setting.metrics.ran(&self.setting.model, rows);
         let count = jobs.len();
         let queued = |job: &Job| begun.saturating_duration_since(job.waiting.queued_at);
         let waited = jobs.iter().map(queued).sum();
         let mut first_row = 0;
         let mut whole = Some(outputs);
+        let mut answers = Vec::with_capacity(count);
         for job in jobs {
             let outputs = if count == 1 && padded == rows {
                 whole.take()
@@ -121,10 +121,13 @@ impl Worker<'_> {
                 }
                 None => Err(JobError::Failed(format!("an output of a batch of {padded} has other rows"))),
             };
-            job.answer(answer);
+            answers.push((job, answer));
         }
-        let jobs = u64::try_from(count).unwrap_or(u64::MAX);
-        self.queue.done(&Done { rows: padded, jobs, queued: waited, gather, run, scatter: scattering.elapsed() });
+        // Counted before it is told, so that nobody who has an answer can miss it in the counts.
+        self.setting.metrics.ran(&self.setting.model, rows);
+        let (jobs, scatter) = (u64::try_from(count).unwrap_or(u64::MAX), scattering.elapsed());
+        self.queue.done(&Done { rows, padded, jobs, queued: waited, gather, run, scatter });
+        answers.into_iter().for_each(|(job, answer)| job.answer(answer));
     }
 
     fn run_wanted(&mut self, jobs: Vec<Job>) {
@@ -268,5 +271,46 @@ mod tests {
     fn a_panic_in_a_run_ends_nothing() {
         let panicked = Err(JobError::Failed("the engine panicked".into()));
         assert_eq!(answers(&[0.0, 3.0], &[]).0, [panicked, double(3.0, 1)]);
+    }
+
+    #[test]
+    fn with_several_workers_and_clients_nobody_is_forgotten() {
+        // Runs that seem to cost much and rows little: workers wait for company, and are woken.
+        let mut curve = Curve::default();
+        for rows in [1, 8] {
+            let wall = Duration::from_micros(300 + rows);
+            curve.record(usize::try_from(rows).expect("few"), Run { wall, occupied: wall });
+        }
+        let limits = Limits { max_rows: 8, buckets: Vec::new(), max_delay: None };
+        let queue = Arc::new(Queue::new(4_000, 3, limits.clone(), curve));
+        let metrics = Arc::new(Metrics::new().expect("metrics"));
+        let setting = Setting { model: "doubler".into(), limits, occupies: Occupies::Device, metrics };
+        let workers: Vec<_> = (0..3)
+            .map(|number| {
+                start(Arc::clone(&queue), number, Box::<Doubler>::default(), setting.clone()).expect("a thread")
+            })
+            .collect();
+        let clients: Vec<_> = (0..4)
+            .map(|client| {
+                let queue = Arc::clone(&queue);
+                thread::spawn(move || {
+                    for i in 1..=500u16 {
+                        let value = f32::from(i);
+                        let (reply, receiver) = oneshot::channel();
+                        let now = Instant::now();
+                        let deadline = now + Duration::from_secs(600);
+                        let waiting = Waiting { rows: 1, shares: true, queued_at: now, deadline };
+                        let inputs = vec![array![[value]].into_dyn().into()];
+                        queue.push(Job { inputs, waiting, priority: Priority::default(), reply }).expect("room");
+                        // Some wait for their answers, so that the queue runs empty now and then.
+                        let ran = receiver.blocking_recv().expect("answered").expect("it ran");
+                        assert_eq!(ran.outputs, [Tensor::from(array![[2.0 * value]].into_dyn())], "{client}");
+                    }
+                })
+            })
+            .collect();
+        clients.into_iter().for_each(|client| client.join().expect("all were answered"));
+        queue.close(false);
+        workers.into_iter().for_each(|worker| worker.join().expect("no panic"));
     }
 }

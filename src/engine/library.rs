@@ -18,7 +18,7 @@ pub struct Library {
     pub(super) environment: Environment,
 }
 
-/// ONNX Runtime allows one environment a process, so the first library stays. Only tests ask twice.
+/// ONNX Runtime allows one environment a process, so the first library stays for all models that are loaded later.
 static LOADED: Mutex<Option<Library>> = Mutex::new(None);
 
 /// Loads the library that the settings lead to.

@@ -64,6 +64,8 @@ kinds! {
         "Wait as long as Retry-After says, or ask another replica.";
     MODEL_FAILED = INTERNAL_SERVER_ERROR, "model-failed", "failed", "The model failed",
         "The server's log has the cause, under the request's id.";
+    NO_FOLDER = INTERNAL_SERVER_ERROR, "no-folder", "no_folder", "The model folder cannot be read",
+        "The operator sets it with OUNCE_MODELS; the detail says what is wrong with it.";
     PANICKED = INTERNAL_SERVER_ERROR, "internal", "internal", "The server made a mistake",
         "The server's log has the cause, under the request's id.";
     NOT_READY = SERVICE_UNAVAILABLE, "not-ready", "not_ready", "The server is not ready",

@@ -162,7 +162,8 @@ impl From<Error> for Problem {
             Error::BadPicture(_) => Self::new(&kinds::BAD_PICTURE, detail),
             Error::QueueFull { retry_after, .. } => Self::new(&kinds::QUEUE_FULL, detail).retry_after(retry_after),
             Error::TooSlow { retry_after, .. } => Self::new(&kinds::TOO_SLOW, detail).retry_after(retry_after),
-            Error::LoadFailed { .. } | Error::NoFolder(_) => Self::new(&kinds::LOAD_FAILED, detail),
+            Error::LoadFailed { .. } => Self::new(&kinds::LOAD_FAILED, detail),
+            Error::NoFolder(_) => Self::new(&kinds::NO_FOLDER, detail),
             Error::Closed => Self::new(&kinds::DRAINING, detail).retry_after(Duration::from_secs(1)),
             Error::Busy { retry_after, .. } | Error::NoRoom { retry_after, .. } => {
                 Self::new(&kinds::BUSY, detail).retry_after(retry_after)
@@ -246,7 +247,7 @@ mod tests {
             (Error::TooSlow { model: model(), expected_ms: 9.0, deadline_ms: 5.0, retry_after: wait }, 503, Some("2")),
             (Error::Closed, 503, Some("1")),
             (Error::LoadFailed { model: model(), reason: "torn".into(), still_serving: None }, 400, None),
-            (Error::NoFolder("gone".into()), 400, None),
+            (Error::NoFolder("gone".into()), 500, None),
             (Error::Busy { in_flight: 9, retry_after: Duration::ZERO }, 429, Some("1")),
             (Error::Starting, 503, Some("1")),
             (Error::DeadlinePassed { deadline_ms: 5.0 }, 504, None),

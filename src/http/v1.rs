@@ -109,11 +109,11 @@ async fn answer(pipeline: &Pipeline, target: Target, id: &str, request: Request)
         params.shape.check(model.task).inspect_err(|problem| refused(pipeline, &model.name, problem))?;
         let mut permit = pipeline.admit()?;
         let deadline = Deadline::after(received, params.budget.unwrap_or(pipeline.config().requests.deadline));
-        pipeline.may_promise(&model, params.variant.as_deref(), deadline)?;
+        let terms = Terms { deadline, priority: params.priority };
+        pipeline.may_promise(&model, params.variant.as_deref(), terms)?;
         let pictures = pictures::read(pipeline, &mut permit, &head.headers, &mut upload)
             .await
             .inspect_err(|problem| refused(pipeline, &model.name, problem))?;
-        let terms = Terms { deadline, priority: params.priority };
         let ask = Ask { pipeline, permit, model, params, terms, id };
         match pictures {
             Pictures::One(bytes) => ask.one(bytes, &head.headers).await,

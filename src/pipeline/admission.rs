@@ -75,7 +75,7 @@ impl Pipeline {
     /// [`Error::Busy`] when all places are taken, [`Error::Starting`] before models are loaded.
     pub fn admit(&self) -> Result<Permit, Error> {
         let in_flight = self.config().requests.max_in_flight.get();
-        let busy = Error::Busy { in_flight, retry_after: Duration::from_secs(1) };
+        let busy = Error::Busy { in_flight, retry_after: self.0.decoding.expected() };
         if self.state() == State::Starting {
             return Err(self.refused(Error::Starting));
         }

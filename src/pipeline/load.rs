@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{BatchAxis, ServedModel, ServedVariant, trial};
+use super::{BatchAxis, ServedModel, ServedVariant, promise::Surprises, stage::Inside, trial};
 use crate::{
     batch::{
         curve::Curve,
@@ -181,13 +181,13 @@ impl<'a> Loader<'a> {
                 }
             }
         };
-        let limits = limits(&manifest.batching, batch_axis, &first.providers);
+        let mut limits = limits(&manifest.batching, batch_axis, &first.providers)?;
         let occupies = occupies(&first.providers, plan);
-        let curve = trial::measure(&mut first, &preparer, &limits, occupies)?;
-        let fixed_all_the_same =
-            why_fixed.as_deref().filter(|_| manifest.batching.max_batch != Auto::Auto && asked > 1);
-        if let Some(why) = fixed_all_the_same {
-            tracing::warn!(model = folder.name, variant = variant.name, max_batch = asked, "batches are off: {why}");
+        let curve = trial::measure(&mut first, &preparer, &mut limits, occupies)?;
+        let unexpected =
+            BatchAxis::declared(&first.inputs, &first.outputs).is_free() || manifest.batching.max_batch != Auto::Auto;
+        if let Some(why) = why_fixed.as_deref().filter(|_| unexpected && asked > 1) {
+            tracing::warn!(model = folder.name, variant = variant.name, "batches are off: {why}");
         }
         tracing::info!(
             model = folder.name,
@@ -252,7 +252,10 @@ impl<'a> Loader<'a> {
         let providers = first.providers.clone();
         let mut engines = vec![first];
         for _ in 1..plan.instances {
-            engines.push(self.session(&source, &providers, plan, &weights)?);
+            let mut session = self.session(&source, &providers, plan, &weights)?;
+            // The first run of a session is slow; no request shall be it.
+            trial::warm(&mut session, &preparer)?;
+            engines.push(session);
         }
         let queue = Arc::new(Queue::new(model.max_queue, engines.len(), limits.clone(), curve));
         let setting = Setting {
@@ -262,13 +265,10 @@ impl<'a> Loader<'a> {
             metrics: Arc::clone(&self.metrics),
         };
         let start = |(number, engine)| worker::start(Arc::clone(&queue), number, Box::new(engine), setting.clone());
-        let workers = engines
-            .into_iter()
-            .enumerate()
-            .map(start)
-            .collect::<Result<_, _>>()
-            .map_err(|error| format!("no thread for a session: {error}"))?;
-        self.metrics.plan(&model.name, &variant.name, plan.instances, plan.threads);
+        let workers = engines.into_iter().enumerate().map(start).collect::<Result<_, _>>().map_err(|error| {
+            queue.close(true);
+            format!("no thread for a session: {error}")
+        })?;
         let served = ServedVariant {
             name: variant.name.clone(),
             default: model.variants.is_empty(),
@@ -286,30 +286,39 @@ impl<'a> Loader<'a> {
             preparer: Arc::new(preparer),
             reader: Arc::new(reader),
             queue,
+            decoding: Inside::default(),
+            surprises: Surprises::default(),
         };
         Ok((served, workers))
     }
 }
 
 /// What a batch may be, by the manifest and by what the graph can do.
-fn limits(batching: &Batching, axis: BatchAxis, providers: &[Provider]) -> Limits {
-    let max_rows = if axis.is_free() { batching.max_batch.or(DEFAULT_MAX_BATCH) } else { 1 };
-    let mut buckets: Vec<usize> = match &batching.sizes {
-        Some(sizes) => sizes.iter().map(|size| size.get()).filter(|size| *size <= max_rows).collect(),
-        // TensorRT builds an engine for every shape.
-        None if providers.first() == Some(&Provider::Tensorrt) => {
-            std::iter::successors(Some(1usize), |size| size.checked_mul(2))
-                .take_while(|size| *size < max_rows)
-                .collect()
-        }
-        None => Vec::new(),
-    };
-    if !buckets.is_empty() {
-        buckets.push(max_rows);
-        buckets.sort_unstable();
-        buckets.dedup();
+fn limits(batching: &Batching, axis: BatchAxis, providers: &[Provider]) -> Result<Limits, String> {
+    let max_delay = batching.max_delay_ms.map(Duration::from_millis);
+    if !axis.is_free() {
+        return Ok(Limits { max_rows: 1, buckets: Vec::new(), max_delay });
     }
-    Limits { max_rows, buckets, max_delay: batching.max_delay_ms.map(Duration::from_millis) }
+    let max_rows = batching.max_batch.or(DEFAULT_MAX_BATCH);
+    let mut buckets: Vec<usize> = match (&batching.sizes, providers.first()) {
+        (Some(sizes), _) => sizes.iter().map(|size| size.get()).collect(),
+        // TensorRT builds an engine for every shape.
+        (None, Some(Provider::Tensorrt)) => {
+            let powers = std::iter::successors(Some(1usize), |size| size.checked_mul(2));
+            powers.take_while(|size| *size < max_rows).chain([max_rows]).collect()
+        }
+        (None, _) => Vec::new(),
+    };
+    buckets.sort_unstable();
+    buckets.dedup();
+    match (buckets.last(), batching.max_batch) {
+        (Some(&largest), Auto::Fixed(most)) if largest > most.get() => {
+            Err(format!("batching.sizes has {largest}, but max_batch is {most}"))
+        }
+        (Some(&largest), _) => Ok(Limits { max_rows: largest, buckets, max_delay }),
+        (None, _) if batching.sizes.is_some() => Err("batching.sizes is empty; leave it out for any size".to_owned()),
+        (None, _) => Ok(Limits { max_rows, buckets, max_delay }),
+    }
 }
 
 /// OpenVINO computes on threads of its own, however few.

@@ -28,7 +28,7 @@ pub use self::{
     served::{BatchAxis, ServedModel, ServedVariant},
     tensors::{TensorAnswer, TensorInputs, TensorRequest},
 };
-use self::{promise::Surprises, repository::Repository, stage::Stage};
+use self::{repository::Repository, stage::Stage};
 pub use crate::{
     batch::{
         curve::CurvePoint,
@@ -68,7 +68,6 @@ struct Inner {
     decoding: Stage,
     /// Outputs → answer, and other work of no more than a moment: so that it never waits behind a large picture.
     reading: Stage,
-    surprises: Surprises,
     /// A permit a KiB of bodies in memory.
     body_kib: Arc<Semaphore>,
     prices: PriceSheet,
@@ -105,7 +104,6 @@ impl Pipeline {
             in_flight: semaphore(config.requests.max_in_flight.get()),
             decoding: Stage::new(config.threads.decode.or(cpus)),
             reading: Stage::new(config.threads.decode.or(cpus)),
-            surprises: Surprises::default(),
             body_kib: semaphore(config.requests.max_body_bytes.get().div_ceil(1024)),
             prices: PriceSheet::new(config.cost.usd_per_hour, cpus),
             config,
@@ -155,7 +153,6 @@ impl Pipeline {
         let failed = |cause: String| Error::ModelFailed { model: model.to_owned(), cause };
         let thread = stage.thread().await.map_err(|error| failed(error.to_string()))?;
         let waited = asked.elapsed();
-        let begun = Instant::now();
         let task = tokio::task::spawn_blocking(move || {
             // Held by the work and not by the request: a client that goes away does not make room for a second decode
             // while the first still runs.
@@ -165,7 +162,6 @@ impl Pipeline {
             (value, CpuTime::since(cpu))
         });
         let (value, cpu) = task.await.map_err(|error| failed(format!("a decode thread failed: {error}")))?;
-        stage.learn(begun);
         Ok((value, Spent { waited, cpu }))
     }
 

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use tokio::time::timeout_at;
 
-use super::{Permit, Pipeline, RequestCost, ServedModel, ServedVariant, Spent, Terms, Timing, ms};
+use super::{Permit, Pipeline, RequestCost, ServedModel, ServedVariant, Spent, Terms, Timing, ms, promise::Promise};
 use crate::{
     config::PictureLimits,
     error::Error,
@@ -117,7 +117,8 @@ impl Pipeline {
     ) -> Result<PictureAnswer, Error> {
         let started = Instant::now();
         let keep = request.draw.is_some();
-        let promise = self.promise(model, variant, request.terms.deadline)?;
+        // Drawing is no part of what is expected, so a drawn answer is no surprise.
+        let promise = Some(self.promise(model, variant, request.terms)?).filter(|_| !keep);
         let (ready, decoding) = self.make_ready(model, variant, request.bytes, keep, request.terms).await?;
         let Ready { prepared, facts, picture, decode, preprocess } = ready;
         let ran = model.run(variant, prepared.inputs, request.terms).await?;
@@ -138,7 +139,7 @@ impl Pipeline {
         let (read, reading) = self.on_thread(stage, &model.name, read).await?;
         let (answer, drawn, postprocess) =
             read.map_err(|cause| Error::ModelFailed { model: model.name.clone(), cause })?;
-        promise.kept();
+        promise.into_iter().for_each(Promise::kept);
 
         let queue = decoding.waited + ran.queued + reading.waited;
         let total = started.elapsed();
@@ -178,7 +179,7 @@ impl Pipeline {
         let others_wait = decoding.inside() >= decoding.threads();
         let needed = if others_wait { decoding.fastest() + variant.queue.fastest() } else { Duration::ZERO };
         let latest = terms.deadline.at.checked_sub(needed);
-        let inside = decoding.enter();
+        let inside = (decoding.enter(), variant.decoding.enter());
         let (limits, preparer) = (self.config().pictures, Arc::clone(&variant.preparer));
         let name = model.name.clone();
         let work = move || {
@@ -187,7 +188,9 @@ impl Pipeline {
         };
         let (ready, spent) = self.on_thread(decoding, &model.name, work).await?;
         drop(inside);
-        Ok((ready.ok_or_else(|| terms.deadline.passed())??, spent))
+        let ready = ready.ok_or_else(|| terms.deadline.passed())??;
+        decoding.learn(ready.decode + ready.preprocess);
+        Ok((ready, spent))
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Deadline, Pipeline, ServedModel, ServedVariant};
+use super::{Pipeline, ServedModel, ServedVariant, Terms};
 use crate::error::Error;
 
 /// How many answers are remembered, and for how long. The margin covers all of them: where so many requests come that
@@ -69,38 +69,68 @@ impl Pipeline {
     ///
     /// # Errors
     /// [`Error::TooSlow`] when its deadline would pass first.
-    pub fn may_promise(&self, model: &ServedModel, variant: Option<&str>, deadline: Deadline) -> Result<(), Error> {
+    pub fn may_promise(&self, model: &ServedModel, variant: Option<&str>, terms: Terms) -> Result<(), Error> {
         // A variant that there is not is refused later, with the rest of the request.
         let Ok(chosen) = model.variant(variant) else { return Ok(()) };
-        self.ended(model, &chosen.name, self.expected(model, chosen, deadline).map(drop))
+        self.ended(model, &chosen.name, self.expected(model, chosen, terms).map(drop))
     }
 
     /// As [`Pipeline::may_promise`], for a picture whose bytes are here.
-    pub(super) fn promise(
+    pub(super) fn promise<'a>(
         &self,
         model: &ServedModel,
-        variant: &ServedVariant,
-        deadline: Deadline,
-    ) -> Result<Promise<'_>, Error> {
-        let expected = self.expected(model, variant, deadline)?;
-        Ok(Promise { surprises: &self.0.surprises, made_at: Instant::now(), expected, kept: false })
+        variant: &'a ServedVariant,
+        terms: Terms,
+    ) -> Result<Promise<'a>, Error> {
+        let expected = self.expected(model, variant, terms)?;
+        Ok(Promise { surprises: &variant.surprises, made_at: Instant::now(), expected, kept: false })
     }
 
-    /// Decoding and running overlap between requests: the slower of the two decides how long those ahead take.
-    fn expected(&self, model: &ServedModel, variant: &ServedVariant, deadline: Deadline) -> Result<Duration, Error> {
+    /// Decoding and running overlap between requests: the slower of the two decides how long those ahead take. (Those
+    /// who wait to be decoded go in the order of arrival, whatever their priority.)
+    fn expected(&self, model: &ServedModel, variant: &ServedVariant, terms: Terms) -> Result<Duration, Error> {
         let (decoding, now) = (&self.0.decoding, Instant::now());
-        let ahead = decoding.inside();
-        let alone = variant.queue.expected(0);
-        let expected = (decoding.expected() + alone).max(variant.queue.expected(ahead));
-        let left = deadline.at.saturating_duration_since(now);
-        // A margin there always is, since the first surprises of a rush come before any is known; and never more than half of
-        // the time, so that a bad moment cannot keep everybody away.
-        let margin = self.0.surprises.margin(now).clamp(left / 8, left / 2);
-        // With nobody in its way there is nothing to refuse it for; whether a run is fast enough, the queue says.
-        let in_its_way = ahead > 0 || !variant.queue.is_empty();
-        if in_its_way && expected + margin > left {
-            return Err(model.too_slow(expected + margin, deadline));
+        let mine = variant.decoding.inside();
+        let outlook = variant.queue.outlook(mine, terms.priority);
+        let expected = (decoding.expected() + outlook.alone).max(outlook.behind);
+        let left = terms.deadline.at.saturating_duration_since(now);
+        // A margin there always is, since the first surprises of a rush come before any is known; and never more than
+        // half of the time, so that a bad moment cannot keep everybody away.
+        let margin = variant.surprises.margin(now).clamp(left / 8, left / 2);
+        // Where nobody is in its way there is nothing to refuse it for: whether a run is fast enough, the queue says.
+        let nobody_here = mine == 0 && outlook.nobody_waits;
+        let welcome = nobody_here && (decoding.inside() < decoding.threads() || outlook.must_learn);
+        if !welcome && expected + margin > left {
+            return Err(model.too_slow(expected + margin, terms.deadline));
         }
         Ok(expected)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_margin_is_the_worst_of_the_last_seconds() {
+        let (surprises, now) = (Surprises::default(), Instant::now());
+        let ms = Duration::from_millis;
+        assert_eq!(surprises.margin(now), ms(0));
+        [3, 20, 5].into_iter().for_each(|late| surprises.record(ms(late), now));
+        assert_eq!(surprises.margin(now + ms(4_000)), ms(20));
+        assert_eq!(surprises.margin(now + ms(6_000)), ms(0), "forgotten");
+        (0..256).for_each(|_| surprises.record(ms(1), now + ms(100)));
+        assert_eq!(surprises.margin(now + ms(100)), ms(1), "so many came since");
+    }
+
+    #[test]
+    fn only_what_was_answered_or_took_too_long_is_a_surprise() {
+        let surprises = Surprises::default();
+        let promise = |expected| Promise { surprises: &surprises, made_at: Instant::now(), expected, kept: false };
+        drop(promise(Duration::from_secs(60)));
+        assert_eq!(surprises.0.lock().expect("no panic").len(), 0, "its client hung up");
+        promise(Duration::from_secs(60)).kept();
+        drop(promise(Duration::ZERO));
+        assert_eq!(surprises.0.lock().expect("no panic").len(), 2);
     }
 }

@@ -6,7 +6,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, Weak},
     thread::JoinHandle,
 };
 
@@ -14,6 +14,7 @@ use super::{Loaded, Loader, Pipeline, ServedModel};
 use crate::{
     error::Error,
     lifecycle::State,
+    metrics::Metrics,
     registry::{self, ModelError, manifest::Task},
 };
 
@@ -24,6 +25,13 @@ pub(super) struct Repository {
     workers: Mutex<Vec<JoinHandle<()>>>,
     /// Held while a model is loaded or unloaded: one after the other.
     changing: Mutex<()>,
+    /// The same for those who can wait without a thread.
+    turn: Arc<tokio::sync::Mutex<()>>,
+    /// Models that were replaced, as long as requests hold them.
+    retired: Mutex<Vec<Weak<ServedModel>>>,
+    /// Who answers a task where a request names no model: the first by name when the server started, so that a new
+    /// folder does not change that.
+    defaults: OnceLock<Vec<(Task, String)>>,
 }
 
 #[derive(Debug, Default)]
@@ -59,21 +67,31 @@ impl Repository {
         let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
         let old = change(models.entry(name.to_owned()).or_default());
         drop(models);
-        // Not under the lock: the last owner of a model ends its workers.
-        drop(old);
+        let mut retired = self.retired();
+        retired.retain(|model| model.strong_count() > 0);
+        // Its last owner ends its workers: the last request that holds it.
+        retired.extend(old.as_ref().map(Arc::downgrade));
+    }
+
+    fn retired(&self) -> MutexGuard<'_, Vec<Weak<ServedModel>>> {
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn workers(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn serve(&self, loaded: Loaded, seen: Option<u64>) {
+    fn serve(&self, loaded: Loaded, seen: Option<u64>, metrics: &Metrics) {
         let mut workers = self.workers();
         workers.retain(|worker| !worker.is_finished());
         workers.extend(loaded.workers);
         drop(workers);
         let name = loaded.model.name.clone();
         let model = Arc::new(loaded.model);
+        metrics.forget_plan(&name);
+        for variant in &model.variants {
+            metrics.plan(&name, &variant.name, variant.instances, variant.threads);
+        }
         self.change(&name, |entry| {
             std::mem::replace(entry, Entry { serving: Some(model), trouble: None, seen }).serving
         });
@@ -98,8 +116,11 @@ impl Pipeline {
         }
         for model in loaded {
             let seen = seen.get(&model.model.name).copied();
-            self.0.repository.serve(model, seen);
+            self.0.repository.serve(model, seen, self.metrics());
         }
+        let tasks = self.models().into_iter().map(|model| (model.task, model.name.clone()));
+        // Only tests load twice.
+        let _ = self.0.repository.defaults.set(tasks.collect());
         self.0.lifecycle.advance(State::Ready);
         Ok(())
     }
@@ -126,6 +147,7 @@ impl Pipeline {
         let _changing = self.changing_while_ready()?;
         self.model(name)?;
         tracing::info!(model = name, "unloaded");
+        self.metrics().forget_plan(name);
         self.0.repository.change(name, |entry| {
             entry.trouble = Some("it was unloaded".to_owned());
             entry.serving.take()
@@ -156,6 +178,7 @@ impl Pipeline {
         let gone: Vec<String> = self.0.repository.models().iter().filter_map(gone).collect();
         for name in gone {
             tracing::warn!(model = name, "its folder has gone; it is no longer served");
+            self.metrics().forget_plan(&name);
             self.0.repository.change(&name, |entry| std::mem::take(entry).serving);
         }
         last.0 = folders;
@@ -170,7 +193,7 @@ impl Pipeline {
         match loaded {
             Ok(loaded) => {
                 tracing::info!(model = name, version = loaded.model.version, "loaded");
-                self.0.repository.serve(loaded, Some(seen));
+                self.0.repository.serve(loaded, Some(seen), self.metrics());
                 Ok(())
             }
             Err(ModelError { reason, .. }) => {
@@ -192,7 +215,7 @@ impl Pipeline {
     /// When the folder cannot be read.
     pub fn index(&self) -> Result<Vec<ModelState>, Error> {
         let mut states: BTreeMap<String, ModelState> = BTreeMap::new();
-        for name in self.folders()?.into_keys() {
+        for name in registry::names(&self.config().models).map_err(Error::NoFolder)? {
             let trouble = Some("it has not been loaded".to_owned());
             states.insert(name.clone(), ModelState { name, version: None, trouble });
         }
@@ -213,9 +236,12 @@ impl Pipeline {
 
     /// Ends the workers, and forgets the models. Blocks.
     pub fn close(&self) {
+        // What is being loaded now would be served after the end.
+        let _changing = self.changing();
         let models = std::mem::take(&mut *self.0.repository.models.write().unwrap_or_else(PoisonError::into_inner));
         // Requests that are still here are past the grace time.
         models.values().filter_map(|entry| entry.serving.as_ref()).for_each(|model| model.close(true));
+        self.0.repository.retired().iter().filter_map(Weak::upgrade).for_each(|model| model.close(true));
         let workers = std::mem::take(&mut *self.0.repository.workers());
         for worker in workers {
             if worker.join().is_err() {
@@ -256,11 +282,19 @@ impl Pipeline {
                 Err(Error::BadParameter { name: "model".to_owned(), why })
             };
         }
+        let defaults = self.0.repository.defaults.get().map_or(&[][..], Vec::as_slice);
         let models = self.models();
-        models.iter().find(|model| model.task == task).cloned().ok_or_else(|| {
+        let mut defaults = defaults.iter().filter(|(of, _)| *of == task).map(|(_, name)| name);
+        let default = defaults.find_map(|name| models.iter().find(|model| model.name == *name && model.task == task));
+        default.or_else(|| models.iter().find(|model| model.task == task)).cloned().ok_or_else(|| {
             let known = models.iter().map(|model| model.name.clone()).collect();
             self.refused(Error::NoModelForTask { task, known })
         })
+    }
+
+    /// Waits until nobody else changes models, without a thread; others wait until what comes back is dropped.
+    pub async fn turn_to_change(&self) -> impl Drop + use<> {
+        Arc::clone(&self.0.repository.turn).lock_owned().await
     }
 
     fn loader(&self) -> Result<Loader<'_>, ModelError> {
@@ -276,11 +310,10 @@ impl Pipeline {
     }
 
     fn changing_while_ready(&self) -> Result<MutexGuard<'_, ()>, Error> {
-        match self.state() {
-            State::Starting => return Err(Error::Starting),
-            State::Draining => return Err(Error::Closed),
-            State::Ready => {}
+        if self.state() == State::Starting {
+            return Err(Error::Starting);
         }
-        Ok(self.changing())
+        let changing = self.changing();
+        if self.state() == State::Draining { Err(Error::Closed) } else { Ok(changing) }
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use super::{Deadline, Terms, ms};
+use super::{Deadline, Terms, ms, promise::Surprises, stage::Inside};
 use crate::{
     batch::{
         curve::CurvePoint,
@@ -119,6 +119,9 @@ pub struct ServedVariant {
     pub(super) preparer: Arc<Preparer>,
     pub(super) reader: Arc<OutputReader>,
     pub(super) queue: Arc<Queue>,
+    /// How many of its pictures wait to be decoded, or are.
+    pub(super) decoding: Inside,
+    pub(super) surprises: Surprises,
 }
 
 impl ServedModel {
@@ -148,17 +151,21 @@ impl ServedModel {
         let rows = inputs.get(self.picture_input).and_then(|input| input.shape().first()).copied();
         // Where the axis is fixed, the first dimension may be anything.
         let rows = if variant.batch_axis.is_free() { rows.unwrap_or(1) } else { 1 };
-        let shares = variant.batch_axis.is_free() && rows <= variant.max_batch;
+        let shares = variant.batch_axis.is_free();
         let waiting = Waiting { rows, shares, queued_at: Instant::now(), deadline: deadline.at };
         variant.queue.push(Job { inputs, waiting, priority, reply }).map_err(|refusal| match refusal {
             Refusal::Full(retry_after) => {
                 Error::QueueFull { model: self.name.clone(), waiting: self.max_queue, retry_after }
             }
             Refusal::TooSlow(expected) => self.too_slow(expected, deadline),
+            Refusal::Late => deadline.passed(),
             Refusal::Closed => Error::Closed,
         })?;
         let failed = |cause: String| Error::ModelFailed { model: self.name.clone(), cause };
-        match answer.await {
+        let mut leaving = Leaving { queue: &variant.queue, answered: false };
+        let answer = answer.await;
+        leaving.answered = true;
+        match answer {
             Ok(Ok(ran)) => Ok(ran),
             Ok(Err(JobError::Late)) => Err(deadline.passed()),
             Ok(Err(JobError::Failed(cause))) => Err(failed(cause)),
@@ -173,6 +180,20 @@ impl ServedModel {
             expected_ms: ms(expected),
             deadline_ms: ms(deadline.budget),
             retry_after: expected.saturating_sub(left),
+        }
+    }
+}
+
+/// One that waits for its answer; when it goes away without one, its job leaves the queue.
+struct Leaving<'a> {
+    queue: &'a Queue,
+    answered: bool,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.queue.sweep();
         }
     }
 }

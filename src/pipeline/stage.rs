@@ -6,7 +6,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
@@ -19,24 +19,56 @@ use crate::batch::curve::{Curve, Run};
 pub(super) struct Stage {
     threads: usize,
     places: Arc<Semaphore>,
-    inside: AtomicUsize,
+    inside: Inside,
     // A curve with one point: the time of one piece of work.
     took: Mutex<Curve>,
 }
 
-/// One that waits for a thread or has one.
+/// How many are somewhere.
+#[derive(Debug, Default)]
+pub(super) struct Inside(AtomicUsize);
+
+/// One that is there until this is dropped.
 #[derive(Debug)]
-pub(super) struct Inside<'a>(&'a Stage);
+pub(super) struct One<'a>(&'a Inside);
+
+impl Inside {
+    /// Counts one more until what comes back is dropped.
+    pub(super) fn enter(&self) -> One<'_> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        One(self)
+    }
+
+    /// How many there are.
+    pub(super) fn inside(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for One<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 impl Stage {
     pub(super) fn new(threads: usize) -> Self {
-        Self { threads, places: semaphore(threads), inside: AtomicUsize::new(0), took: Mutex::default() }
+        Self { threads, places: semaphore(threads), inside: Inside::default(), took: Mutex::default() }
     }
 
-    /// Counts one more until what comes back is dropped.
-    pub(super) fn enter(&self) -> Inside<'_> {
-        self.inside.fetch_add(1, Ordering::Relaxed);
-        Inside(self)
+    /// Counts one that waits for a thread or has one, until what comes back is dropped.
+    pub(super) fn enter(&self) -> One<'_> {
+        self.inside.enter()
+    }
+
+    /// How many wait or work.
+    pub(super) fn inside(&self) -> usize {
+        self.inside.inside()
+    }
+
+    /// How many threads it has.
+    pub(super) fn threads(&self) -> usize {
+        self.threads
     }
 
     /// Waits for a thread.
@@ -44,24 +76,9 @@ impl Stage {
         Arc::clone(&self.places).acquire_owned().await
     }
 
-    /// Learns from a piece of work that began then.
-    pub(super) fn learn(&self, begun: Instant) {
-        let wall = begun.elapsed();
+    /// Learns from a piece of work.
+    pub(super) fn learn(&self, wall: Duration) {
         self.took().record(1, Run { wall, occupied: wall });
-    }
-
-    fn took(&self) -> MutexGuard<'_, Curve> {
-        self.took.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How many wait or work.
-    pub(super) fn inside(&self) -> usize {
-        self.inside.load(Ordering::Relaxed)
-    }
-
-    /// How many threads it has.
-    pub(super) fn threads(&self) -> usize {
-        self.threads
     }
 
     /// The least time that a piece of work took lately.
@@ -75,10 +92,26 @@ impl Stage {
         let rounds = ahead.saturating_add(1).div_ceil(u32::try_from(self.threads.max(1)).unwrap_or(u32::MAX));
         took.saturating_mul(rounds)
     }
+
+    fn took(&self) -> MutexGuard<'_, Curve> {
+        self.took.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-impl Drop for Inside<'_> {
-    fn drop(&mut self) {
-        self.0.inside.fetch_sub(1, Ordering::Relaxed);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_ahead_go_in_rounds() {
+        let stage = Stage::new(2);
+        let ms = Duration::from_millis;
+        assert_eq!(stage.expected(), ms(0), "nothing is known yet");
+        stage.learn(ms(4));
+        assert_eq!(stage.expected(), ms(4));
+        let three: Vec<_> = (0..3).map(|_| stage.enter()).collect();
+        assert_eq!(stage.expected(), ms(8));
+        drop(three);
+        assert_eq!((stage.inside(), stage.expected()), (0, ms(4)));
     }
 }

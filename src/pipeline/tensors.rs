@@ -58,9 +58,6 @@ pub struct TensorAnswer {
     pub cost: RequestCost,
 }
 
-/// The most rows of one tensor request, for models whose `max_batch` is less.
-const MOST_ROWS: usize = 64;
-
 /// The outputs of one or more runs, put together.
 #[derive(Default)]
 struct Outcome {
@@ -119,7 +116,7 @@ impl Pipeline {
         terms: Terms,
     ) -> Result<Outcome, Error> {
         let each = pictures.into_iter().map(|bytes| async move {
-            let promise = self.promise(model, variant, terms.deadline)?;
+            let promise = self.promise(model, variant, terms)?;
             let (ready, decoding) = self.make_ready(model, variant, bytes, false, terms).await?;
             let (decode, preprocess) = (ready.decode, ready.preprocess);
             let ran = model.run(variant, ready.prepared.inputs, terms).await?;
@@ -194,7 +191,7 @@ fn in_order(
             return Err(refuse("its inputs have batches of different sizes".to_owned()));
         }
         // One run cannot be stopped, so what it may take is bounded: its rows, and what else the graph leaves free.
-        let most = variant.max_batch.max(MOST_ROWS);
+        let most = variant.max_batch;
         if port.shape.first() == Some(&None) && rows.is_some_and(|rows| *rows > most) {
             return Err(refuse(format!("input `{}` is {sent}, but at most {most} rows are run at once", port.name)));
         }

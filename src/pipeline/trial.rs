@@ -15,12 +15,15 @@ use crate::{
         decode::{Format, Picture, Pixels},
         outputs::OutputReader,
         prepare::{Prepared, Preparer},
-        tensor::Tensor,
+        tensor::{ElementType, Tensor},
     },
 };
 
 /// How far a row of a batch may be from the same row alone, relative to 1 or to the value.
 const TOLERANCE: f64 = 1e-4;
+
+/// The same for half floats, which have 11 bits: a few of their steps.
+const F16_TOLERANCE: f64 = 4e-3;
 
 /// How long each size is measured for, and by how many runs at least and at most.
 const MEASURED: (Duration, usize, usize) = (Duration::from_millis(40), 2, 16);
@@ -44,6 +47,7 @@ pub(super) fn takes_batches(
     batched: Option<&mut dyn Engine>,
     preparer: &Preparer,
 ) -> Result<(), String> {
+    let tolerance = |output: &Tensor| if output.element() == ElementType::F16 { F16_TOLERANCE } else { TOLERANCE };
     let pictures = [1, 2, 3].map(|seed| preparer.prepare(&noise(preparer, seed)).map(|prepared| prepared.inputs));
     let pictures = pictures.into_iter().collect::<Result<Vec<_>, _>>()?;
     let alone: Vec<Vec<Tensor>> = pictures.iter().map(|inputs| single.run(inputs)).collect::<Result<_, _>>()?;
@@ -59,7 +63,7 @@ pub(super) fn takes_batches(
         }
         for (row, alone) in alone.iter().enumerate() {
             let apart = alone.get(place).map_or(f64::INFINITY, |alone| output.rows(row, 1).distance(alone));
-            if apart > TOLERANCE {
+            if apart > tolerance(output) {
                 return Err(format!("output {place} of a batch differs by {apart:.1e} from that of one picture"));
             }
         }
@@ -67,11 +71,18 @@ pub(super) fn takes_batches(
     Ok(())
 }
 
-/// Runs each size that there may be until a larger one stops being better, and says what each took.
+/// One run, of a session that others were tried out for.
+pub(super) fn warm(engine: &mut dyn Engine, preparer: &Preparer) -> Result<(), String> {
+    let Prepared { inputs, .. } = preparer.prepare(&noise(preparer, 1))?;
+    engine.run(&inputs).map(drop)
+}
+
+/// Runs each size that there may be until a larger one stops being better, and says what each took. A size that fails,
+/// for want of memory say, becomes the limit.
 pub(super) fn measure(
     engine: &mut dyn Engine,
     preparer: &Preparer,
-    limits: &Limits,
+    limits: &mut Limits,
     occupies: Occupies,
 ) -> Result<Curve, String> {
     let Prepared { inputs, .. } = preparer.prepare(&noise(preparer, 1))?;
@@ -80,7 +91,13 @@ pub(super) fn measure(
     for size in sizes(limits) {
         let inputs = stacked(std::slice::from_ref(&inputs), size).ok_or("its inputs do not stack")?;
         // The first run of a size allocates, and on some providers compiles.
-        engine.run(&inputs).map_err(|error| format!("a batch of {size} fails: {error}"))?;
+        if let Err(error) = engine.run(&inputs) {
+            let Some(largest) = curve.sizes().last() else { return Err(format!("a picture fails: {error}")) };
+            tracing::warn!("a batch of {size} fails, so {largest} is the limit: {error}");
+            limits.max_rows = largest;
+            limits.buckets.retain(|bucket| *bucket <= largest);
+            break;
+        }
         let (time, least, most) = MEASURED;
         let begun = Instant::now();
         for run in 0..most {

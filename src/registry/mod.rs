@@ -35,6 +35,18 @@ pub fn scan(root: &Path) -> Result<Vec<Result<folder::ModelFolder, ModelError>>,
     Ok(folders(root)?.iter().map(|path| folder::read(path)).collect())
 }
 
+/// The name of every model below `root`.
+///
+/// # Errors
+/// When `root` itself cannot be read.
+pub fn names(root: &Path) -> Result<Vec<String>, String> {
+    Ok(folders(root)?.iter().map(|path| name(path)).collect())
+}
+
+fn name(folder: &Path) -> String {
+    folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
 /// For every model below `root` a number that changes when a file of its folder does.
 ///
 /// # Errors
@@ -43,7 +55,7 @@ pub fn fingerprints(root: &Path) -> Result<BTreeMap<String, u64>, String> {
     let print = |path: PathBuf| {
         let mut hasher = DefaultHasher::new();
         fingerprint(&path, 0, &mut hasher);
-        (path.file_name().unwrap_or_default().to_string_lossy().into_owned(), hasher.finish())
+        (name(&path), hasher.finish())
     };
     Ok(folders(root)?.into_iter().map(print).collect())
 }

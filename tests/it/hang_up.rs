@@ -4,18 +4,10 @@ use std::{io::Write, net::TcpStream, time::Duration};
 
 use tokio::task::JoinSet;
 
-use crate::harness::{Server, only, photo};
+use crate::harness::{Server, only, photo, white};
 
 const OVER_HTTP_1: usize = 200;
 const OVER_HTTP_2: usize = 800;
-
-/// A white picture, over which `slow-on-white` holds its only worker for seconds.
-fn white() -> Vec<u8> {
-    let mut png = std::io::Cursor::new(Vec::new());
-    let white = image::RgbImage::from_pixel(8, 8, image::Rgb([255; 3]));
-    white.write_to(&mut png, image::ImageFormat::Png).expect("PNG");
-    png.into_inner()
-}
 
 /// The value of a metric; 0 when it has none yet.
 async fn metric(server: &Server, name: &str) -> usize {
@@ -67,6 +59,10 @@ async fn what_a_thousand_clients_left_in_the_queue_is_never_run() {
     drop(sockets);
     streams.shutdown().await;
     until(&server, "ounce_cancelled_total", gone_already.max(1) + OVER_HTTP_1 + OVER_HTTP_2).await;
+    // Their pictures leave at once, before the worker is free.
+    while metric(&server, "ounce_queue_depth").await > 0 {
+        assert!(!held.is_finished(), "the queue is empty before the worker is free");
+    }
 
     assert_eq!(held.await.expect("no panic").expect("an answer").status(), 200);
     assert_eq!(post(photo()).send().await.expect("an answer").status(), 200);

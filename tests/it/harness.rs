@@ -139,6 +139,14 @@ pub(crate) fn photo() -> Vec<u8> {
     png.into_inner()
 }
 
+/// A white picture, over which `slow-on-white` holds a worker for seconds.
+pub(crate) fn white() -> Vec<u8> {
+    let mut png = std::io::Cursor::new(Vec::new());
+    let white = image::RgbImage::from_pixel(8, 8, image::Rgb([255; 3]));
+    white.write_to(&mut png, image::ImageFormat::Png).expect("PNG");
+    png.into_inner()
+}
+
 /// Intersection over union of two boxes in the wire's form.
 pub(crate) fn iou(a: [f64; 4], b: [f64; 4]) -> f64 {
     let area = |r: [f64; 4]| (r[2] - r[0]).max(0.0) * (r[3] - r[1]).max(0.0);

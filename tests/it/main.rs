@@ -13,6 +13,7 @@ mod hostile;
 mod lifecycle;
 mod overload;
 mod providers;
+mod queueing;
 mod reload;
 mod rooms;
 mod size_input;

@@ -50,6 +50,7 @@ pub(crate) struct Arrival {
     pub(crate) at: Duration,
     pub(crate) deadline: Duration,
     pub(crate) priority: Priority,
+    pub(crate) rows: usize,
     /// Its client hangs up after that time, if it has no answer by then.
     pub(crate) patience: Option<Duration>,
 }
@@ -60,12 +61,11 @@ pub(crate) enum Fate {
     Refused,
     Late,
     Gone,
-    /// In the so-many-th run, since the beginning.
+    /// In the so-many-th run; since the beginning.
     Ran {
         run: usize,
         started: Duration,
         ended: Duration,
-        idle_workers: usize,
     },
 }
 
@@ -107,7 +107,7 @@ impl Random {
                 return arrivals;
             }
             let at = Duration::from_secs_f64(at);
-            arrivals.push(Arrival { at, deadline, priority: Priority::default(), patience: None });
+            arrivals.push(Arrival { at, deadline, priority: Priority::default(), rows: 1, patience: None });
         }
     }
 }
@@ -118,7 +118,7 @@ type Reply = oneshot::Receiver<Result<Ran, JobError>>;
 struct Running {
     ends: Instant,
     rows: usize,
-    _jobs: Vec<Job>,
+    jobs: Vec<Job>,
 }
 
 /// ounce's line in front of `workers` such devices.
@@ -131,7 +131,7 @@ pub(crate) fn ounce(
     arrivals: &[Arrival],
 ) -> Story {
     let start = Instant::now();
-    let mut line = Line::new(capacity, workers, limits.clone(), curve);
+    let mut line = Line::new(capacity, workers, limits.clone(), curve, start);
     let mut story = Story { fates: vec![Fate::Refused; arrivals.len()], runs: Vec::new() };
     let mut replies: Vec<Option<Reply>> = arrivals.iter().map(|_| None).collect();
     let mut running: Vec<Option<Running>> = (0..workers).map(|_| None).collect();
@@ -140,12 +140,13 @@ pub(crate) fn ounce(
     loop {
         for batch in running.iter_mut().filter_map(|place| place.take_if(|batch| batch.ends <= now)) {
             let (wall, zero) = (device.run(batch.rows), Duration::ZERO);
-            let (run, jobs) = (Run { wall, occupied: wall }, batch.rows as u64);
-            line.done(&Done { rows: batch.rows, jobs, queued: zero, gather: zero, run, scatter: zero }, now);
+            let (run, rows, jobs) = (Run { wall, occupied: wall }, batch.rows, batch.jobs.len() as u64);
+            line.done(&Done { rows, padded: rows, jobs, queued: zero, gather: zero, run, scatter: zero }, now);
         }
         while let Some(arrival) = arrivals.get(next_arrival).filter(|arrival| start + arrival.at <= now) {
             let (reply, receiver) = oneshot::channel();
-            let waiting = Waiting { rows: 1, shares: true, queued_at: now, deadline: now + arrival.deadline };
+            let waiting =
+                Waiting { rows: arrival.rows, shares: true, queued_at: now, deadline: now + arrival.deadline };
             if line.push(Job { inputs: Vec::new(), waiting, priority: arrival.priority, reply }, now).is_ok() {
                 replies[next_arrival] = Some(receiver);
                 story.fates[next_arrival] = Fate::Late;
@@ -165,18 +166,18 @@ pub(crate) fn ounce(
             if running[worker].is_some() {
                 continue;
             }
-            let idle_workers = running.iter().filter(|place| place.is_none()).count();
             match line.next(worker, false, now) {
                 Next::Batch(jobs) => {
-                    let ends = now + device.run(jobs.len());
+                    let rows = limits.padded(jobs.iter().map(|job| job.waiting.rows).sum());
+                    let ends = now + device.run(rows);
                     for job in &jobs {
                         let index = index_of(job, arrivals, start);
                         assert!(replies[index].is_some(), "a client that has gone is not run");
                         let (started, ended) = (now - start, ends - start);
-                        story.fates[index] = Fate::Ran { run: story.runs.len(), started, ended, idle_workers };
+                        story.fates[index] = Fate::Ran { run: story.runs.len(), started, ended };
                     }
-                    story.runs.push(jobs.len());
-                    running[worker] = Some(Running { ends, rows: jobs.len(), _jobs: jobs });
+                    story.runs.push(rows);
+                    running[worker] = Some(Running { ends, rows, jobs });
                 }
                 Next::WaitUntil(until) => wake = wake.into_iter().chain([until]).min(),
                 Next::Idle => {}
@@ -242,7 +243,7 @@ pub(crate) fn fixed(device: Device, size: usize, when: Fixed, queue: usize, arri
         if go {
             let ended = now + device.run(rows);
             for index in waiting.drain(..rows) {
-                story.fates[index] = Fate::Ran { run: story.runs.len(), started: now, ended, idle_workers: 1 };
+                story.fates[index] = Fate::Ran { run: story.runs.len(), started: now, ended };
             }
             story.runs.push(rows);
             now = ended;

@@ -160,7 +160,7 @@ pub(super) async fn model_ready(
 ///
 /// JSON, optionally with the binary tensor extension (`Inference-Header-Content-Length`): tensors of any of the
 /// protocol's datatypes, or datatype BYTES for the picture input, each element an encoded picture (base64 in JSON).
-/// Request parameters: `timeout` (microseconds), `priority` (1 first to 9 last; 0: the default), `variant`, `binary_data_output`; output parameters: `binary_data`,
+/// Request parameters: `timeout` (microseconds), `priority` (1 first to 10 last; 0: the default), `variant`, `binary_data_output`; output parameters: `binary_data`,
 /// `classification`.
 #[utoipa::path(
     post, path = "/v2/models/{model}/infer", tag = "open inference",

@@ -21,6 +21,8 @@ use crate::{
     pipeline::{ModelState, Pipeline},
 };
 
+const PANICKED: &str = "the server made a mistake; its log has the cause";
+
 /// The largest body: these requests say next to nothing.
 const MOST_BYTES: usize = 64 << 10;
 
@@ -68,7 +70,11 @@ pub(in crate::http) async fn index(
     request: Request,
 ) -> Result<Json<Vec<ModelEntry>>, Problem> {
     let IndexRequest { ready } = read(&pipeline, request).await?;
-    let states = pipeline.index()?;
+    let states = pipeline.aside({
+        let pipeline = pipeline.clone();
+        move || pipeline.index()
+    });
+    let states = states.await.ok_or_else(|| Problem::new(&kinds::PANICKED, PANICKED))??;
     Ok(Json(states.into_iter().filter(|model| !ready || model.version.is_some()).map(ModelEntry::from).collect()))
 }
 
@@ -118,9 +124,10 @@ async fn change(
         let why = "is not taken: a model is what lies in its folder; change it there, then load it";
         return Err(Problem::bad_parameter(name, why));
     }
-    // Loading takes as long as it takes; it has a thread of its own, and the picture threads stay free.
+    // Loading takes as long as it takes, on a thread beside those for pictures; who waits for another's load takes none.
+    let _turn = pipeline.turn_to_change().await;
     let changed = tokio::task::spawn_blocking(move || change(&pipeline)).await;
-    changed.map_err(|_| Problem::new(&kinds::PANICKED, "the server made a mistake; its log has the cause"))??;
+    changed.map_err(|_| Problem::new(&kinds::PANICKED, PANICKED))??;
     Ok(Json(Value::Object(Map::new())))
 }
 

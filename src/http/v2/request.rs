@@ -266,16 +266,11 @@ fn budget(parameters: &Map<String, Value>) -> Result<Option<Duration>, Problem> 
     Ok(timeout.filter(|n| *n > 0).map(Duration::from_micros))
 }
 
-/// As Triton counts: 1 is the highest, 0 stands for the default.
+/// As Triton counts: 1 is the highest; 0, and what is no level here (over 10), is the default.
 fn priority(parameters: &Map<String, Value>) -> Result<Priority, Problem> {
-    let what = "a whole number from 0 (the default) and 1 (first) to 9 (last)";
-    let triton = optional(parameters, "priority", what, |value| {
-        value.as_u64().and_then(|n| u8::try_from(n).ok()).filter(|n| *n <= 9)
-    })?;
-    Ok(match triton {
-        None | Some(0) => Priority::default(),
-        Some(n) => Priority::new(10 - n).unwrap_or_default(),
-    })
+    let triton = optional(parameters, "priority", "a whole number", Value::as_u64)?;
+    let ours = triton.filter(|n| *n > 0).and_then(|n| 10u8.checked_sub(u8::try_from(n).ok()?));
+    Ok(ours.and_then(Priority::new).unwrap_or_default())
 }
 
 fn flag(parameters: &Map<String, Value>, name: &str) -> Result<Option<bool>, Problem> {

@@ -40,7 +40,7 @@ struct ModelStats {
     batch_stats: Vec<BatchStats>,
 }
 
-/// What requests went through, in all.
+/// What requests went through, in all: a request takes the whole time of the batch that it is part of.
 #[derive(Debug, Default, Serialize, ToSchema)]
 struct InferenceStats {
     success: Amount,
@@ -135,12 +135,12 @@ impl ModelStats {
         self.inference_stats.success.add(stats.succeeded);
         self.inference_stats.fail.add(stats.failed);
         self.inference_stats.queue.add(stats.queued);
+        self.inference_stats.compute_input.add(stats.gather);
+        self.inference_stats.compute_infer.add(stats.run);
+        self.inference_stats.compute_output.add(stats.scatter);
+        self.inference_count += stats.rows;
         for (&batch_size, SizeStats { gather, run, scatter }) in &stats.sizes {
-            self.inference_count += run.count * batch_size as u64;
             self.execution_count += run.count;
-            self.inference_stats.compute_input.add(*gather);
-            self.inference_stats.compute_infer.add(*run);
-            self.inference_stats.compute_output.add(*scatter);
             let point = curve.iter().position(|point| point.rows == batch_size);
             self.batch_stats.push(BatchStats {
                 batch_size,

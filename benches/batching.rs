@@ -43,6 +43,12 @@ fn limits() -> Limits {
 /// Answers in time a second, and the median latency in ms.
 type Measured = (f64, f64);
 
+/// A batcher's name and colour, and what was measured at each load.
+type Line = (&'static str, RGBColor, Vec<(f64, Measured)>);
+
+/// One half of the plot: its name, the end of its axis, and what it shows.
+type Side = (&'static str, f64, fn(&Measured) -> f64);
+
 fn measured(story: &Story, arrivals: &[Arrival], seconds: f64) -> Measured {
     let mut took: Vec<f64> = story
         .fates
@@ -60,7 +66,7 @@ fn measured(story: &Story, arrivals: &[Arrival], seconds: f64) -> Measured {
 fn main() {
     let full = DEVICE.capacity(MAX);
     let loads: Vec<f64> = (1..=24).map(|step| full * f64::from(step) / 16.0).collect();
-    let mut lines: Vec<(&str, RGBColor, Vec<(f64, Measured)>)> = Vec::new();
+    let mut lines: Vec<Line> = Vec::new();
     let of = |run: &dyn Fn(&[Arrival]) -> Story| -> Vec<(f64, Measured)> {
         let at = |load: &f64| {
             let arrivals = Random(1).arrivals(*load, SECONDS, DEADLINE);
@@ -162,17 +168,13 @@ const GREEN: RGBColor = RGBColor(21, 128, 61);
 const PURPLE: RGBColor = RGBColor(126, 34, 206);
 const BLUE: RGBColor = RGBColor(29, 78, 216);
 
-fn draw(
-    file: &Path,
-    lines: &[(&str, RGBColor, Vec<(f64, Measured)>)],
-    dots: &[(f64, Measured)],
-) -> Result<(), Box<dyn std::error::Error>> {
+fn draw(file: &Path, lines: &[Line], dots: &[(f64, Measured)]) -> Result<(), Box<dyn std::error::Error>> {
     let area = SVGBackend::new(file, (960, 420)).into_drawing_area();
     area.fill(&WHITE)?;
     let title = "A device of 20 ms a run + 0.5 ms a row; requests with a deadline of 100 ms";
     let area = area.titled(title, ("sans-serif", 18))?;
     let (most_x, panels) = (DEVICE.capacity(MAX) * 1.5, area.split_evenly((1, 2)));
-    let sides: [(&str, f64, fn(&Measured) -> f64); 2] =
+    let sides: [Side; 2] =
         [("answers in time a second", 950.0, |m| m.0), ("median latency of answers, ms", 110.0, |m| m.1)];
     for (panel, (name, most_y, value)) in panels.iter().zip(sides) {
         let mut chart = ChartBuilder::on(panel)

@@ -26,7 +26,8 @@ struct Outcome {
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let photo = env::var_os("PHOTO").map_or_else(pattern, |path| fs::read(path).expect("PHOTO can be read").into());
-    let number = |name, default| env::var(name).map_or(default, |text| text.parse().expect("a number"));
+    let number =
+        |name, default| env::var_os(name).map_or(default, |text| text.to_string_lossy().parse().expect("a number"));
     let (load, deadline_ms, seconds) = (number("LOAD", 2.0), number("DEADLINE_MS", 100.0), number("SECONDS", 10.0));
     let server = Server::start().await;
     let post = Post { client: Client::new(), url: format!("{}/v1/detect", server.url), photo };

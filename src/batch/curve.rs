@@ -2,7 +2,7 @@
 //!
 //! For each size that was run, the latest runs are kept, and their quantiles are read off; sizes in between are
 //! interpolated. Old runs are forgotten by count, so the curve follows a machine that becomes slower or faster; sizes that
-//! seem not to pay are tried again from time to time (see [`super::line`]).
+//! seem not to pay are tried again from time to time (see [`mod@super::line`]).
 
 use std::{
     collections::{BTreeMap, VecDeque},

@@ -6,7 +6,7 @@
 //! - [`job`]: a request as the queue sees it, and what comes back.
 //! - [`curve`]: what a run of n rows costs here, learned from warm-up and traffic.
 //! - [`policy`]: which of the waiting jobs run now, or until when to wait for more.
-//! - [`line`]: who waits and who works; takes, refuses, drops. Still without a clock.
+//! - [`mod@line`]: who waits and who works; takes, refuses, drops. Still without a clock.
 //! - [`queue`]: the line behind a lock.
 //! - [`worker`]: a thread that owns a session.
 //! - [`stats`]: what was run so far.

@@ -4,7 +4,7 @@
 //! Three things say it. The declared shapes of the inputs and outputs: their first dimension gets a name instead.
 //! The shapes noted in between: these are dropped, and ONNX Runtime infers them again. And the constant targets of
 //! Reshape nodes, such as `[1, 85, -1]`: there, the dimension that grows with the batch is left to be copied (0)
-//! or computed (-1). Which one grows is a guess ([`mended`]), so the freed model has to prove that it answers
+//! or computed (-1). Which one grows is a guess (`mended`), so the freed model has to prove that it answers
 //! several pictures as the original answers each of them, before anyone relies on it.
 //!
 //! A model is a tree of protobuf messages, whose fields are numbered in `onnx.proto`. Each message is read here as

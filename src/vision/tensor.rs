@@ -184,7 +184,6 @@ trait Number: Copy {
 macro_rules! numbers {
     ($($element:ty: $convert:expr;)*) => {
         $(impl Number for $element {
-            #[expect(clippy::cast_precision_loss, clippy::cast_lossless, clippy::redundant_closure_call, reason = "one form for all types")]
             fn number(self) -> f64 {
                 $convert(self)
             }

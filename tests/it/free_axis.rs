@@ -85,6 +85,6 @@ async fn a_fixed_batch_axis_is_freed_where_results_stay_the_same() {
 
 /// Numbers from 0 to 255 in patches, since networks answer white noise with much the same whatever it is.
 fn noise(seed: u32, elements: usize) -> Vec<f32> {
-    let patch = |index: usize| (index as u32 / 64 ^ seed << 20).wrapping_mul(2_654_435_761) >> 24;
+    let patch = |index: usize| ((index as u32 / 64) ^ (seed << 20)).wrapping_mul(2_654_435_761) >> 24;
     (0..elements).map(|index| patch(index) as f32).collect()
 }

@@ -162,10 +162,7 @@ pub(crate) fn ounce(
             }
         }
         let mut wake: Option<Instant> = None;
-        for worker in 0..workers {
-            if running[worker].is_some() {
-                continue;
-            }
+        for (worker, place) in running.iter_mut().enumerate().filter(|(_, place)| place.is_none()) {
             match line.next(worker, false, now) {
                 Next::Batch(jobs) => {
                     let rows = limits.padded(jobs.iter().map(|job| job.waiting.rows).sum());
@@ -177,7 +174,7 @@ pub(crate) fn ounce(
                         story.fates[index] = Fate::Ran { run: story.runs.len(), started, ended };
                     }
                     story.runs.push(rows);
-                    running[worker] = Some(Running { ends, rows, jobs });
+                    *place = Some(Running { ends, rows, jobs });
                 }
                 Next::WaitUntil(until) => wake = wake.into_iter().chain([until]).min(),
                 Next::Idle => {}

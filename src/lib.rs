@@ -9,7 +9,7 @@
 //! - [`http`]: the only room that knows axum and status codes.
 //! - [`pipeline`]: one request's life: admit → decode → queue → run → read → account.
 //! - [`router`]: which variant of a model answers.
-//! - [`batch`]: the bounded queue, and the worker threads that pull from it.
+//! - [`batch`]: who waits, what runs together by what runs were seen to cost, and the worker threads.
 //! - [`engine`]: the only room that knows ONNX Runtime.
 //! - [`vision`]: pure picture work: decode, resize, tensor, outputs → boxes or classes, drawing.
 //! - [`registry`]: the model folder: manifests, files, checksums.

@@ -79,7 +79,8 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: impl Future<Out
         bail!("nothing is served:\n  {}", sentences.join("\n  "));
     }
     let models: Vec<_> = pipeline.models().iter().map(|model| model.name.clone()).collect();
-    tracing::info!(%address, ?models, took_ms = begun.elapsed().as_secs_f64() * 1000.0, "ready");
+    let (cpus, decode_threads) = pipeline.threads();
+    tracing::info!(%address, ?models, cpus, decode_threads, took_ms = begun.elapsed().as_secs_f64() * 1000.0, "ready");
 
     let watching = tokio::spawn(watch(pipeline.clone()));
     shutdown.await;

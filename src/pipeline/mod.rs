@@ -112,6 +112,12 @@ impl Pipeline {
         Ok(Self(Arc::new(inner)))
     }
 
+    /// The CPUs that this process may use, and the threads that decode.
+    #[must_use]
+    pub fn threads(&self) -> (usize, usize) {
+        (usable_cpus(), self.0.decoding.threads())
+    }
+
     /// The settings in force.
     #[must_use]
     pub fn config(&self) -> &Config {
@@ -153,6 +159,7 @@ impl Pipeline {
         let failed = |cause: String| Error::ModelFailed { model: model.to_owned(), cause };
         let thread = stage.thread().await.map_err(|error| failed(error.to_string()))?;
         let waited = asked.elapsed();
+        let begun = Instant::now();
         let task = tokio::task::spawn_blocking(move || {
             // Held by the work and not by the request: a client that goes away does not make room for a second decode
             // while the first still runs.
@@ -162,7 +169,7 @@ impl Pipeline {
             (value, CpuTime::since(cpu))
         });
         let (value, cpu) = task.await.map_err(|error| failed(format!("a decode thread failed: {error}")))?;
-        Ok((value, Spent { waited, cpu }))
+        Ok((value, Spent { waited, took: begun.elapsed(), cpu }))
     }
 
     /// Work that a front door would not do on the threads that serve its sockets. `None` when it panicked.
@@ -195,6 +202,8 @@ impl Pipeline {
 #[derive(Debug, Clone, Copy)]
 struct Spent {
     waited: Duration,
+    /// From there on, the way to the thread and back included.
+    took: Duration,
     cpu: CpuTime,
 }
 

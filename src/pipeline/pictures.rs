@@ -189,7 +189,7 @@ impl Pipeline {
         let (ready, spent) = self.on_thread(decoding, &model.name, work).await?;
         drop(inside);
         let ready = ready.ok_or_else(|| terms.deadline.passed())??;
-        decoding.learn(ready.decode + ready.preprocess);
+        decoding.learn(spent.took);
         Ok((ready, spent))
     }
 }

@@ -96,7 +96,7 @@ impl Pipeline {
         let left = terms.deadline.at.saturating_duration_since(now);
         // A margin there always is, since the first surprises of a rush come before any is known; and never more than
         // half of the time, so that a bad moment cannot keep everybody away.
-        let margin = variant.surprises.margin(now).clamp(left / 8, left / 2);
+        let margin = variant.surprises.margin(now).clamp(left / 5, left / 2);
         // Where nobody is in its way there is nothing to refuse it for: whether a run is fast enough, the queue says.
         let nobody_here = mine == 0 && outlook.nobody_waits;
         let welcome = nobody_here && (decoding.inside() < decoding.threads() || outlook.must_learn);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Server, root, shared};
+use crate::harness::{Server, only, root, shared};
 
 /// The shipped file says one picture a run, and the graph is known to do more.
 const MUST_BE_FREED: [&str; 3] = ["person-192", "nanodet", "yolox-nano"];
@@ -87,4 +87,22 @@ async fn a_fixed_batch_axis_is_freed_where_results_stay_the_same() {
 fn noise(seed: u32, elements: usize) -> Vec<f32> {
     let patch = |index: usize| ((index as u32 / 64) ^ (seed << 20)).wrapping_mul(2_654_435_761) >> 24;
     (0..elements).map(|index| patch(index) as f32).collect()
+}
+
+#[tokio::test]
+async fn what_a_graph_declares_is_tried_before_it_is_believed() {
+    let models = only(&["free-in-name-only", "fixed-in-name-only"]);
+    let server = Server::start(models.path(), &[]).await;
+    let variant = async |name: &str| server.get(&format!("/v1/models/{name}")).await.1["variants"][0].clone();
+    let free = variant("free-in-name-only").await;
+    assert_eq!((&free["batch_axis"], &free["max_batch"]), (&json!("fixed"), &json!(1)));
+    let why = free["why_fixed"].as_str().expect("a reason");
+    assert!(why.starts_with("the graph declares a free batch axis, but three pictures fail: "), "{why}");
+    let fixed = variant("fixed-in-name-only").await;
+    assert_eq!((&fixed["batch_axis"], &fixed["max_batch"]), (&json!("freed"), &json!(32)));
+
+    let (_, metadata) = server.get("/v2/models/fixed-in-name-only").await;
+    let [dark, bright] = [vec![0.25; 192], vec![0.75; 192]];
+    let answers = infer(&server, "fixed-in-name-only", &metadata["inputs"][0], &[dark, bright]).await;
+    assert_eq!(answers, [[0.25, 0.75]]);
 }

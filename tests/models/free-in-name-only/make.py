@@ -1,0 +1,24 @@
+"""Writes mean.onnx here and in ../fixed-in-name-only: how bright a picture is, by way of a Reshape to [1, 1].
+
+Here the graph declares any number of pictures, and fails at two. There it declares one, and would do for any number if
+the Reshape did not say 1. Needs `onnx`: python3 tests/models/free-in-name-only/make.py
+"""
+
+from pathlib import Path
+
+import onnx
+from onnx import TensorProto, helper
+
+for folder, batch in (("free-in-name-only", "n"), ("fixed-in-name-only", 1)):
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceMean", ["image"], ["brightness"], axes=[1, 2, 3], keepdims=0),
+            helper.make_node("Reshape", ["brightness", "one_row"], ["probability"]),
+        ],
+        "mean",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [batch, 3, 8, 8])],
+        [helper.make_tensor_value_info("probability", TensorProto.FLOAT, [batch, 1])],
+        [helper.make_tensor("one_row", TensorProto.INT64, [2], [1, 1])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, Path(__file__).parent.with_name(folder) / "mean.onnx")

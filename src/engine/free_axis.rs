@@ -104,7 +104,8 @@ fn free_graph(graph: Message) -> Result<Message, String> {
         }
         freed.push(field);
     }
-    if was_fixed { Ok(freed) } else { Err("none of its inputs is fixed at one picture".into()) }
+    let changed = was_fixed || reshapes.mended > 0;
+    if changed { Ok(freed) } else { Err("none of its inputs is fixed at one picture".into()) }
 }
 
 /// An input or output with its first dimension freed, unless it is a weight.

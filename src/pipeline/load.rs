@@ -161,31 +161,32 @@ impl<'a> Loader<'a> {
         trial::fits(&mut first, &preparer, &reader, &ReadOptions::from(output))?;
 
         let asked = manifest.batching.max_batch.or(DEFAULT_MAX_BATCH);
-        let (batch_axis, why_fixed) = if BatchAxis::declared(&first.inputs, &first.outputs).is_free() {
-            match trial::takes_batches(&mut first, None, &preparer) {
-                Ok(()) => (BatchAxis::Free, None),
-                Err(why) => (BatchAxis::Fixed, Some(format!("the graph declares a free batch axis, but {why}"))),
-            }
-        } else if asked == 1 {
-            (BatchAxis::Fixed, Some("the graph takes one picture, and max_batch is 1".to_owned()))
+        let declared = BatchAxis::declared(&first.inputs, &first.outputs).is_free();
+        let as_it_is = if declared {
+            let declares = |why| format!("the graph declares a free batch axis, but {why}");
+            trial::takes_batches(&mut first, None, &preparer).map_err(declares)
         } else {
-            // Weights are packed for one graph, so the freed one has its own.
-            let packed = SharedWeights::new();
-            match self.freed(&source, &mut first, &preparer, plan, &packed) {
-                Ok((freed, session)) => {
-                    (source, first, weights) = (freed, session, packed);
-                    (BatchAxis::Freed, None)
-                }
-                Err(why) => {
-                    (BatchAxis::Fixed, Some(format!("its batch axis is fixed at one picture and stays so: {why}")))
+            Err("its batch axis is fixed at one picture".to_owned())
+        };
+        let (batch_axis, why_fixed) = match as_it_is {
+            Ok(()) => (BatchAxis::Free, None),
+            Err(why) if asked == 1 => (BatchAxis::Fixed, Some(why)),
+            Err(why) => {
+                // Weights are packed for one graph, so the freed one has its own.
+                let packed = SharedWeights::new();
+                match self.freed(&source, &mut first, &preparer, plan, &packed) {
+                    Ok((freed, session)) => {
+                        (source, first, weights) = (freed, session, packed);
+                        (BatchAxis::Freed, None)
+                    }
+                    Err(also) => (BatchAxis::Fixed, Some(format!("{why}, and cannot be freed: {also}"))),
                 }
             }
         };
         let mut limits = limits(&manifest.batching, batch_axis, &first.providers)?;
         let occupies = occupies(&first.providers, plan);
         let curve = trial::measure(&mut first, &preparer, &mut limits, occupies)?;
-        let unexpected =
-            BatchAxis::declared(&first.inputs, &first.outputs).is_free() || manifest.batching.max_batch != Auto::Auto;
+        let unexpected = declared || manifest.batching.max_batch != Auto::Auto;
         if let Some(why) = why_fixed.as_deref().filter(|_| unexpected && asked > 1) {
             tracing::warn!(model = folder.name, variant = variant.name, "batches are off: {why}");
         }

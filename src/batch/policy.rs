@@ -134,13 +134,15 @@ fn candidates(waiting: &[Waiting], limits: &Limits) -> Vec<(usize, usize)> {
     candidates
 }
 
-/// About twice as many jobs as `jobs`, if they wait and may run together; with the rows of both.
+/// About twice as many jobs as `jobs`, if they wait, may run together, and are not known to be better anyway (then it was
+/// deadlines that spoke against them); with the rows of both.
 #[must_use]
 pub fn twice_as_large(view: &View<'_>, limits: &Limits, jobs: usize) -> Option<(usize, Tried)> {
     let candidates = candidates(view.waiting, limits);
     let (_, rows) = *candidates.iter().find(|(some, _)| *some == jobs)?;
     let (more, larger) = *candidates.iter().rev().find(|(more, _)| *more <= 2 * jobs)?;
-    (more > jobs).then_some((more, Tried { size: limits.padded(larger), instead_of: limits.padded(rows) }))
+    let tried = Tried { size: limits.padded(larger), instead_of: limits.padded(rows) };
+    (tried.size != tried.instead_of && !tried.was_better(view.curve)).then_some((more, tried))
 }
 
 /// A size that was run to see what it costs, instead of the one that seemed best.

@@ -254,8 +254,8 @@ impl<'a> Loader<'a> {
         let mut engines = vec![first];
         for _ in 1..plan.instances {
             let mut session = self.session(&source, &providers, plan, &weights)?;
-            // The first run of a session is slow; no request shall be it.
-            trial::warm(&mut session, &preparer)?;
+            // The first run of a session, and of a fixed size in it, is slow; no request shall be it.
+            trial::warm(&mut session, &preparer, &limits)?;
             engines.push(session);
         }
         let queue = Arc::new(Queue::new(model.max_queue, engines.len(), limits.clone(), curve));

@@ -97,10 +97,11 @@ impl Pipeline {
         // A margin there always is, since the first surprises of a rush come before any is known; and never more than
         // half of the time, so that a bad moment cannot keep everybody away.
         let margin = variant.surprises.margin(now).clamp(left / 5, left / 2);
-        // Where nobody is in its way there is nothing to refuse it for: whether a run is fast enough, the queue says.
+        // Where nobody is in its way, it is refused only when a run alone takes too long.
         let nobody_here = mine == 0 && outlook.nobody_waits;
         let welcome = nobody_here && (decoding.inside() < decoding.threads() || outlook.must_learn);
-        if !welcome && expected + margin > left {
+        let hopeless = outlook.alone > left && !outlook.must_learn;
+        if hopeless || (!welcome && expected + margin > left) {
             return Err(model.too_slow(expected + margin, terms.deadline));
         }
         Ok(expected)

@@ -147,11 +147,11 @@ impl Pipeline {
         let _changing = self.changing_while_ready()?;
         self.model(name)?;
         tracing::info!(model = name, "unloaded");
-        self.metrics().forget_plan(name);
         self.0.repository.change(name, |entry| {
             entry.trouble = Some("it was unloaded".to_owned());
             entry.serving.take()
         });
+        self.metrics().forget_plan(name);
         Ok(())
     }
 
@@ -164,6 +164,9 @@ impl Pipeline {
             Err(error) => return tracing::warn!("{error}"),
         };
         for (name, &print) in &folders {
+            if self.state() == State::Draining {
+                return;
+            }
             let settled = last.0.get(name) == Some(&print);
             let seen = self.0.repository.models().get(name).and_then(|entry| entry.seen);
             if settled && seen != Some(print) {
@@ -178,8 +181,8 @@ impl Pipeline {
         let gone: Vec<String> = self.0.repository.models().iter().filter_map(gone).collect();
         for name in gone {
             tracing::warn!(model = name, "its folder has gone; it is no longer served");
-            self.metrics().forget_plan(&name);
             self.0.repository.change(&name, |entry| std::mem::take(entry).serving);
+            self.metrics().forget_plan(&name);
         }
         last.0 = folders;
     }
@@ -268,7 +271,7 @@ impl Pipeline {
         })
     }
 
-    /// The model for a task: the named one, or the first of that task by name.
+    /// The model for a task: the named one, or the first of that task by name when the server started.
     ///
     /// # Errors
     /// When there is no such model, or it answers another question.
@@ -293,7 +296,7 @@ impl Pipeline {
     }
 
     /// Waits until nobody else changes models, without a thread; others wait until what comes back is dropped.
-    pub async fn turn_to_change(&self) -> impl Drop + use<> {
+    pub async fn turn_to_change(&self) -> impl Drop + Send + use<> {
         Arc::clone(&self.0.repository.turn).lock_owned().await
     }
 

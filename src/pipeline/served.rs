@@ -148,7 +148,7 @@ impl ServedModel {
     pub(super) async fn run(&self, variant: &ServedVariant, inputs: Vec<Tensor>, terms: Terms) -> Result<Ran, Error> {
         let Terms { deadline, priority } = terms;
         let (reply, answer) = oneshot::channel();
-        let rows = inputs.get(self.picture_input).and_then(|input| input.shape().first()).copied();
+        let rows = inputs.get(variant.preparer.picture_input()).and_then(|input| input.shape().first()).copied();
         // Where the axis is fixed, the first dimension may be anything.
         let rows = if variant.batch_axis.is_free() { rows.unwrap_or(1) } else { 1 };
         let shares = variant.batch_axis.is_free();

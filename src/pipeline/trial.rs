@@ -71,10 +71,15 @@ pub(super) fn takes_batches(
     Ok(())
 }
 
-/// One run, of a session that others were tried out for.
-pub(super) fn warm(engine: &mut dyn Engine, preparer: &Preparer) -> Result<(), String> {
+/// One run of each fixed size, or of one picture, in a session that others were tried out for.
+pub(super) fn warm(engine: &mut dyn Engine, preparer: &Preparer, limits: &Limits) -> Result<(), String> {
     let Prepared { inputs, .. } = preparer.prepare(&noise(preparer, 1))?;
-    engine.run(&inputs).map(drop)
+    let sizes = if limits.buckets.is_empty() { &[1][..] } else { &limits.buckets };
+    for &size in sizes {
+        let inputs = stacked(std::slice::from_ref(&inputs), size).ok_or("its inputs do not stack")?;
+        engine.run(&inputs).map_err(|error| format!("a batch of {size} fails: {error}"))?;
+    }
+    Ok(())
 }
 
 /// Runs each size that there may be until a larger one stops being better, and says what each took. A size that fails,

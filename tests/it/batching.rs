@@ -130,7 +130,8 @@ proptest! {
     ) {
         // (Fewer than 32: then a larger size is tried, which may cost somebody.)
         // They come one after the other, so that waiting may pay; then nobody comes any more.
-        let deadline = device.run(64) + ms(spare);
+        // Time enough for the run that is going on, and for one's own: only waiting could make anybody late.
+        let deadline = 3 * device.run(64) + ms(spare);
         let arrivals: Vec<_> = (0..count).map(|i| request(us(gap) * i, deadline)).collect();
         let story = ounce(device, 1, &any_size_up_to(32), 64, device.warmed_up(32), &arrivals);
         prop_assert!(!matches!(story.fates[0], Fate::Refused | Fate::Late), "{:?}", story.fates);
@@ -139,6 +140,12 @@ proptest! {
             prop_assert!(in_time || *fate == Fate::Refused, "{fate:?}");
         }
     }
+
+}
+
+proptest! {
+    // Each is a long story.
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn the_lowest_priority_is_served_within_a_bound(per_row in 1u64..8, seed in any::<u64>()) {

@@ -4,7 +4,7 @@ use std::{io::Write, net::TcpStream, time::Duration};
 
 use tokio::task::JoinSet;
 
-use crate::harness::{Server, only, photo, white};
+use crate::harness::{Server, only, photo, until, white};
 
 const OVER_HTTP_1: usize = 200;
 const OVER_HTTP_2: usize = 800;
@@ -15,12 +15,6 @@ async fn metric(server: &Server, name: &str) -> usize {
     let text = metrics.text().await.expect("text");
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix("{model=\"slow-on-white\"} "));
     value.map_or(0, |value| value.parse().expect("a number"))
-}
-
-async fn until(server: &Server, name: &str, at_least: usize) {
-    while metric(server, name).await < at_least {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -53,12 +47,16 @@ async fn what_a_thousand_clients_left_in_the_queue_is_never_run() {
             streams.spawn(client.post(format!("{}/v1/classify", server.url)).body(picture.clone()).send());
         }
     }
-    until(&server, "ounce_queue_depth", OVER_HTTP_1 + OVER_HTTP_2).await;
-    assert!(!held.is_finished(), "the worker was held all the time");
+    until("all wait while the worker is held", async || {
+        assert!(!held.is_finished(), "the worker is held until all wait");
+        metric(&server, "ounce_queue_depth").await >= OVER_HTTP_1 + OVER_HTTP_2
+    })
+    .await;
 
     drop(sockets);
     streams.shutdown().await;
-    until(&server, "ounce_cancelled_total", gone_already.max(1) + OVER_HTTP_1 + OVER_HTTP_2).await;
+    let gone = gone_already.max(1) + OVER_HTTP_1 + OVER_HTTP_2;
+    until("all are counted", async || metric(&server, "ounce_cancelled_total").await >= gone).await;
     // Their pictures leave at once, before the worker is free.
     while metric(&server, "ounce_queue_depth").await > 0 {
         assert!(!held.is_finished(), "the queue is empty before the worker is free");

@@ -1,8 +1,10 @@
 //! What a client hears when others are before it: who goes first, who has to come again later, and when.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path};
 
-use crate::harness::{Server, photo, root, white};
+use serde_json::Value;
+
+use crate::harness::{Server, photo, root, until, white};
 
 /// The model that takes seconds over white pictures, with another manifest.
 fn slow_on_white(models: &Path, change: impl Fn(String) -> String) {
@@ -20,9 +22,7 @@ async fn the_queue_has_an_end_and_a_high_priority_goes_first() {
     let server = Server::start(models.path(), &[]).await;
     let post = |query: &str, body| server.client.post(format!("{}/v1/classify{query}", server.url)).body(body).send();
     let waiting = async |wanted: usize| {
-        while server.get("/v1/models/slow").await.1["batching"]["waiting"] != wanted {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until("so many wait", async || server.get("/v1/models/slow").await.1["batching"]["waiting"] == wanted).await;
     };
     // The first runs, for seconds; the others wait for it. (Two white ones: whichever comes first.)
     let low = [tokio::spawn(post("?priority=0", white())), tokio::spawn(post("?priority=0", white()))];
@@ -34,12 +34,12 @@ async fn the_queue_has_an_end_and_a_high_priority_goes_first() {
     assert_eq!(refused.status(), 429);
     let seconds: u64 = refused.headers()["retry-after"].to_str().expect("text").parse().expect("whole seconds");
     assert!(seconds >= 1);
-    let problem: serde_json::Value = refused.json().await.expect("JSON");
+    let problem: Value = refused.json().await.expect("JSON");
     assert_eq!(problem["type"], "/errors#queue-full", "{problem}");
 
     assert_eq!(high.await.expect("no panic").expect("an answer").status(), 200);
     let unfinished = low.iter().filter(|low| !low.is_finished()).count();
-    assert_eq!(unfinished, 1, "the white picture that came before it still runs");
+    assert!(unfinished >= 1, "a white picture that came before it still runs");
     for low in low {
         assert_eq!(low.await.expect("no panic").expect("an answer").status(), 200);
     }
@@ -50,20 +50,21 @@ async fn a_deadline_that_no_run_can_meet_is_refused_at_once() {
     let models = tempfile::tempdir().expect("tempdir");
     // Every picture is just so bright that a run takes some 100 ms; the warm-up finds that out.
     slow_on_white(models.path(), |text| {
-        text.replace("scale = 0.00392156862745098", "scale = 1e-9\nmean = [-0.9903, -0.9903, -0.9903]")
+        let bright = "scale = 1e-9\nmean = [-0.991, -0.991, -0.991]";
+        text.replace("scale = 0.00392156862745098", bright).replace("[batching]", "[batching]\nmax_batch = 1")
     });
     let server = Server::start(models.path(), &[]).await;
-    let problem = loop {
-        let (status, problem) = server.post("/v1/classify?deadline_ms=30", "image/png", photo()).await;
-        match status {
-            503 => break problem,
-            // When nothing has run for a second one may try, and a picture may be late for other reasons.
-            504 => {}
-            other => panic!("{other}: {problem}"),
-        }
-    };
+    let mut problem = Value::Null;
+    until("it is refused", async || {
+        // When nothing has run for a second one may try, and a picture may be late for other reasons.
+        let (status, answer) = server.post("/v1/classify?deadline_ms=20", "image/png", photo()).await;
+        assert!([503, 504].contains(&status), "{status}: {answer}");
+        problem = answer;
+        status == 503
+    })
+    .await;
     assert_eq!(problem["type"], "/errors#too-slow");
     let detail = problem["detail"].as_str().expect("text");
-    assert!(detail.contains("past the deadline of 30 ms") && detail.contains("try again in 1 s"), "{detail}");
+    assert!(detail.contains("past the deadline of 20 ms") && detail.contains("try again in "), "{detail}");
     assert_eq!(server.post("/v1/classify", "image/png", photo()).await.0, 200, "with more time it is answered");
 }

@@ -7,13 +7,12 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::harness::{Server, photo, root};
+use crate::harness::{Server, photo, root, until};
 
 /// Copies the shipped classifier to `folder`, as another version and with other labels.
 fn write(folder: &Path, version: &str, labels: [&str; 2]) {
@@ -54,14 +53,14 @@ async fn index(server: &Server) -> Value {
     response.json().await.expect("JSON")
 }
 
-async fn until(server: &Server, wanted: impl Fn(&Value) -> bool) -> Value {
-    loop {
-        let model = index(server).await[0].clone();
-        if wanted(&model) {
-            return model;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+async fn model(server: &Server, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    let mut model = Value::Null;
+    until(what, async || {
+        model = index(server).await[0].clone();
+        wanted(&model)
+    })
+    .await;
+    model
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -69,7 +68,7 @@ async fn ten_thousand_requests_and_three_reloads_one_of_them_broken() {
     const REQUESTS: usize = 10_000;
     let (models, aside) = (tempfile::tempdir().expect("tempdir"), tempfile::tempdir().expect("tempdir"));
     write(&models.path().join("presence"), "1", ["no", "yes"]);
-    let server = Arc::new(Server::start(models.path(), &[("OUNCE_RELOAD__WATCH_MS", "20")]).await);
+    let server = Arc::new(Server::start(models.path(), &[("OUNCE_RELOAD__WATCH_MS", "100")]).await);
     let sent = Arc::new(AtomicUsize::new(0));
     let mut clients = JoinSet::new();
     for _ in 0..8 {
@@ -89,21 +88,19 @@ async fn ten_thousand_requests_and_three_reloads_one_of_them_broken() {
         });
     }
     let progress = async |part: usize| {
-        while sent.load(Ordering::Relaxed) < REQUESTS * part / 4 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until("requests are answered", async || sent.load(Ordering::Relaxed) >= REQUESTS * part / 4).await;
     };
     progress(1).await;
     replace(models.path(), aside.path(), "2", ["nein", "ja"], false);
-    until(&server, |model| model["version"] == "2").await;
+    model(&server, "version 2", |model| model["version"] == "2").await;
     progress(2).await;
     replace(models.path(), aside.path(), "3", ["non", "oui"], true);
-    let broken = until(&server, |model| model["reason"] != "").await;
+    let broken = model(&server, "a reason", |model| model["reason"] != "").await;
     assert_eq!((&broken["state"], &broken["version"]), (&json!("READY"), &json!("2")), "the old one still serves");
     assert!(broken["reason"].as_str().is_some_and(|why| why.contains("SHA-256") || why.contains("cannot open")));
     progress(3).await;
     replace(models.path(), aside.path(), "4", ["ikke", "jo"], false);
-    until(&server, |model| model["version"] == "4" && model["reason"] == "").await;
+    model(&server, "version 4", |model| model["version"] == "4" && model["reason"] == "").await;
 
     let whole = [("1", ["no", "yes"]), ("2", ["ja", "nein"]), ("4", ["ikke", "jo"])];
     for seen in clients.join_all().await {

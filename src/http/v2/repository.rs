@@ -125,8 +125,13 @@ async fn change(
         return Err(Problem::bad_parameter(name, why));
     }
     // Loading takes as long as it takes, on a thread beside those for pictures; who waits for another's load takes none.
-    let _turn = pipeline.turn_to_change().await;
-    let changed = tokio::task::spawn_blocking(move || change(&pipeline)).await;
+    let turn = pipeline.turn_to_change().await;
+    let changed = tokio::task::spawn_blocking(move || {
+        // Held by the work: a client that goes away does not let the next one in.
+        let _turn = turn;
+        change(&pipeline)
+    });
+    let changed = changed.await;
     changed.map_err(|_| Problem::new(&kinds::PANICKED, PANICKED))??;
     Ok(Json(Value::Object(Map::new())))
 }

@@ -139,14 +139,14 @@ pub(crate) fn photo() -> Vec<u8> {
     png.into_inner()
 }
 
-/// Asks until the answer is yes; fails when it is not after a minute, since then it never will be.
+/// Asks until the answer is yes; fails when it is not after a minute, since then it never will be `what`.
 pub(crate) async fn until(what: &str, mut yes: impl AsyncFnMut() -> bool) {
     let asking = async {
         while !yes().await {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(60), asking).await.unwrap_or_else(|_| panic!("never: {what}"));
+    tokio::time::timeout(std::time::Duration::from_secs(60), asking).await.expect(what);
 }
 
 /// A white picture, over which `slow-on-white` holds a worker for seconds.

@@ -141,25 +141,12 @@ impl Metrics {
         self.model_loads_total.with_label_values(&[model, if ok { "ok" } else { "failed" }]).inc();
     }
 
-    /// A model's sessions are other ones now, or none.
-    pub fn forget_plan(&self, model: &str) {
-        let known: Vec<String> = self.variants_of(model);
-        for variant in known {
-            // What is not there needs no removal.
-            let _ = self.instances.remove_label_values(&[model, &variant]);
-            let _ = self.intra_op_threads.remove_label_values(&[model, &variant]);
-        }
+    /// A variant is no longer served.
+    pub fn forget_plan(&self, model: &str, variant: &str) {
+        // What is not there needs no removal.
+        let _ = self.instances.remove_label_values(&[model, variant]);
+        let _ = self.intra_op_threads.remove_label_values(&[model, variant]);
         let _ = self.queue_depth.remove_label_values(&[model]);
-    }
-
-    fn variants_of(&self, model: &str) -> Vec<String> {
-        let families = self.instances.collect();
-        let series = families.iter().flat_map(|family| family.get_metric());
-        let labels = series.map(|metric| {
-            let label = |name: &str| metric.get_label().iter().find(|l| l.name() == name).map(|l| l.value().to_owned());
-            (label("model"), label("variant"))
-        });
-        labels.filter(|(of, _)| of.as_deref() == Some(model)).filter_map(|(_, variant)| variant).collect()
     }
 
     /// CPUs that may be used, and threads that decode.

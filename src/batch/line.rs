@@ -113,15 +113,13 @@ impl Line {
     /// How long it takes until a job of `rows` that comes now is answered, behind `rows_ahead`.
     #[must_use]
     pub fn expected(&self, rows_ahead: usize, rows: usize, now: Instant) -> Duration {
-        let free = self.busy_until.iter().filter(|until| until.is_none()).count();
-        let busy = self.busy_until.iter().flatten().map(|until| until.saturating_duration_since(now)).sum();
-        let workers = self.busy_until.len();
-        let gap = self.arrivals.gap(now);
-        let (wait, size) = policy::expected_wait(&self.curve, &self.limits, (rows_ahead, rows), busy, workers, gap);
-        if free > 0 && rows_ahead == 0 {
+        if rows_ahead == 0 && self.busy_until.iter().any(Option::is_none) {
             // Where nobody is in its way, a few slow runs of others must not keep it away.
             return self.curve.typical(self.limits.padded(rows));
         }
+        let busy = self.busy_until.iter().flatten().map(|until| until.saturating_duration_since(now)).sum();
+        let (workers, gap) = (self.busy_until.len(), self.arrivals.gap(now));
+        let (wait, size) = policy::expected_wait(&self.curve, &self.limits, (rows_ahead, rows), busy, workers, gap);
         wait + self.curve.slow(self.limits.padded(size))
     }
 

@@ -43,6 +43,13 @@ impl Limits {
     }
 }
 
+/// 1, 2, 4, … and `max`.
+#[must_use]
+pub fn powers_up_to(max: usize) -> Vec<usize> {
+    let powers = std::iter::successors(Some(1usize), |size| size.checked_mul(2));
+    powers.take_while(|size| *size < max).chain([max]).collect()
+}
+
 /// A job as the policy sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Waiting {

@@ -47,6 +47,5 @@ async fn heavy<T: Send + 'static>(
     if size < HEAVY {
         return work();
     }
-    let panicked = || Err(Problem::new(&kinds::PANICKED, "the server made a mistake; its log has the cause"));
-    pipeline.aside(work).await.unwrap_or_else(panicked)
+    pipeline.aside(work).await.unwrap_or_else(|| Err(Problem::our_mistake()))
 }

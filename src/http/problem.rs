@@ -107,6 +107,11 @@ impl Problem {
         Self::new(&kinds::BAD_BODY, detail)
     }
 
+    /// Something panicked.
+    pub(super) fn our_mistake() -> Self {
+        Self::new(&kinds::PANICKED, "the server made a mistake; its log has the cause")
+    }
+
     /// The status it is sent with.
     pub(super) fn status(&self) -> StatusCode {
         self.kind.status
@@ -203,7 +208,7 @@ pub(super) async fn wrong_method(method: Method, uri: Uri) -> Problem {
 
 /// A handler panicked. The panic hook has logged where.
 pub(super) fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
-    Problem::new(&kinds::PANICKED, "the server made a mistake; its log has the cause").into_response()
+    Problem::our_mistake().into_response()
 }
 
 #[cfg(test)]

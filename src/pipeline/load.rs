@@ -11,7 +11,7 @@ use super::{BatchAxis, ServedModel, ServedVariant, promise::Surprises, stage::In
 use crate::{
     batch::{
         curve::Curve,
-        policy::Limits,
+        policy::{Limits, powers_up_to},
         queue::Queue,
         worker::{self, Occupies, Setting},
     },
@@ -304,10 +304,7 @@ fn limits(batching: &Batching, axis: BatchAxis, providers: &[Provider]) -> Resul
     let mut buckets: Vec<usize> = match (&batching.sizes, providers.first()) {
         (Some(sizes), _) => sizes.iter().map(|size| size.get()).collect(),
         // TensorRT builds an engine for every shape.
-        (None, Some(Provider::Tensorrt)) => {
-            let powers = std::iter::successors(Some(1usize), |size| size.checked_mul(2));
-            powers.take_while(|size| *size < max_rows).chain([max_rows]).collect()
-        }
+        (None, Some(Provider::Tensorrt)) => powers_up_to(max_rows),
         (None, _) => Vec::new(),
     };
     buckets.sort_unstable();

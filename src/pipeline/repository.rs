@@ -63,10 +63,14 @@ impl Repository {
         self.models.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change(&self, name: &str, change: impl FnOnce(&mut Entry) -> Option<Arc<ServedModel>>) {
+    /// Changes an entry; what comes back from the change is no longer served.
+    fn change(&self, name: &str, metrics: &Metrics, change: impl FnOnce(&mut Entry) -> Option<Arc<ServedModel>>) {
         let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
         let old = change(models.entry(name.to_owned()).or_default());
         drop(models);
+        for variant in old.iter().flat_map(|model| &model.variants) {
+            metrics.forget_plan(name, &variant.name);
+        }
         let mut retired = self.retired();
         retired.retain(|model| model.strong_count() > 0);
         // Its last owner ends its workers: the last request that holds it.
@@ -88,13 +92,12 @@ impl Repository {
         drop(workers);
         let name = loaded.model.name.clone();
         let model = Arc::new(loaded.model);
-        metrics.forget_plan(&name);
+        self.change(&name, metrics, |entry| {
+            std::mem::replace(entry, Entry { serving: Some(Arc::clone(&model)), trouble: None, seen }).serving
+        });
         for variant in &model.variants {
             metrics.plan(&name, &variant.name, variant.instances, variant.threads);
         }
-        self.change(&name, |entry| {
-            std::mem::replace(entry, Entry { serving: Some(model), trouble: None, seen }).serving
-        });
     }
 }
 
@@ -147,11 +150,10 @@ impl Pipeline {
         let _changing = self.changing_while_ready()?;
         self.model(name)?;
         tracing::info!(model = name, "unloaded");
-        self.0.repository.change(name, |entry| {
+        self.0.repository.change(name, self.metrics(), |entry| {
             entry.trouble = Some("it was unloaded".to_owned());
             entry.serving.take()
         });
-        self.metrics().forget_plan(name);
         Ok(())
     }
 
@@ -181,8 +183,7 @@ impl Pipeline {
         let gone: Vec<String> = self.0.repository.models().iter().filter_map(gone).collect();
         for name in gone {
             tracing::warn!(model = name, "its folder has gone; it is no longer served");
-            self.0.repository.change(&name, |entry| std::mem::take(entry).serving);
-            self.metrics().forget_plan(&name);
+            self.0.repository.change(&name, self.metrics(), |entry| std::mem::take(entry).serving);
         }
         last.0 = folders;
     }
@@ -203,7 +204,7 @@ impl Pipeline {
                 let still = self.0.repository.models().get(name).and_then(|entry| entry.serving.clone());
                 let still = still.map(|model| model.version.clone());
                 tracing::error!(model = name, still_serving = still, "cannot be loaded: {reason}");
-                self.0.repository.change(name, |entry| {
+                self.0.repository.change(name, self.metrics(), |entry| {
                     (entry.trouble, entry.seen) = (Some(reason.clone()), Some(seen));
                     None
                 });

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::{
     batch::{
         curve::Curve,
-        policy::Limits,
+        policy::{Limits, powers_up_to},
         worker::{Occupies, Stopwatch},
     },
     engine::Engine,
@@ -24,6 +24,10 @@ const TOLERANCE: f64 = 1e-4;
 
 /// The same for half floats, which have 11 bits: a few of their steps.
 const F16_TOLERANCE: f64 = 4e-3;
+
+/// What a picture has to cost in a larger batch, relative to the best so far, for still larger ones to be of interest. Less
+/// strict, the noise of a busy CPU leads on to batches that nobody will run, and the memory for them stays taken.
+const CLEARLY_BETTER: f64 = 0.9;
 
 /// How long each size is measured for, and by how many runs at least and at most.
 const MEASURED: (Duration, usize, usize) = (Duration::from_millis(40), 2, 16);
@@ -116,7 +120,7 @@ pub(super) fn measure(
         #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
         let each = curve.occupied(size).as_secs_f64() / size as f64;
         // Fixed sizes have to be compiled before traffic comes; of free ones only those that may pay are of interest.
-        worse = if each < best * 0.97 { 0 } else { worse + 1 };
+        worse = if each < best * CLEARLY_BETTER { 0 } else { worse + 1 };
         best = best.min(each);
         if worse == 2 && limits.buckets.is_empty() {
             break;
@@ -127,12 +131,7 @@ pub(super) fn measure(
 
 /// The buckets, or powers of two up to the largest batch.
 fn sizes(limits: &Limits) -> Vec<usize> {
-    if limits.buckets.is_empty() {
-        let powers = std::iter::successors(Some(1usize), |size| size.checked_mul(2));
-        powers.take_while(|size| *size < limits.max_rows).chain([limits.max_rows]).collect()
-    } else {
-        limits.buckets.clone()
-    }
+    if limits.buckets.is_empty() { powers_up_to(limits.max_rows) } else { limits.buckets.clone() }
 }
 
 fn stacked(pictures: &[Vec<Tensor>], rows: usize) -> Option<Vec<Tensor>> {

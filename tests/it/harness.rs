@@ -134,6 +134,11 @@ pub(crate) fn photo() -> Vec<u8> {
     let image = image::RgbImage::from_fn(96, 128, |x, y| {
         if figure(x, y) { image::Rgb([30, 30, 60]) } else { image::Rgb([(120 + x) as u8, 140, (60 + y) as u8]) }
     });
+    png(&image)
+}
+
+/// Pixels as a PNG file.
+pub(crate) fn png(image: &image::RgbImage) -> Vec<u8> {
     let mut png = std::io::Cursor::new(Vec::new());
     image.write_to(&mut png, image::ImageFormat::Png).expect("PNG");
     png.into_inner()
@@ -151,10 +156,7 @@ pub(crate) async fn until(what: &str, mut yes: impl AsyncFnMut() -> bool) {
 
 /// A white picture, over which `slow-on-white` holds a worker for seconds.
 pub(crate) fn white() -> Vec<u8> {
-    let mut png = std::io::Cursor::new(Vec::new());
-    let white = image::RgbImage::from_pixel(8, 8, image::Rgb([255; 3]));
-    white.write_to(&mut png, image::ImageFormat::Png).expect("PNG");
-    png.into_inner()
+    png(&image::RgbImage::from_pixel(8, 8, image::Rgb([255; 3])))
 }
 
 /// Intersection over union of two boxes in the wire's form.

@@ -2,13 +2,11 @@
 
 use std::{io::Write, net::TcpStream, time::Duration};
 
-use crate::harness::{Server, photo, root};
+use crate::harness::{Server, photo, png, root};
 
 /// A picture that takes a while to decode: 4000×4000 pixels, a few kB.
 fn large() -> Vec<u8> {
-    let mut png = std::io::Cursor::new(Vec::new());
-    image::RgbImage::new(4000, 4000).write_to(&mut png, image::ImageFormat::Png).expect("PNG");
-    png.into_inner()
+    png(&image::RgbImage::new(4000, 4000))
 }
 
 /// A connection that announces a body and does not send it.

@@ -14,14 +14,12 @@ use crate::{
     error::Error,
     http::{
         body::{self, Upload},
-        kinds,
+        heavy,
         path::Path,
         problem::{Problem, ProblemBody},
     },
     pipeline::{ModelState, Pipeline},
 };
-
-const PANICKED: &str = "the server made a mistake; its log has the cause";
 
 /// The largest body: these requests say next to nothing.
 const MOST_BYTES: usize = 64 << 10;
@@ -70,11 +68,9 @@ pub(in crate::http) async fn index(
     request: Request,
 ) -> Result<Json<Vec<ModelEntry>>, Problem> {
     let IndexRequest { ready } = read(&pipeline, request).await?;
-    let states = pipeline.aside({
-        let pipeline = pipeline.clone();
-        move || pipeline.index()
-    });
-    let states = states.await.ok_or_else(|| Problem::new(&kinds::PANICKED, PANICKED))??;
+    let asked = pipeline.clone();
+    // It reads the folder, however few models there are.
+    let states = heavy(&pipeline, usize::MAX, move || Ok(asked.index()?)).await?;
     Ok(Json(states.into_iter().filter(|model| !ready || model.version.is_some()).map(ModelEntry::from).collect()))
 }
 
@@ -132,7 +128,7 @@ async fn change(
         change(&pipeline)
     });
     let changed = changed.await;
-    changed.map_err(|_| Problem::new(&kinds::PANICKED, PANICKED))??;
+    changed.map_err(|_| Problem::our_mistake())??;
     Ok(Json(Value::Object(Map::new())))
 }
 

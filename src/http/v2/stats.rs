@@ -63,8 +63,7 @@ struct BatchStats {
     /// Not in the protocol: the variant.
     variant: String,
     /// Not in the protocol: quantiles of the latest runs of this size, the warm-up included.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    latest: Option<CurveBody>,
+    latest: CurveBody,
 }
 
 /// How often, and how many nanoseconds in all.
@@ -129,7 +128,7 @@ impl ModelStats {
     }
 
     fn add(&mut self, variant: &ServedVariant) {
-        let (stats, mut curve) = (variant.stats(), variant.curve());
+        let stats = variant.stats();
         let last = stats.last.and_then(|last| last.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
         self.last_inference = self.last_inference.max(u64::try_from(last.as_millis()).unwrap_or(u64::MAX));
         self.inference_stats.success.add(stats.succeeded);
@@ -139,26 +138,18 @@ impl ModelStats {
         self.inference_stats.compute_infer.add(stats.run);
         self.inference_stats.compute_output.add(stats.scatter);
         self.inference_count += stats.rows;
-        for (&batch_size, SizeStats { gather, run, scatter }) in &stats.sizes {
+        // Every run is in the curve; sizes that only the warm-up has run count nothing.
+        for point in variant.curve() {
+            let SizeStats { gather, run, scatter } = stats.sizes.get(&point.rows).copied().unwrap_or_default();
             self.execution_count += run.count;
-            let point = curve.iter().position(|point| point.rows == batch_size);
             self.batch_stats.push(BatchStats {
-                batch_size,
-                compute_input: (*gather).into(),
-                compute_infer: (*run).into(),
-                compute_output: (*scatter).into(),
+                batch_size: point.rows,
+                compute_input: gather.into(),
+                compute_infer: run.into(),
+                compute_output: scatter.into(),
                 variant: variant.name.clone(),
-                latest: point.map(|place| curve.remove(place).into()),
+                latest: point.into(),
             });
         }
-        // Sizes that only the warm-up has run.
-        self.batch_stats.extend(curve.into_iter().map(|point| BatchStats {
-            batch_size: point.rows,
-            compute_input: Amount::default(),
-            compute_infer: Amount::default(),
-            compute_output: Amount::default(),
-            variant: variant.name.clone(),
-            latest: Some(point.into()),
-        }));
     }
 }

@@ -71,7 +71,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: impl Future<Out
     tokio::pin!(shutdown);
     let loading = pipeline.clone();
     let loaded = tokio::select! {
-        loaded = tokio::task::spawn_blocking(move || loading.load(None)) => loaded?,
+        loaded = tokio::task::spawn_blocking(move || loading.load(None, None)) => loaded?,
         () = &mut shutdown => return Ok(()),
     };
     if let Err(wrong) = loaded {

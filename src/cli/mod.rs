@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand.
 
+mod evaluate;
 mod models;
 mod predict;
 mod serve;
@@ -24,6 +25,8 @@ enum Command {
     Serve(serve::Serve),
     /// Answer for pictures from files, without a server
     Predict(predict::Predict),
+    /// Score a model on labelled pictures: every variant side by side
+    Evaluate(evaluate::Evaluate),
     /// Check a folder of models: what it would serve, what is wrong and where
     Models(models::Models),
 }
@@ -52,6 +55,20 @@ struct Settings {
 }
 
 impl Settings {
+    /// The same settings for another process of ours.
+    fn flags(&self) -> Vec<String> {
+        let config = self.config.as_ref().map(|path| path.display().to_string());
+        let given = [
+            ("--config", &config),
+            ("--models", &self.models),
+            ("--runtime", &self.runtime),
+            ("--runtime-library", &self.runtime_library),
+            ("--providers", &self.providers),
+            ("--log", &self.log),
+        ];
+        given.into_iter().filter_map(|(flag, value)| Some(format!("{flag}={}", value.as_ref()?))).collect()
+    }
+
     /// Defaults (with another for what is logged), file, environment, these flags.
     fn layers(&self, log: &str) -> Result<Layers, ConfigError> {
         // The file is named from outside the tree, so its variable is none of the tree's.
@@ -89,6 +106,7 @@ impl Cli {
         let result = match self.command {
             Command::Serve(serve) => serve.run(),
             Command::Predict(predict) => predict.run(),
+            Command::Evaluate(evaluate) => evaluate.run(),
             Command::Models(models) => models.run(),
         };
         match result {

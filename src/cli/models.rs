@@ -29,7 +29,7 @@ impl Models {
         }
         let loader = Loader::new(&config, Arc::new(Metrics::new()?)).map_err(|error| anyhow::anyhow!(error.reason))?;
         let mut wrong = 0;
-        for model in loader.load_all(None) {
+        for model in loader.load_all(None, None) {
             match model {
                 Ok(Loaded { model, workers }) => {
                     println!("{}", describe(&model));

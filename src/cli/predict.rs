@@ -58,7 +58,7 @@ impl Predict {
         }
         let pipeline = Pipeline::new(config)?;
         pipeline
-            .load(self.model.as_deref())
+            .load(self.model.as_deref(), None)
             .map_err(|wrong| anyhow::anyhow!(wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
         let model = match &self.model {
             Some(name) => pipeline.model(name),

@@ -83,9 +83,9 @@ impl<'a> Loader<'a> {
         &self.library.path
     }
 
-    /// Loads every model of the folder, or only that one.
+    /// Loads every model of the folder, or only that one, or only that variant of it.
     #[must_use]
-    pub fn load_all(&self, only: Option<&str>) -> Vec<Result<Loaded, ModelError>> {
+    pub fn load_all(&self, only: Option<&str>, variant: Option<&str>) -> Vec<Result<Loaded, ModelError>> {
         let wrong = |reason: String| vec![Err(ModelError { model: None, reason })];
         let folder = self.config.models.display();
         let mut models = match registry::scan(&self.config.models) {
@@ -104,7 +104,11 @@ impl<'a> Loader<'a> {
                 return wrong(format!("{folder} holds no model `{name}`"));
             }
         }
-        models.into_iter().map(|model| model.and_then(|model| self.load(&model))).collect()
+        let narrowed = models.into_iter().map(|model| match (model, variant) {
+            (Ok(model), Some(variant)) => model.only(variant),
+            (model, _) => model,
+        });
+        narrowed.map(|model| model.and_then(|model| self.load(&model))).collect()
     }
 
     /// Loads one model: opens its variants, tries them out, and starts the workers.

@@ -102,16 +102,17 @@ impl Repository {
 }
 
 impl Pipeline {
-    /// Loads every model of the folder (or only that one), tries it out, and becomes [`State::Ready`]. Blocks.
+    /// Loads every model of the folder (or only that one, or only that variant of it), tries it out, and becomes
+    /// [`State::Ready`]. Blocks.
     ///
     /// # Errors
     /// When a model cannot be served: all that are wrong, each in one sentence.
-    pub fn load(&self, only: Option<&str>) -> Result<(), Vec<ModelError>> {
+    pub fn load(&self, only: Option<&str>, variant: Option<&str>) -> Result<(), Vec<ModelError>> {
         let _changing = self.changing();
         let seen = registry::fingerprints(&self.config().models).unwrap_or_default();
         let loader = self.loader().map_err(|error| vec![error])?;
         let (mut wrong, mut loaded) = (Vec::new(), Vec::new());
-        for model in loader.load_all(only) {
+        for model in loader.load_all(only, variant) {
             model.map_or_else(|error| wrong.push(error), |model| loaded.push(model));
         }
         if !wrong.is_empty() {
@@ -190,7 +191,7 @@ impl Pipeline {
 
     fn load_one(&self, name: &str, seen: u64) -> Result<(), Error> {
         let loaded = self.loader().and_then(|loader| {
-            let mut loaded = loader.load_all(Some(name));
+            let mut loaded = loader.load_all(Some(name), None);
             loaded.pop().unwrap_or_else(|| Err(ModelError { model: None, reason: "it has gone".to_owned() }))
         });
         self.metrics().loaded(name, loaded.is_ok());

@@ -41,6 +41,22 @@ pub struct VariantFile {
     pub accuracy: BTreeMap<String, f64>,
 }
 
+impl ModelFolder {
+    /// The same with one of its variants.
+    ///
+    /// # Errors
+    /// When there is no such variant: which there are.
+    pub fn only(mut self, variant: &str) -> Result<Self, ModelError> {
+        let names: Vec<_> = self.variants.iter().map(|variant| variant.name.clone()).collect();
+        self.variants.retain(|file| file.name == variant);
+        if self.variants.is_empty() {
+            let reason = format!("there is no variant \"{variant}\"; there are {}", names.join(", "));
+            return Err(ModelError { model: Some(self.name), reason });
+        }
+        Ok(self)
+    }
+}
+
 /// Reads a model's folder.
 ///
 /// # Errors

@@ -4,6 +4,7 @@ mod harness;
 mod simulated;
 
 mod batching;
+mod evaluate;
 mod first_minutes;
 mod forms;
 mod free_axis;

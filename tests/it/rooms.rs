@@ -8,7 +8,7 @@ use crate::harness::root;
 const FLOORS: [&[&str]; 11] = [
     &["cli"],
     &["server"],
-    &["http"],
+    &["http", "evaluate"],
     &["pipeline"],
     &["router"],
     &["batch"],
@@ -16,7 +16,7 @@ const FLOORS: [&[&str]; 11] = [
     &["vision"],
     &["registry"],
     &["cost"],
-    &["metrics", "telemetry", "lifecycle", "config", "error"],
+    &["metrics", "telemetry", "lifecycle", "config", "error", "plot"],
 ];
 
 /// The room, and what it must not know although it may lie further down or is a library.

@@ -17,13 +17,20 @@ build: runtime
 runtime:
 	@$(PYTHON) runtime/fetch.py $(RUNTIME)
 
-# The Python clients that tests talk to the server with, kept in .python/.
+# What tests use of Python: Triton's client, and what scores models. Kept in .python/.
 .python/installed: tests/requirements.txt
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --upgrade --target .python --requirement tests/requirements.txt
 	@touch $@
 
-test: runtime .python/installed
-	PYTHON=$(PYTHON) cargo test --locked -- --show-output
+# The trainer (PyTorch and what it stands on: gigabytes), for the test that trains a tiny model.
+models/training/.venv/installed: models/training/pyproject.toml
+	$(PYTHON) -m venv models/training/.venv
+	models/training/.venv/bin/pip install --quiet --disable-pip-version-check --editable 'models/training[train]'
+	@touch $@
+
+# TRAINING=1 tests the trainer, too.
+test: runtime .python/installed $(if $(TRAINING),models/training/.venv/installed)
+	PYTHON=$(PYTHON) $(if $(TRAINING),REQUIRE_TRAINING=1) cargo test --locked -- --show-output
 
 # Formatting, lints, documentation.
 check:

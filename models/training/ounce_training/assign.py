@@ -6,6 +6,7 @@ agreement. Binary cross-entropy on the score, GIoU on the box.
 """
 
 import torch
+from torch import distributed
 from torch.nn import functional as F
 
 TOP = 10
@@ -57,17 +58,21 @@ def assign(scores: torch.Tensor, boxes: torch.Tensor, truth: torch.Tensor,
 
 def detector_loss(model, pictures: torch.Tensor, truth: torch.Tensor, real: torch.Tensor):
     """The loss to minimise and its parts by name."""
-    with torch.autocast("cpu", torch.bfloat16):
-        raw_boxes, logits = model.raw(pictures)
-    boxes = model.sides(raw_boxes.float()).transpose(1, 2)
-    logits = logits.float().squeeze(1)
+    with torch.autocast(pictures.device.type, torch.bfloat16):
+        raw = model.raw(pictures)
+    raw = raw.float()
+    boxes, logits = model.sides(raw).transpose(1, 2), raw[:, 4]
     target, owner, positive = assign(
         logits.detach().sigmoid(), boxes.detach(), truth, real, model.centres
     )
-    total = target.sum().clamp(min=1.0)
+    total = target.sum()
+    if distributed.is_initialized():  # the gradients are averaged: so must be what divides them
+        distributed.all_reduce(total)
+        total = total / distributed.get_world_size()
+    total = total.clamp(min=1.0)
     score_loss = F.binary_cross_entropy_with_logits(logits, target, reduction="sum") / total
     wanted = truth.gather(1, owner[..., None].expand(-1, -1, 4))[positive]
     overlap = giou(boxes[positive], wanted)
     box_loss = ((1 - overlap) * target[positive]).sum() / total
     loss = score_loss + BOX_WEIGHT * box_loss
-    return loss, {"score": score_loss.item(), "box": box_loss.item()}
+    return loss, {"score_loss": score_loss.item(), "box_loss": box_loss.item()}

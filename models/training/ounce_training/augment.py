@@ -1,4 +1,8 @@
-"""Turns photos into training pictures: scale, crop, flip, mosaic, colour."""
+"""Turns photos into training pictures: scale, crop, flip, mosaic, patches, colour, camera faults.
+
+The training photos are few and from few places, so they are changed much: the net is
+to know people anywhere, not these corridors.
+"""
 
 import cv2
 import numpy as np
@@ -8,18 +12,41 @@ RNG = np.random.Generator
 
 
 def colour(rgb: np.ndarray, rng: RNG) -> np.ndarray:
-    """Brightness, contrast, gamma and tint; now and then grey or blurred."""
+    """Brightness, contrast, gamma, tint, hue and saturation; now and then grey."""
     ramp = np.arange(256, dtype=np.float32) / 255
-    ramp = ramp ** np.exp(rng.uniform(-0.4, 0.4))
-    ramp = (ramp - 0.5) * rng.uniform(0.7, 1.3) + 0.5 + rng.uniform(-0.15, 0.15)
-    gains = rng.uniform(0.9, 1.1, 3).astype(np.float32)
+    ramp = ramp ** np.exp(rng.uniform(-0.5, 0.5))
+    ramp = (ramp - 0.5) * rng.uniform(0.6, 1.4) + 0.5 + rng.uniform(-0.2, 0.2)
+    gains = rng.uniform(0.85, 1.15, 3).astype(np.float32)
     table = np.clip(ramp[:, None] * gains * 255, 0, 255).astype(np.uint8)
     out = cv2.LUT(rgb, table.reshape(1, 256, 3))
-    if rng.random() < 0.12:
-        out = cv2.cvtColor(cv2.cvtColor(out, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    if rng.random() < 0.1:
-        out = cv2.blur(out, (3, 3))
+    chance = rng.random()
+    if chance < 0.12:
+        return cv2.cvtColor(cv2.cvtColor(out, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    if chance < 0.6:
+        steps = np.arange(256)
+        hue = ((steps + rng.integers(-14, 15)) % 180).astype(np.uint8)
+        saturation = np.clip(steps * rng.uniform(0.4, 1.5), 0, 255).astype(np.uint8)
+        table = np.stack([hue, saturation, steps.astype(np.uint8)], 1).reshape(1, 256, 3)
+        out = cv2.cvtColor(cv2.LUT(cv2.cvtColor(out, cv2.COLOR_RGB2HSV), table), cv2.COLOR_HSV2RGB)
     return out
+
+
+def camera(rgb: np.ndarray, rng: RNG) -> np.ndarray:
+    """What cheap cameras do: blur, coarse pixels, noise, JPEG blocks. One at a time, if any."""
+    fault, size = rng.random(), rgb.shape[1::-1]
+    if fault < 0.08:
+        return cv2.blur(rgb, (3, 3))
+    if fault < 0.18:
+        share = rng.uniform(0.35, 0.8)
+        small = cv2.resize(rgb, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
+        return cv2.resize(small, size, interpolation=cv2.INTER_LINEAR)
+    if fault < 0.26:
+        noise = rng.normal(0, rng.uniform(3, 14), rgb.shape).astype(np.float32)
+        return np.clip(rgb + noise, 0, 255).astype(np.uint8)
+    if fault < 0.34:
+        packed = cv2.imencode(".jpg", rgb, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(15, 60))])[1]
+        return cv2.imdecode(packed, cv2.IMREAD_COLOR)
+    return rgb
 
 
 def quarter_turn(rgb: np.ndarray, boxes: np.ndarray, clockwise: bool):
@@ -44,10 +71,10 @@ def clip_boxes(boxes: np.ndarray, w: float, h: float, keep: float = 0.25) -> np.
 def place(rgb: np.ndarray, boxes: np.ndarray, w: int, h: int, zoom: float, rng: RNG):
     """The photo scaled by `zoom` (a little out of ratio), maybe flipped, put
     somewhere on a w x h canvas."""
-    if rng.random() < 0.1:
+    if rng.random() < 0.05:
         rgb, boxes = quarter_turn(rgb, boxes, rng.random() < 0.5)
     src_h, src_w = rgb.shape[:2]
-    squeeze = np.exp(rng.uniform(-0.15, 0.15))
+    squeeze = np.exp(rng.uniform(-0.2, 0.2))
     sx, sy = zoom * squeeze, zoom / squeeze
     room_x, room_y = w - src_w * sx, h - src_h * sy
     tx, ty = room_x * rng.random(), room_y * rng.random()
@@ -68,27 +95,56 @@ def place(rgb: np.ndarray, boxes: np.ndarray, w: int, h: int, zoom: float, rng: 
 def single(photos, index: int, size: int, rng: RNG):
     """One photo filling most of the canvas."""
     rgb, boxes = photos.images[index], photos.boxes[index]
-    zoom = size / rgb.shape[0] * np.exp(rng.uniform(np.log(0.65), np.log(1.6)))
+    zoom = size / rgb.shape[0] * np.exp(rng.uniform(np.log(0.5), np.log(2.2)))
     return place(rgb, boxes, size, size, zoom, rng)
 
 
 def mosaic(photos, index: int, size: int, rng: RNG):
-    """Four photos around a random point."""
+    """Four photos around a random point (Bochkovskiy et al. 2020, YOLOv4)."""
     cx, cy = (int(v) for v in rng.uniform(0.3, 0.7, 2) * size)
     canvas, found = np.empty((size, size, 3), np.uint8), []
     others = rng.integers(0, len(photos), 3)
     corners = [(0, 0, cx, cy), (cx, 0, size, cy), (0, cy, cx, size), (cx, cy, size, size)]
     for i, (x1, y1, x2, y2) in zip([index, *others], corners):
         rgb, boxes = photos.images[i], photos.boxes[i]
-        zoom = max(x2 - x1, y2 - y1) / rgb.shape[0] * np.exp(rng.uniform(-0.1, 0.7))
+        zoom = max(x2 - x1, y2 - y1) / rgb.shape[0] * np.exp(rng.uniform(-0.2, 1.0))
         part, boxes = place(rgb, boxes, x2 - x1, y2 - y1, zoom, rng)
         canvas[y1:y2, x1:x2] = part
         found.append(boxes + np.array([x1, y1, x1, y1], np.float32))
     return canvas, np.concatenate(found)
 
 
+def patches(rgb: np.ndarray, boxes: np.ndarray, photos, rng: RNG):
+    """Covers a place or two with pieces of other photos that hold no labelled person. A person
+    mostly covered is no longer asked for."""
+    size = rgb.shape[0]
+    for _ in range(rng.integers(1, 3)):
+        i = rng.integers(len(photos))
+        w, h = (int(v) for v in size * rng.uniform(0.1, 0.45, 2))
+        source, theirs = photos.images[i], photos.boxes[i]
+        x, y = (int(rng.integers(0, source.shape[k] - v)) for k, v in ((1, w), (0, h)))
+        if len(theirs) and covered(theirs, (x, y, x + w, y + h)).max() > 0:
+            continue
+        at_x, at_y = int(rng.integers(0, size - w)), int(rng.integers(0, size - h))
+        rgb[at_y : at_y + h, at_x : at_x + w] = source[y : y + h, x : x + w]
+        if len(boxes):
+            boxes = boxes[covered(boxes, (at_x, at_y, at_x + w, at_y + h)) < 0.6]
+    return rgb, boxes
+
+
+def covered(boxes: np.ndarray, window) -> np.ndarray:
+    """How much of each box lies inside the window."""
+    low, high = np.maximum(boxes[:, :2], window[:2]), np.minimum(boxes[:, 2:], window[2:])
+    return np.clip(high - low, 0, None).prod(1) / np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(1), 1e-6)
+
+
 def detector_picture(photos, index: int, size: int, mosaic_share: float, rng: RNG):
     """A training picture uint8 [size, size, 3] and its boxes."""
     make = mosaic if rng.random() < mosaic_share else single
     rgb, boxes = make(photos, index, size, rng)
-    return colour(rgb, rng), boxes
+    if rng.random() < 0.25:
+        rgb, boxes = patches(rgb, boxes, photos, rng)
+    if mosaic_share and rng.random() < 0.1:
+        other, theirs = single(photos, int(rng.integers(len(photos))), size, rng)
+        rgb, boxes = cv2.addWeighted(rgb, 0.5, other, 0.5, 0), np.concatenate([boxes, theirs])
+    return camera(colour(rgb, rng), rng), boxes

@@ -54,13 +54,24 @@ def average_precision(scores: np.ndarray, hits: np.ndarray, persons: int) -> flo
     if not len(scores):
         return 0.0
     found = np.cumsum(hits)
-    recall, precision = found / persons, found / np.arange(1, len(hits) + 1)
+    recall, precision = found / max(persons, 1), found / np.arange(1, len(hits) + 1)
     precision = np.maximum.accumulate(precision[::-1])[::-1]
     return float(np.sum(np.diff(np.concatenate([[0], recall])) * precision))
 
 
+def precision_at_recall(scores: np.ndarray, hits: np.ndarray, persons: int) -> list[float]:
+    """The best precision at recall 0.00, 0.01 ... 1.00 or more; 0 where that is not reached."""
+    found = np.cumsum(hits)
+    recall, precision = found / max(persons, 1), found / np.arange(1, len(hits) + 1)
+    precision = np.maximum.accumulate(precision[::-1])[::-1]
+    at = np.searchsorted(recall, np.arange(101) / 100)
+    return [float(precision[i]) if i < len(precision) else 0.0 for i in at]
+
+
 def best_threshold(scores: np.ndarray, hits: np.ndarray, persons: int):
     """(score, precision, recall, F1) where F1 is best."""
+    if not len(scores):
+        return 1.0, 0.0, 0.0, 0.0
     found = np.cumsum(hits)
     recall, precision = found / persons, found / np.arange(1, len(hits) + 1)
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-9)

@@ -1,10 +1,12 @@
-"""Reads a YOLO-format data set once and keeps it as two plain arrays.
+"""Reads a YOLO-format data set once and keeps it as plain arrays.
 
 `prepare` writes one `<split>.npz` per split into the cache folder:
 
 * `images`: uint8 `[n, 320, 320, 3]`, RGB
 * `boxes`:  float32 `[m, 4]`, x1 y1 x2 y2 in pixels of those images
 * `owner`:  int32 `[m]`, the image each box belongs to
+* `apart`:  (valid only) uint8 `[n]`, bits between its perceptual hash and the nearest training
+  picture's, before any were dropped
 """
 
 from dataclasses import dataclass
@@ -22,9 +24,15 @@ class Photos:
 
     images: np.ndarray
     boxes: list[np.ndarray]
+    apart: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def only(self, keep: np.ndarray) -> "Photos":
+        """Those that `keep` (a mask) names."""
+        boxes = [b for b, k in zip(self.boxes, keep) if k]
+        return Photos(self.images[keep], boxes, None if self.apart is None else self.apart[keep])
 
 
 def parse_labels(text: str, wanted: int = 0) -> tuple[np.ndarray, int, int]:
@@ -68,9 +76,11 @@ def read_rgb(path: Path) -> np.ndarray | None:
     return None if bgr is None else cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
 
-def read_folder(folder: Path, wanted: int = 0):
+def read_folder(folder: Path, wanted: int = 0, progress=lambda paths: paths):
     """Yields (path, rgb or None, normalised boxes or None, polygons, bad lines) by name."""
-    for path in sorted((folder / "images").iterdir()):
+    if not (folder / "images").is_dir():
+        raise SystemExit(f"{folder} has no folder images/ (beside it, labels/ holds YOLO text labels)")
+    for path in progress(sorted((folder / "images").iterdir())):
         label = folder / "labels" / f"{path.stem}.txt"
         boxes, polygons, bad = None, 0, 0
         if label.is_file():
@@ -78,62 +88,94 @@ def read_folder(folder: Path, wanted: int = 0):
         yield path, read_rgb(path), boxes, polygons, bad
 
 
-def prepare(data: Path, cache: Path) -> None:
-    """Decodes both splits into the cache folder and says what was odd about them."""
+def read_split(folder: Path, wanted: int = 0) -> tuple[Photos, list[str]]:
+    """The pictures of one split at one size, and what was odd about them in words."""
+    from tqdm import tqdm
+
+    def bar(paths):
+        return tqdm(paths, desc=folder.name, unit="picture", disable=None)
+
+    images, boxes, broken, unlabelled = [], [], [], []
+    empty = polygons = bad = resized = 0
+    for path, rgb, found, n_polygons, n_bad in read_folder(folder, wanted, bar):
+        polygons, bad = polygons + n_polygons, bad + n_bad
+        if rgb is None:
+            broken.append(path.name)
+            continue
+        if found is None:
+            unlabelled.append(path.name)
+            continue
+        if rgb.shape[:2] != (SIDE, SIDE):
+            resized += 1
+            rgb = cv2.resize(rgb, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
+        empty += len(found) == 0
+        boxes.append(found * SIDE)
+        images.append(rgb)
+    if not images:
+        raise SystemExit(f"{folder} holds no picture that can be read and has a label file")
+    said = [
+        f"{len(images)} pictures, {sum(map(len, boxes))} boxes ({polygons} from polygons), {empty} labelled empty",
+        f"left out: {len(broken)} broken pictures{names(broken)}, {len(unlabelled)} without a label "
+        f"file{names(unlabelled)}, {bad} bad label lines",
+        f"{resized} resized to {SIDE}x{SIDE}",
+    ]
+    return Photos(np.stack(images), boxes), said
+
+
+def names(paths: list[str]) -> str:
+    """The first few, in brackets."""
+    return f" ({', '.join(paths[:5])}{', ...' if len(paths) > 5 else ''})" if paths else ""
+
+
+def write(photos: Photos, path: Path) -> None:
+    """One split as arrays."""
+    owner = np.repeat(np.arange(len(photos), dtype=np.int32), [len(b) for b in photos.boxes])
+    more = {} if photos.apart is None else {"apart": photos.apart}
+    np.savez(path, images=photos.images, boxes=np.concatenate(photos.boxes), owner=owner, **more)
+
+
+def prepare(data: Path, cache: Path, windows: int = 4000) -> None:
+    """Decodes both splits into the cache folder, keeps them apart, and says what it did.
+
+    The validation photos stay as they are, so that scores can be compared with others'. From the
+    training photos go those that show the same scene as a validation photo (a leak), and
+    those that repeat another training photo.
+    """
+    from .duplicates import SAME_PICTURE, SAME_SCENE, distances, repeated
+    from .windows import write_windows
+
     cache.mkdir(parents=True, exist_ok=True)
+    splits = {}
     for split in ("train", "valid"):
-        images, boxes, owner = [], [], []
-        broken = unlabelled = empty = polygons = bad = resized = 0
-        for _, rgb, found, n_polygons, n_bad in read_folder(data / split):
-            polygons, bad = polygons + n_polygons, bad + n_bad
-            if rgb is None:
-                broken += 1
-                continue
-            if found is None:
-                unlabelled += 1
-                continue
-            if rgb.shape[:2] != (SIDE, SIDE):
-                resized += 1
-                rgb = cv2.resize(rgb, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
-            empty += len(found) == 0
-            owner += [len(images)] * len(found)
-            boxes.append(found * SIDE)
-            images.append(rgb)
-        np.savez(
-            cache / f"{split}.npz",
-            images=np.stack(images),
-            boxes=np.concatenate(boxes),
-            owner=np.array(owner, np.int32),
-        )
-        print(
-            f"{split}: {len(images)} pictures, {len(owner)} boxes "
-            f"({polygons} from polygons); left out: {broken} broken pictures, "
-            f"{unlabelled} without a label file, {bad} bad label lines; "
-            f"{empty} pictures labelled empty, {resized} resized to {SIDE}x{SIDE}"
-        )
+        splits[split], said = read_split(data / split)
+        for line in said:
+            print(f"{split}: {line}")
+    train, valid = splits["train"], splits["valid"]
+    near = distances(train.images, valid.images)
+    leaks = near.min(1) <= SAME_SCENE
+    valid.apart = near.min(0).astype(np.uint8)
+    kept = train.only(~leaks)
+    again = repeated(kept.images)
+    kept = kept.only(~again)
+    if not len(kept):
+        raise SystemExit("every training picture has a twin in valid: nothing is left to train on")
+    print(f"train: dropped {leaks.sum()} that show the scene of a valid picture (perceptual hash within "
+          f"{SAME_SCENE} of 64 bits, turned and mirrored too), and {again.sum()} that repeat another "
+          f"(within {SAME_PICTURE}); {len(kept)} pictures, {sum(map(len, kept.boxes))} boxes are left")
+    print(f"valid: {(valid.apart <= SAME_SCENE).sum()} pictures had such a twin in train, "
+          f"{repeated(valid.images).sum()} repeat another; all are kept")
+    write(kept, cache / "train.npz")
+    write(valid, cache / "valid.npz")
+    write_windows(valid, cache / "windows", windows)
+    print(f"windows: {windows} windows of valid pictures, half with a person, in {cache / 'windows'}")
 
 
 def load(cache: Path, split: str) -> Photos:
     """One split from the cache that `prepare` wrote."""
-    with np.load(cache / f"{split}.npz") as file:
+    path = cache / f"{split}.npz"
+    if not path.is_file():
+        raise SystemExit(f"{path} is missing: run `prepare` first")
+    with np.load(path) as file:
         images, flat, owner = file["images"], file["boxes"], file["owner"]
-    return Photos(images, [flat[owner == i] for i in range(len(images))])
-
-
-def _thumbnails(images: np.ndarray) -> np.ndarray:
-    """Each picture as 16x16 greys, mean 0, length 1."""
-    small = [cv2.resize(cv2.cvtColor(i, cv2.COLOR_RGB2GRAY), (16, 16), interpolation=cv2.INTER_AREA)
-             for i in images]
-    flat = np.stack(small).reshape(len(small), -1).astype(np.float32)
-    flat -= flat.mean(1, keepdims=True)
-    return flat / (np.linalg.norm(flat, axis=1, keepdims=True) + 1e-6)
-
-
-def without_lookalikes(photos: Photos, seen: Photos, limit: float = 0.8) -> Photos:
-    """The photos whose thumbnail correlates less than `limit` with each one in `seen`.
-
-    The Capston2 splits share scenes, and copies of one picture in other colours.
-    """
-    alike = (_thumbnails(photos.images) @ _thumbnails(seen.images).T).max(1)
-    keep = np.flatnonzero(alike < limit)
-    return Photos(photos.images[keep], [photos.boxes[i] for i in keep])
+        apart = file["apart"] if "apart" in file else None
+    return Photos(images, [flat[owner == i] for i in range(len(images))], apart)

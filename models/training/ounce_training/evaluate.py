@@ -1,53 +1,58 @@
-"""Measures the shipped files again, from the files themselves."""
+"""Scores every variant of a model folder, from the files themselves, with ONNX Runtime and
+plain numpy: no torch, and none of the server's code. `ounce evaluate` must come to the same.
+"""
 
+import json
 import time
 from pathlib import Path
 
 import numpy as np
-import zstandard
 
-from . import detector, presence
-from .data import load, read_folder, without_lookalikes
-from .export import FILE, FOLDERS, session_runner
-from .nets import Detector, Presence
+from . import folder as model_folder
+from .score import class_folders, detector_score, labelled_photos, presence_score
 
 
-def show(title: str, result: dict) -> None:
-    """One line."""
-    print(f"{title}: " + ", ".join(f"{k} {v:.4g}" for k, v in result.items()), flush=True)
+def milliseconds(runs: dict, rounds: int = 60) -> dict[str, float]:
+    """The median of single pictures on one thread, all variants in turn."""
+    times = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            picture = np.zeros((1, 3, run.size, run.size), np.float32)
+            began = time.perf_counter()
+            run(picture)
+            times[name].append(time.perf_counter() - began)
+    return {name: float(np.median(t[5:]) * 1000) for name, t in times.items()}
 
 
-def milliseconds(run, size: int) -> float:
-    """The median of 50 single pictures on one thread."""
-    picture, times = np.zeros((1, 3, size, size), np.float32), []
-    for _ in range(60):
-        began = time.perf_counter()
-        run(picture)
-        times.append(time.perf_counter() - began)
-    return float(np.median(times[10:]) * 1000)
+def evaluate(folder: Path, data: Path, apart: np.ndarray | None = None, quiet: bool = False) -> dict:
+    """Scores by variant. `apart` marks pictures (in order of name) to score once more alone."""
+    manifest = model_folder.read_manifest(folder)
+    runs = {v["name"]: model_folder.Session(model_folder.read_graph(folder, v)) for v in manifest["variant"]}
+    detects = manifest["task"] == "detect"
+    pictures, truth = labelled_photos(data) if detects else class_folders(data, manifest["labels"])
+    score = detector_score if detects else presence_score
+    ms, result = milliseconds(runs), {}
+    for variant, run in zip(manifest["variant"], runs.values()):
+        name = variant["name"]
+        result[name] = score(run, pictures, truth)
+        if apart is not None and len(apart) == len(pictures) and apart.any():
+            some = [p for p, k in zip(pictures, apart) if k], [t for t, k in zip(truth, apart) if k]
+            result[name]["apart"] = {k: v for k, v in score(run, *some).items() if k != "curve"}
+        result[name]["ms"] = ms[name]
+        result[name]["bytes"] = (folder / model_folder.VERSION / variant["file"]).stat().st_size
+        if not quiet:
+            print(line(name, result[name]), flush=True)
+    return result
 
 
-def evaluate(cache: Path, models: Path, other: Path | None) -> None:
-    """Both models on `valid`, on the part of it unlike any training photo, and on another folder with COCO's classes if given."""
-    valid = load(cache, "valid")
-    unseen = without_lookalikes(valid, load(cache, "train"))
-    for name, folder in FOLDERS.items():
-        packed = (models / folder / "1" / FILE).read_bytes()
-        run = session_runner(zstandard.ZstdDecompressor().decompress(packed))
-        size = Detector.SIZE if name == "detector" else Presence.SIZE
-        print(f"{folder}: {milliseconds(run, size):.2f} ms a picture on one thread")
-        if name == "detector":
-            show("valid", detector.measure(run, valid.images, valid.boxes))
-            show("valid, unlike train", detector.measure(run, unseen.images, unseen.boxes))
-        else:
-            show("valid", presence.measure(run, valid))
-            show("valid, unlike train", presence.measure(run, unseen))
-        if other is None:
-            continue
-        if name == "detector":
-            rows = [r for r in read_folder(other) if r[1] is not None]
-            truth = [np.zeros((0, 4), np.float32) if r[2] is None
-                     else r[2] * np.tile(r[1].shape[1::-1], 2) for r in rows]
-            show(other.name, detector.measure(run, [r[1] for r in rows], truth))
-        else:
-            show(other.name, presence.measure_folder(run, other))
+def line(name: str, result: dict) -> str:
+    """One variant in words."""
+    shown = [f"{k} {v:.4g}" for k, v in result.items() if isinstance(v, (int, float))]
+    if "apart" in result:
+        shown.append(f"; without look-alikes: {result['apart']['pictures']} pictures, ap50 {result['apart']['ap50']:.4g}")
+    return f"{name:<24} " + " ".join(shown)
+
+
+def write(result: dict, path: Path) -> None:
+    """For `export`, which reads it."""
+    model_folder.put(path, json.dumps(result, indent=1).encode())

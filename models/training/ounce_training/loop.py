@@ -1,9 +1,16 @@
-"""The training loop both models share: AdamW, warm-up and cosine, averaged
-weights, a checkpoint after every epoch, batches made on a second thread."""
+"""The training loop all models share: AdamW, warm-up and cosine, averaged weights, early
+stopping, a checkpoint after every epoch, batches made on a second thread.
+
+One process, or several under torchrun: each then makes its own part of every batch, and
+DistributedDataParallel averages the gradients (gloo between CPUs, nccl between GPUs).
+"""
 
 import copy
+import json
 import math
+import os
 import queue
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -12,7 +19,11 @@ from typing import Callable
 
 import numpy as np
 import torch
-from torch import nn
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
+
+from .curves import draw_training
 
 
 @dataclass
@@ -22,12 +33,47 @@ class Plan:
     steps: int
     steps_per_epoch: int
     lr: float
-    out: Path
+    folder: Path
     minutes: float | None = None
     warmup: int = 200
-    weight_decay: float = 0.02
-    ema: float = 0.998
+    weight_decay: float = 0.05
+    average: float = 0.999
     evaluate_every: int = 5
+    patience: int = 6
+
+
+class Peers:
+    """The processes that train together: one, unless torchrun started more."""
+
+    def __init__(self):
+        self.count = int(os.environ.get("WORLD_SIZE", "1"))
+        self.rank = int(os.environ.get("RANK", "0"))
+        cuda = torch.cuda.is_available()
+        self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if cuda else torch.device("cpu")
+        if cuda:
+            torch.cuda.set_device(self.device)
+        if self.count > 1:
+            distributed.init_process_group("nccl" if cuda else "gloo")
+
+    def share(self, batch: int) -> slice:
+        """This process's part of a batch."""
+        if batch % self.count:
+            raise SystemExit(f"a batch of {batch} cannot be shared evenly by {self.count} processes")
+        part = batch // self.count
+        return slice(self.rank * part, (self.rank + 1) * part)
+
+    def first_says(self, value: bool) -> bool:
+        """What the first process decided, so that all stop at one step."""
+        if self.count == 1:
+            return value
+        flag = torch.tensor([int(value)], device=self.device)
+        distributed.broadcast(flag, 0)
+        return bool(flag.item())
+
+    def leave(self) -> None:
+        """Ends the group, if there is one."""
+        if self.count > 1:
+            distributed.destroy_process_group()
 
 
 class Average:
@@ -37,16 +83,39 @@ class Average:
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self.decay, self.updates = decay, 0
 
+    @torch.no_grad()
     def update(self, model: nn.Module) -> None:
         """Moves a little towards the model; faster at the beginning."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        with torch.no_grad():
-            for mine, new in zip(self.model.state_dict().values(), model.state_dict().values()):
-                if mine.dtype.is_floating_point:
-                    mine.lerp_(new, 1 - decay)
-                else:
-                    mine.copy_(new)
+        for mine, new in zip(self.model.state_dict().values(), model.state_dict().values()):
+            if mine.dtype.is_floating_point:
+                mine.lerp_(new, 1 - decay)
+            else:
+                mine.copy_(new)
+
+
+class Lossy(nn.Module):
+    """The model and its loss as one module, which is what DistributedDataParallel hooks into."""
+
+    def __init__(self, model: nn.Module, loss_of: Callable):
+        super().__init__()
+        self.model, self.loss_of = model, loss_of
+
+    def forward(self, *batch):
+        return self.loss_of(self.model, *batch)
+
+
+class Runner:
+    """A function from a numpy batch to the model's numpy output."""
+
+    def __init__(self, model: nn.Module):
+        self.model, self.size = model, model.SIZE
+        self.device = next(model.parameters()).device
+
+    @torch.inference_mode()
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        return self.model(torch.from_numpy(batch).to(self.device)).cpu().numpy()
 
 
 def optimiser(model: nn.Module, plan: Plan) -> torch.optim.Optimizer:
@@ -96,23 +165,36 @@ def save(state: dict, path: Path) -> None:
 
 
 def train(model: nn.Module, plan: Plan, make_batch: Callable, loss_of: Callable,
-          evaluate: Callable, resume: bool = False) -> None:
-    """Trains to the end of the plan, or until `plan.minutes` are used up: the
-    schedule then runs faster, so that it always ends with a low learning rate.
+          evaluate: Callable, peers: Peers, resume: bool = False) -> None:
+    """Trains to the end of the plan, until the validation score has not risen for
+    `plan.patience` evaluations, or until `plan.minutes` are used up: the schedule then runs
+    faster, so that it always ends with a low learning rate.
 
     make_batch(step) -> tensors; loss_of(model, *tensors) -> (loss, parts);
-    evaluate(averaged model) -> text.
+    evaluate(averaged model) -> a dict whose "score" is what counts.
+    Leaves `last.pt` (to go on from), `best.pt` (to ship), `log.jsonl` and `training.png`.
     """
-    model.to(memory_format=torch.channels_last).train()
-    optim, average = optimiser(model, plan), Average(model, plan.ema)
-    step, seconds = 0, 0.0
-    if resume and plan.out.is_file():
-        state = torch.load(plan.out, weights_only=True)
+    first = peers.rank == 0
+    model.to(peers.device, memory_format=torch.channels_last).train()
+    lossy = Lossy(model, loss_of)
+    if peers.count > 1:
+        lossy = DistributedDataParallel(lossy, find_unused_parameters=False)
+    optim, average = optimiser(model, plan), Average(model, plan.average)
+    step, seconds, best, stale = 0, 0.0, -1.0, 0
+    last_path, log = plan.folder / "last.pt", plan.folder / "log.jsonl"
+    if resume and last_path.is_file():
+        state = torch.load(last_path, weights_only=True, map_location=peers.device)
         model.load_state_dict(state["model"])
         average.model.load_state_dict(state["average"])
         optim.load_state_dict(state["optimiser"])
         step, seconds, average.updates = state["step"], state["seconds"], state["step"]
-        print(f"resumed at step {step}", flush=True)
+        best, stale = state["best"], state["stale"]
+        if first:
+            print(f"resumed at step {step}", flush=True)
+    elif first:
+        plan.folder.mkdir(parents=True, exist_ok=True)
+        log.unlink(missing_ok=True)
+    bar = tqdm(total=plan.steps, initial=step, unit="step", disable=not (first and sys.stderr.isatty()))
     sums, seen, began = {}, 0, time.monotonic()
     for batch in ahead(make_batch, step, plan.steps):
         used = seconds + time.monotonic() - began
@@ -122,26 +204,42 @@ def train(model: nn.Module, plan: Plan, make_batch: Callable, loss_of: Callable,
         lr = learning_rate(plan, step, min(1.0, progress))
         for group in optim.param_groups:
             group["lr"] = lr
-        loss, parts = loss_of(model, *batch)
+        loss, parts = lossy(*(part.to(peers.device, non_blocking=True) for part in batch))
         optim.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 10.0)
         optim.step()
         average.update(model)
         step, seen = step + 1, seen + 1
+        bar.update()
         for name, value in {"loss": loss.item(), **parts}.items():
             sums[name] = sums.get(name, 0.0) + value
-        last = step == plan.steps or progress >= 1
-        if step % plan.steps_per_epoch and not last:
+        done = peers.first_says(step == plan.steps or progress >= 1)
+        if step % plan.steps_per_epoch and not done:
             continue
         epoch = math.ceil(step / plan.steps_per_epoch)
-        line = " ".join(f"{k} {v / seen:.3f}" for k, v in sums.items())
         used = seconds + time.monotonic() - began
-        print(f"epoch {epoch} step {step}/{plan.steps} {used:.0f} s lr {lr:.5f} {line}", flush=True)
-        save({"model": model.state_dict(), "average": average.model.state_dict(),
-              "optimiser": optim.state_dict(), "step": step, "seconds": used}, plan.out)
-        if last or epoch % plan.evaluate_every == 0:
-            print("  " + evaluate(average.model), flush=True)
-        if last:
+        row = {"epoch": epoch, "step": step, "seconds": round(used), "lr": lr}
+        row |= {name: value / seen for name, value in sums.items()}
+        if first and (done or epoch % plan.evaluate_every == 0):
+            row |= evaluate(average.model)
+            stale = 0 if row["score"] > best else stale + 1
+            if row["score"] > best:
+                best = row["score"]
+                save({"average": average.model.state_dict(), "step": step, "score": best}, plan.folder / "best.pt")
+        if first:
+            bar.write(" ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()))
+            sys.stdout.flush()
+            with log.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+            save({"model": model.state_dict(), "average": average.model.state_dict(),
+                  "optimiser": optim.state_dict(), "step": step, "seconds": used,
+                  "best": best, "stale": stale}, last_path)
+        if peers.first_says(done or stale >= plan.patience):
             break
         sums, seen = {}, 0
+    bar.close()
+    if first:
+        draw_training(log, plan.folder / "training.png")
+        print(f"best score {best:.4f}", flush=True)
+    peers.leave()

@@ -1,8 +1,8 @@
-"""The two networks: plain 3x3 convolutions, batch norm, ReLU.
+"""The networks: plain 3x3 convolutions, batch norm, ReLU.
 
-Nothing here needs more of a runtime than Conv, Relu, Resize and a few
-element-wise operations, and every convolution is dense: that is what runs
-fastest on a CPU, and what quantises and prunes without surprises.
+Every convolution is dense: that is what runs fastest on a CPU, what int8
+doubles, and what quantises without surprises. Nothing here needs more of a
+runtime than Conv, Relu, Resize, MaxPool and a few element-wise operations.
 """
 
 import torch
@@ -40,34 +40,63 @@ def stage(c_in: int, c_out: int, more: int) -> nn.Sequential:
 class Presence(nn.Module):
     """P(there is a pedestrian in this picture), [n, 1].
 
-    The body is the detector's, one block shorter, so that it can start from a
+    The body is the detector's, without its last blocks, so that it can start from a
     trained detector instead of from random weights.
     """
 
     SIZE = 150
+    INPUT, OUTPUT = "image", "probability"
 
-    def __init__(self):
+    def __init__(self, channels=(16, 32, 48, 96, 128), blocks=(0, 0, 2, 2, 0)):
         super().__init__()
-        self.stem = nn.Sequential(stage(3, 16, 0), stage(16, 32, 1))
-        self.down8 = stage(32, 48, 2)
-        self.down16 = stage(48, 96, 2)
-        self.down32 = stage(96, 128, 0)
-        self.head = nn.Sequential(nn.Linear(256, 48), nn.ReLU(), nn.Dropout(0.2), nn.Linear(48, 1))
+        widths = (3, *channels)
+        self.stages = nn.ModuleList(map(stage, widths, channels, blocks))
+        self.head = nn.Sequential(
+            nn.Linear(2 * channels[-1], 48), nn.ReLU(), nn.Dropout(0.2), nn.Linear(48, 1)
+        )
 
     def start_from(self, detector: dict) -> None:
         """Takes the weights of the body from a detector's."""
         mine = self.state_dict()
-        mine.update({k: v for k, v in detector.items() if k in mine})
+        mine.update({k: v for k, v in detector.items() if k in mine and v.shape == mine[k].shape})
         self.load_state_dict(mine)
 
-    def logits(self, x: torch.Tensor) -> torch.Tensor:
+    def raw(self, x: torch.Tensor) -> torch.Tensor:
         """Before the sigmoid."""
-        x = self.down32(self.down16(self.down8(self.stem(x))))
-        x = torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1)
-        return self.head(x)
+        for part in self.stages:
+            x = part(x)
+        return self.head(torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.logits(x).sigmoid()
+        return self.raw(x).sigmoid()
+
+
+class ClassicPresence(nn.Module):
+    """The textbook layout, 19 million weights, nearly all in one dense layer: three
+    convolutions of 32, 64 and 128 with max pooling, 512 dense, one sigmoid.
+
+    Here to show what compression makes of it; `Presence` is what is shipped.
+    """
+
+    SIZE = 150
+    INPUT, OUTPUT = "image", "probability"
+
+    def __init__(self):
+        super().__init__()
+        layers: list[nn.Module] = []
+        for c_in, c_out in ((3, 32), (32, 64), (64, 128)):
+            layers += [nn.Conv2d(c_in, c_out, 3), nn.ReLU(), nn.MaxPool2d(2)]
+        self.body = nn.Sequential(*layers)
+        self.head = nn.Sequential(
+            nn.Flatten(), nn.Linear(128 * 17 * 17, 512), nn.ReLU(), nn.Dropout(0.5), nn.Linear(512, 1)
+        )
+
+    def raw(self, x: torch.Tensor) -> torch.Tensor:
+        """Before the sigmoid."""
+        return self.head(self.body(x))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.raw(x).sigmoid()
 
 
 class Detector(nn.Module):
@@ -79,23 +108,18 @@ class Detector(nn.Module):
 
     SIZE = 224
     STRIDES = (8, 16, 32)
+    INPUT, OUTPUT = "image", "boxes"
 
-    def __init__(self, neck: int = 64):
+    def __init__(self, channels=(16, 32, 48, 96, 128), blocks=(0, 0, 2, 3, 2), neck: int = 48):
         super().__init__()
-        self.stem = nn.Sequential(stage(3, 16, 0), stage(16, 32, 1))
-        self.down8 = stage(32, 48, 2)
-        self.down16 = stage(48, 96, 2)
-        self.down32 = stage(96, 128, 1)
-        self.lateral = nn.ModuleList(ConvBlock(c, neck, kernel=1) for c in (48, 96, 128))
-        self.box_tower = ConvBlock(neck, neck)
-        self.score_tower = ConvBlock(neck, neck)
-        self.box = nn.ModuleList(nn.Conv2d(neck, 4, 1) for _ in self.STRIDES)
-        self.score = nn.ModuleList(nn.Conv2d(neck, 1, 1) for _ in self.STRIDES)
-        for box, score in zip(self.box, self.score):
-            nn.init.normal_(box.weight, std=0.01)
-            nn.init.constant_(box.bias, 0.7)
-            nn.init.normal_(score.weight, std=0.01)
-            nn.init.constant_(score.bias, -4.0)
+        widths = (3, *channels)
+        self.stages = nn.ModuleList(map(stage, widths, channels, blocks))
+        self.lateral = nn.ModuleList(ConvBlock(c, neck, kernel=1) for c in channels[2:])
+        self.tower = ConvBlock(neck, neck)
+        self.heads = nn.ModuleList(nn.Conv2d(neck, 5, 1) for _ in self.STRIDES)
+        for head in self.heads:
+            nn.init.normal_(head.weight, std=0.01)
+            head.bias.data = torch.tensor([0.7, 0.7, 0.7, 0.7, -4.0])
         centres, strides = self.grid(self.SIZE)
         self.register_buffer("centres", centres, persistent=False)
         self.register_buffer("strides", strides, persistent=False)
@@ -111,32 +135,31 @@ class Detector(nn.Module):
             strides.append(torch.full((1, n * n), float(s)))
         return torch.cat(centres, 1).float(), torch.cat(strides, 1)
 
-    def raw(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Side distances in strides (before the exponential) and score logits."""
-        p8 = self.down8(self.stem(x))
-        p16 = self.down16(p8)
-        p32 = self.down32(p16)
-        f8, f16, f32 = (lat(p) for lat, p in zip(self.lateral, (p8, p16, p32)))
+    def raw(self, x: torch.Tensor) -> torch.Tensor:
+        """[n, 5, cells]: side distances in strides (before the exponential), score logit."""
+        levels = []
+        for part in self.stages:
+            x = part(x)
+            levels.append(x)
+        f8, f16, f32 = (lateral(x) for lateral, x in zip(self.lateral, levels[-3:]))
         f16 = f16 + F.interpolate(f32, scale_factor=2.0, mode="nearest")
         f8 = f8 + F.interpolate(f16, scale_factor=2.0, mode="nearest")
-        boxes, scores = [], []
-        for level, f in enumerate((f8, f16, f32)):
-            cells = (self.SIZE // self.STRIDES[level]) ** 2
-            boxes.append(self.box[level](self.box_tower(f)).reshape(-1, 4, cells))
-            scores.append(self.score[level](self.score_tower(f)).reshape(-1, 1, cells))
-        return torch.cat(boxes, 2), torch.cat(scores, 2)
+        found = []
+        for head, stride, f in zip(self.heads, self.STRIDES, (f8, f16, f32)):
+            found.append(head(self.tower(f)).reshape(-1, 5, (self.SIZE // stride) ** 2))
+        return torch.cat(found, 2)
 
-    def sides(self, raw_boxes: torch.Tensor) -> torch.Tensor:
+    def sides(self, raw: torch.Tensor) -> torch.Tensor:
         """x1 y1 x2 y2 in input pixels, [n, 4, cells]."""
-        distance = raw_boxes.clamp(max=4.0).exp() * self.strides
+        distance = raw[:, :4].clamp(max=4.0).exp() * self.strides
         return torch.cat([self.centres - distance[:, :2], self.centres + distance[:, 2:]], 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        raw_boxes, scores = self.raw(x)
-        distance = raw_boxes.clamp(max=4.0).exp() * self.strides
+        raw = self.raw(x)
+        distance = raw[:, :4].clamp(max=4.0).exp() * self.strides
         before, after = distance[:, :2], distance[:, 2:]
         centre = self.centres + (after - before) / 2
-        return torch.cat([centre, before + after, scores.sigmoid()], 1)
+        return torch.cat([centre, before + after, raw[:, 4:].sigmoid()], 1)
 
 
 def fused(model: nn.Module) -> nn.Module:

@@ -6,6 +6,8 @@ photos whose people are covered with background, collages of several windows,
 and the same covering patches and collages in pictures that do show a person.
 """
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 
@@ -15,6 +17,7 @@ from .preprocess import stretch
 RNG = np.random.Generator
 MIN_HEIGHT = 0.12  # of the window: a smaller person is neither a yes nor a no
 MIN_INSIDE = 0.7   # of the person's area
+LABELS = ["no pedestrian", "pedestrian"]
 
 
 def shares(window: np.ndarray, boxes: np.ndarray) -> np.ndarray:
@@ -198,13 +201,34 @@ def collage(first: np.ndarray, photos: Photos, size: int, rng: RNG) -> np.ndarra
     return out
 
 
-def sample(photos: Photos, yes: bool, size: int, rng: RNG, altered: bool) -> np.ndarray:
-    """One picture uint8 [size, size, 3] of the wanted kind, from a random photo."""
+def cut_window(photos: Photos, yes: bool, rng: RNG) -> np.ndarray:
+    """Unaltered pixels of the wanted kind, of any size, from a random photo."""
     while True:
         index = int(rng.integers(len(photos)))
-        pixels = (positive if yes else negative)(photos, index, rng, altered)
+        pixels = (positive if yes else negative)(photos, index, rng, altered=False)
+        if pixels is not None:
+            return pixels
+
+
+def write_windows(photos: Photos, folder: Path, count: int, seed: int = 20240) -> None:
+    """A folder of pictures a class, half with a person, from fixed random numbers: to score with."""
+    for yes, label in enumerate(LABELS):
+        rng = np.random.default_rng([seed, yes])
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        for old in (folder / label).iterdir():
+            old.unlink()
+        for i in range(count // 2):
+            bgr = cv2.cvtColor(cut_window(photos, bool(yes), rng), cv2.COLOR_RGB2BGR)
+            cv2.imwrite(str(folder / label / f"{i:05}.jpg"), bgr, [cv2.IMWRITE_JPEG_QUALITY, 95])
+
+
+def sample(photos: Photos, yes: bool, size: int, rng: RNG) -> np.ndarray:
+    """A training picture uint8 [size, size, 3] of the wanted kind, from a random photo."""
+    while True:
+        index = int(rng.integers(len(photos)))
+        pixels = (positive if yes else negative)(photos, index, rng, altered=True)
         if pixels is None:
             continue
-        if altered and rng.random() < 0.12:
+        if rng.random() < 0.12:
             return collage(pixels, photos, size, rng)
         return stretch(pixels, size)

@@ -1,0 +1,90 @@
+//! Two programs that share no code, the trainer's evaluation (Python, numpy, OpenCV) and `ounce evaluate`, come to the
+//! same scores on the same files.
+
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use serde_json::Value;
+
+use crate::harness::{root, shared};
+
+/// Half a point.
+const APART: f64 = 0.005;
+
+/// The trainer's package, as `make test` installs what it needs.
+fn python(arguments: &[&str]) -> String {
+    let python = std::env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
+    let paths = [root().join("models/training"), root().join(".python")];
+    let output = Command::new(python)
+        .args(arguments)
+        .env("PYTHONPATH", std::env::join_paths(paths).expect("paths"))
+        .stderr(Stdio::piped())
+        .output()
+        .expect("Python 3 is there");
+    assert!(output.status.success(), "`make test` installs it: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn compare(model: &str, data: &Path, metrics: &[&str]) {
+    let (model, data) = (root().join("models").join(model).display().to_string(), data.display().to_string());
+    let theirs = python(&["-m", "ounce_training", "evaluate", "--folder", &model, "--data", &data, "--json"]);
+    let theirs: Value = serde_json::from_str(&theirs).expect("JSON");
+    let ours = Command::new(env!("CARGO_BIN_EXE_ounce"))
+        .current_dir(root())
+        .args(["evaluate", &model, &data, "--json", "--providers", "cpu"])
+        .output()
+        .expect("the binary");
+    let ours: Value = serde_json::from_slice(&ours.stdout).expect("JSON");
+    let rows = ours["rows"].as_array().expect("rows");
+    assert_eq!(rows.len(), theirs.as_object().map_or(0, serde_json::Map::len), "{ours} {theirs}");
+    for row in rows {
+        let variant = row["variant"].as_str().expect("a name");
+        for metric in metrics {
+            let number = |value: &Value| value[*metric].as_f64().unwrap_or_else(|| panic!("{metric}: {value}"));
+            let (mine, other) = (number(row), number(&theirs[variant]));
+            println!("{variant:<6} {metric:<9} ounce {mine:.4} Python {other:.4}");
+            assert!((mine - other).abs() <= APART, "{variant} {metric}: {mine} {other}");
+        }
+    }
+}
+
+#[test]
+fn the_detector_scores_the_same_in_python_and_through_the_server() {
+    let Some(people) = shared("datasets/people/valid") else { return };
+    compare("pedestrian", &people, &["ap50", "ap50_95"]);
+    let Some(coco) = shared("datasets/coco128") else { return };
+    // Photos of other sizes and shapes: here the resizing counts.
+    compare("pedestrian", &coco, &["ap50", "ap50_95"]);
+}
+
+#[test]
+fn the_classifier_scores_the_same_in_python_and_through_the_server_and_reaches_its_f1() {
+    let Some(people) = shared("datasets/people/valid") else { return };
+    let folder = tempfile::tempdir().expect("tempdir");
+    let cut = "import sys; from pathlib import Path; from ounce_training.data import read_split; \
+               from ounce_training.windows import write_windows; \
+               write_windows(read_split(Path(sys.argv[1]))[0], Path(sys.argv[2]), 4000)";
+    python(&["-c", cut, &people.display().to_string(), &folder.path().display().to_string()]);
+    compare("pedestrian-presence", folder.path(), &["accuracy", "precision", "recall", "f1"]);
+    let ours = Command::new(env!("CARGO_BIN_EXE_ounce"))
+        .current_dir(root())
+        .args(["evaluate", "models/pedestrian-presence"])
+        .arg(folder.path())
+        .arg("--json")
+        .output()
+        .expect("the binary");
+    let ours: Value = serde_json::from_slice(&ours.stdout).expect("JSON");
+    for row in ours["rows"].as_array().expect("rows") {
+        let matrix: Vec<u64> = row["confusion"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .flat_map(|row| row.as_array().into_iter().flatten())
+            .filter_map(Value::as_u64)
+            .collect();
+        assert_eq!((matrix.len(), matrix.iter().sum::<u64>()), (4, 4000), "{row}");
+        assert!(row["f1"].as_f64().is_some_and(|f1| f1 >= 0.90), "{row}");
+    }
+}

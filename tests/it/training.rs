@@ -1,0 +1,147 @@
+//! From generated pictures to a served model: every step of `models/training`, on a handful of pictures.
+//!
+//! It needs PyTorch, two gigabytes of it, so `make test` installs that only with `TRAINING=1`, as CI does.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use crate::harness::root;
+
+/// The trainer's Python, where it is installed.
+fn trainer() -> Option<PathBuf> {
+    let python = root().join("models/training/.venv/bin/python");
+    if root().join("models/training/.venv/installed").is_file() {
+        return Some(python);
+    }
+    assert!(std::env::var_os("REQUIRE_TRAINING").is_none(), "{} is not installed", python.display());
+    eprintln!("SKIPPED: the trainer is not installed; `TRAINING=1 make test` does it");
+    None
+}
+
+struct Steps {
+    python: PathBuf,
+    folder: tempfile::TempDir,
+}
+
+impl Steps {
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
+    fn run(&self, program: &Path, arguments: &[&str]) -> Output {
+        Command::new(program)
+            .current_dir(root().join("models/training"))
+            .args(arguments)
+            .env("OMP_NUM_THREADS", "1")
+            .output()
+            .expect("it starts")
+    }
+
+    /// A step of the trainer; what it printed.
+    fn step(&self, arguments: &[&str]) -> String {
+        let (cache, runs) = (self.path("cache"), self.path("runs"));
+        let output = self
+            .run(&self.python, &[&["-m", "ounce_training", "--cache", &cache, "--runs", &runs], arguments].concat());
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {said}{}", String::from_utf8_lossy(&output.stderr));
+        said
+    }
+}
+
+#[test]
+fn a_tiny_model_is_trained_compressed_scored_exported_and_served() {
+    let Some(python) = trainer() else { return };
+    let steps = Steps { python, folder: tempfile::tempdir().expect("tempdir") };
+    let data = steps.path("data");
+    let made = steps.run(&steps.python, &[&root().join("tests/it/figures.py").display().to_string(), &data]);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+
+    // Among the 40 training pictures are a broken one, one without labels, a valid picture mirrored, and a copy.
+    let said = steps.step(&["prepare", "--data", &data, "--windows", "40"]);
+    for expected in [
+        "1 broken pictures (broken.jpg)",
+        "1 without a label file (unlabelled.jpg)",
+        "1 bad label lines",
+        "dropped 1 that show the scene of a valid picture",
+        "and 1 that repeat another",
+        "1 resized",
+    ] {
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+
+    let valid = format!("{data}/valid");
+    let said = steps.step(&["train", "detector", "--epochs", "2", "--steps", "4"]);
+    assert!(said.contains("epoch 2 step 8") && said.contains("best score"), "{said}");
+    let said = steps.step(&["train", "detector", "--epochs", "3", "--steps", "4", "--resume"]);
+    assert!(said.contains("resumed at step 8") && said.contains("epoch 3 step 12"), "{said}");
+    steps.step(&[
+        "train",
+        "presence",
+        "--epochs",
+        "1",
+        "--steps",
+        "4",
+        "--start",
+        &steps.path("runs/detector/best.pt"),
+    ]);
+
+    for (model, folder, scored) in
+        [("detector", "pedestrian", valid), ("presence", "pedestrian-presence", steps.path("cache/windows"))]
+    {
+        let said = steps.step(&["compress", model]);
+        assert!(said.contains("int8: ") && said.contains("fp16: "), "{said}");
+        let said = steps.step(&["evaluate", model, "--data", &scored]);
+        assert!(said.lines().count() >= 3, "{said}");
+        steps.step(&["export", model, "--models", &steps.path("models")]);
+        let run = steps.folder.path().join("runs").join(model);
+        for picture in ["training.png", "precision-recall.png"] {
+            assert!(image::open(run.join(picture)).is_ok(), "{model} {picture}");
+        }
+        // What came out is a model folder like any other.
+        let model = steps.path("models") + "/" + folder;
+        let output = steps.run(Path::new(env!("CARGO_BIN_EXE_ounce")), &["evaluate", &model, &scored]);
+        let table = String::from_utf8_lossy(&output.stdout).into_owned();
+        println!("{table}");
+        assert!(output.status.success() && table.contains(folder), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn two_processes_train_together() {
+    let Some(python) = trainer() else { return };
+    let torchrun = python.with_file_name("torchrun");
+    let steps = Steps { python, folder: tempfile::tempdir().expect("tempdir") };
+    let data = steps.path("data");
+    steps.run(&steps.python, &[&root().join("tests/it/figures.py").display().to_string(), &data]);
+    steps.step(&["prepare", "--data", &data, "--windows", "10"]);
+    let (cache, runs) = (steps.path("cache"), steps.path("runs"));
+    let output = steps.run(
+        &torchrun,
+        &[
+            "--standalone",
+            "--nproc-per-node",
+            "2",
+            "-m",
+            "ounce_training",
+            "--cache",
+            &cache,
+            "--runs",
+            &runs,
+            "--threads",
+            "1",
+            "train",
+            "detector",
+            "--epochs",
+            "1",
+            "--steps",
+            "3",
+        ],
+    );
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    // One of them reports and saves.
+    assert_eq!(said.matches("epoch 1 step 3").count(), 1, "{said}");
+    assert!(steps.folder.path().join("runs/detector/best.pt").is_file());
+}

@@ -7,6 +7,7 @@
 //! - [`cli`]: one file a subcommand.
 //! - [`server`]: wires the rooms; sockets and the shutdown signal come from outside.
 //! - [`http`]: the only room that knows axum and status codes.
+//! - [`evaluate`]: scores of models on labelled pictures, through the pipeline.
 //! - [`pipeline`]: one request's life: admit → decode → queue → run → read → account.
 //! - [`router`]: which variant of a model answers.
 //! - [`batch`]: who waits, what runs together by what runs were seen to cost, and the worker threads.
@@ -14,7 +15,7 @@
 //! - [`vision`]: pure picture work: decode, resize, tensor, outputs → boxes or classes, drawing.
 //! - [`registry`]: the model folder: manifests, files, checksums.
 //! - [`cost`]: CPU time and its price.
-//! - [`metrics`], [`telemetry`], [`lifecycle`], [`config`], [`error`]: one thing each, used everywhere.
+//! - [`metrics`], [`telemetry`], [`lifecycle`], [`config`], [`error`], [`plot`]: one thing each, used everywhere.
 
 pub mod batch;
 pub mod cli;

@@ -1,23 +1,27 @@
 //! `ounce evaluate`
 
 use std::{
-    ffi::OsStr,
-    io::IsTerminal,
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Settings;
 use crate::{
     config::Config,
-    evaluate::{self, Contestant, Dataset},
+    evaluate::{self, Contestant, Dataset, Report},
     pipeline::Pipeline,
-    plot, telemetry,
+    plot,
+    registry::folder::{self, ModelFolder},
+    telemetry,
 };
+
+/// A few pictures are enough for a process to take the memory that it will need.
+const PICTURES_FOR_MEMORY: usize = 16;
 
 /// Score a model on labelled pictures, through the pipeline that serves: every variant side by side.
 ///
@@ -39,131 +43,200 @@ pub(super) struct Evaluate {
     variant: Vec<String>,
     /// Score this many pictures, spread over all
     #[arg(long, value_name = "N")]
-    limit: Option<usize>,
+    limit: Option<NonZeroUsize>,
     /// Print JSON instead of the table
     #[arg(long)]
     json: bool,
     /// Draw the precision-recall curves to this file (.png)
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Answer a few pictures with one variant and print this process's resident memory
-    #[arg(long, hide = true)]
-    resident: bool,
+    /// Answer these pictures with one variant, and print this process's resident memory
+    #[arg(long, hide = true, num_args = 1..)]
+    resident: Vec<PathBuf>,
+}
+
+/// A model on disk that takes part.
+struct Entrant {
+    /// As it was named.
+    given: PathBuf,
+    /// Its own folder.
+    path: PathBuf,
+    folder: ModelFolder,
+    /// Which of its variants; all where there is none.
+    variants: Vec<String>,
 }
 
 impl Evaluate {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let config = self.settings.layers("warn")?.build()?;
         telemetry::init(&config.log)?;
-        if self.output.as_deref().is_some_and(|path| path.extension() != Some(OsStr::new("png"))) {
-            bail!("-o writes a .png file");
-        }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        if self.resident {
-            let bytes = runtime.block_on(self.resident_bytes(&config))?;
-            println!("{}", bytes.map_or_else(String::new, |bytes| bytes.to_string()));
-            return Ok(ExitCode::SUCCESS);
+        // Workers end before the process does, whatever went wrong.
+        let mut pipelines = Vec::new();
+        let result = runtime.block_on(self.evaluate(&config, &mut pipelines));
+        pipelines.iter().for_each(Pipeline::close);
+        result
+    }
+
+    async fn evaluate(&self, config: &Config, pipelines: &mut Vec<Pipeline>) -> anyhow::Result<ExitCode> {
+        let mut entrants = vec![Entrant::new(config, &self.model, self.variant.clone())?];
+        for path in &self.against {
+            entrants.push(Entrant::new(config, path, Vec::new())?);
         }
-        let mut contestants = Vec::new();
-        let mut folders = Vec::new();
-        for (at, folder) in std::iter::once(&self.model).chain(&self.against).enumerate() {
-            let pipeline = load(&config, folder, None)?;
-            let wanted = if at == 0 { &self.variant[..] } else { &[] };
-            contestants.extend(contestants_of(&pipeline, wanted)?);
-            folders.resize(contestants.len(), folder);
+        if !self.resident.is_empty() {
+            return self.print_resident(config, &entrants[0], pipelines).await;
         }
-        let task = contestants[0].model.task;
-        if let Some(other) = contestants.iter().find(|contestant| contestant.model.task != task) {
-            bail!(
-                "{} answers \"{}\", not \"{task}\": it cannot stand in the same table",
-                other.model.name,
-                other.model.task
-            );
+        self.check_output()?;
+        let task = entrants[0].folder.manifest.task;
+        for Entrant { folder, .. } in &entrants {
+            let other = folder.manifest.task;
+            if other != task {
+                bail!("{} answers \"{other}\", not \"{task}\": it cannot stand in the same table", folder.name);
+            }
         }
         let mut data = Dataset::read(&self.data, task).map_err(anyhow::Error::msg)?;
         if let Some(limit) = self.limit {
-            data = data.thinned(limit);
+            data = data.thinned(limit.get());
         }
-        for (contestant, folder) in contestants.iter_mut().zip(folders) {
-            let variant = &contestant.model.variants[contestant.variant].name;
-            contestant.resident_bytes = self.measure_resident(folder, variant)?;
+        for Entrant { folder, .. } in &entrants {
+            evaluate::fits(&folder.name, &folder.labels, &data).map_err(anyhow::Error::msg)?;
+        }
+        let few = data.clone().thinned(PICTURES_FOR_MEMORY);
+        let mut contestants = Vec::new();
+        for entrant in &entrants {
+            // Before anything of it is loaded here, so that it is never in memory twice.
+            let memory: Vec<_> =
+                entrant.names().iter().map(|name| self.measure_resident(&entrant.path, name, &few)).collect();
+            let twice = entrants.iter().filter(|other| other.folder.name == entrant.folder.name).count() > 1;
+            let title = if twice { entrant.given.display().to_string() } else { entrant.folder.name.clone() };
+            let pipeline = entrant.load(config, pipelines)?;
+            let model = pipeline.models().into_iter().next().context("the model is gone")?;
+            for (name, resident_bytes) in entrant.names().iter().zip(memory) {
+                let variant = model.variants.iter().position(|variant| variant.name == *name);
+                let variant = variant.with_context(|| format!("variant `{name}` is gone"))?;
+                let (pipeline, model, title) = (pipeline.clone(), model.clone(), title.clone());
+                contestants.push(Contestant { title, pipeline, model, variant, resident_bytes });
+            }
         }
         let bar = progress(data.pictures.len());
-        let report = runtime.block_on(evaluate::run(&contestants, &data, || bar.inc(1))).map_err(anyhow::Error::msg)?;
+        let report = evaluate::run(&contestants, &data, || bar.inc(1)).await.map_err(anyhow::Error::msg)?;
         bar.finish_and_clear();
+        self.show(&report, &entrants[0].folder.name)?;
+        Ok(if report.unreadable.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    /// What would only fail at the end fails now.
+    fn check_output(&self) -> anyhow::Result<()> {
+        let Some(path) = &self.output else { return Ok(()) };
+        if !path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png")) {
+            bail!("-o writes a .png file, not {}", path.display());
+        }
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+            bail!("{} is no folder to write a chart to", folder.display());
+        }
+        Ok(())
+    }
+
+    fn show(&self, report: &Report, model: &str) -> anyhow::Result<()> {
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&report)?);
+            println!("{}", serde_json::to_string_pretty(report)?);
         } else {
             print!("{report}");
         }
         if let Some(path) = &self.output {
-            let title = format!("{} on {}", contestants[0].model.name, self.data.display());
-            let png = plot::precision_recall(&title, &report.lines()).map_err(anyhow::Error::msg)?;
+            let lines = report.lines();
+            if lines.is_empty() {
+                bail!(
+                    "there is no precision-recall curve to draw: only detectors and classifiers of two classes have one"
+                );
+            }
+            let title = format!("{model} on {}", self.data.display());
+            let png = plot::precision_recall(&title, &lines).map_err(anyhow::Error::msg)?;
             std::fs::write(path, png).with_context(|| format!("cannot write {}", path.display()))?;
         }
-        let pipelines: Vec<_> = contestants.into_iter().map(|contestant| contestant.pipeline).collect();
-        pipelines.iter().for_each(Pipeline::close);
-        Ok(if report.unreadable.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(())
     }
 
-    /// A process of its own tells what a variant needs: in this one, all are loaded.
-    fn measure_resident(&self, folder: &Path, variant: &str) -> anyhow::Result<Option<u64>> {
-        let output = Command::new(std::env::current_exe()?)
+    /// A process of its own tells what a variant needs: in this one, all are loaded. Where it cannot tell, nobody is
+    /// the worse for it.
+    fn measure_resident(&self, model: &Path, variant: &str, few: &Dataset) -> Option<u64> {
+        resident_bytes()?;
+        let output = Command::new(std::env::current_exe().ok()?)
             .arg("evaluate")
             .args(self.settings.flags())
-            .args([folder, &self.data])
-            .args(["--resident", "--variant", variant])
-            .output()
-            .context("cannot start another process to measure memory")?;
-        if !output.status.success() {
-            bail!("measuring the memory of `{variant}`: {}", String::from_utf8_lossy(&output.stderr).trim());
+            .args([model, &self.data])
+            .args(["--variant", variant, "--resident"])
+            .args(few.pictures.iter().map(|picture| &picture.path))
+            .output();
+        let said = output.map_err(|error| error.to_string()).and_then(|output| {
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+            if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+        });
+        match said {
+            Ok(bytes) => bytes.parse().ok(),
+            Err(why) => {
+                tracing::warn!("the memory of `{variant}` could not be measured: {why}");
+                None
+            }
         }
-        Ok(String::from_utf8_lossy(&output.stdout).trim().parse().ok())
     }
 
-    async fn resident_bytes(&self, config: &Config) -> anyhow::Result<Option<u64>> {
-        let pipeline = load(config, &self.model, self.variant.first().map(String::as_str))?;
+    async fn print_resident(
+        &self,
+        config: &Config,
+        entrant: &Entrant,
+        pipelines: &mut Vec<Pipeline>,
+    ) -> anyhow::Result<ExitCode> {
+        let pipeline = entrant.load(config, pipelines)?;
         let model = pipeline.models().into_iter().next().context("the model is gone")?;
-        let data = Dataset::read(&self.data, model.task).map_err(anyhow::Error::msg)?.thinned(16);
-        let contestant = Contestant { pipeline: pipeline.clone(), model, variant: 0, resident_bytes: None };
-        evaluate::run(&[contestant], &data, || {}).await.map_err(anyhow::Error::msg)?;
-        let bytes = resident_bytes();
-        pipeline.close();
-        Ok(bytes)
+        let title = entrant.folder.name.clone();
+        let contestant = Contestant { title, pipeline, model, variant: 0, resident_bytes: None };
+        for picture in &self.resident {
+            // A picture that cannot be read is told elsewhere.
+            let _ = contestant.answer(std::fs::read(picture)?.into()).await;
+        }
+        println!("{}", resident_bytes().context("this system does not tell")?);
+        Ok(ExitCode::SUCCESS)
     }
 }
 
-/// The variants of the one model that is loaded, or those that are wanted.
-fn contestants_of(pipeline: &Pipeline, wanted: &[String]) -> anyhow::Result<Vec<Contestant>> {
-    let model = pipeline.models().into_iter().next().context("the model is gone")?;
-    let names: Vec<_> = model.variants.iter().map(|variant| variant.name.clone()).collect();
-    if let Some(unknown) = wanted.iter().find(|name| !names.contains(name)) {
-        bail!("there is no variant \"{unknown}\"; there are {}", names.join(", "));
+impl Entrant {
+    /// A model's folder, or the name of one in the settings' models folder.
+    fn new(config: &Config, given: &Path, variants: Vec<String>) -> anyhow::Result<Self> {
+        let named = config.models.join(given);
+        let path = [given, &named].into_iter().find(|path| path.join(folder::MANIFEST).is_file());
+        let path = path
+            .with_context(|| format!("{} holds no {}: name one model's folder", given.display(), folder::MANIFEST))?;
+        // `models/mine/..` and `.` have no name; what a link is called is its own.
+        let path = if path.file_name().is_some() { std::path::absolute(path)? } else { path.canonicalize()? };
+        let folder = folder::read(&path)?;
+        for wanted in &variants {
+            folder.clone().only(wanted)?;
+        }
+        Ok(Self { given: given.to_owned(), path, folder, variants })
     }
-    let chosen = (0..names.len()).filter(|at| wanted.is_empty() || wanted.contains(&names[*at]));
-    let contestant =
-        |variant| Contestant { pipeline: pipeline.clone(), model: model.clone(), variant, resident_bytes: None };
-    Ok(chosen.map(contestant).collect())
-}
 
-/// Loads one model folder, or one variant of it.
-fn load(config: &Config, folder: &Path, variant: Option<&str>) -> anyhow::Result<Pipeline> {
-    let whole = folder.canonicalize().with_context(|| format!("{} cannot be opened", folder.display()))?;
-    if !whole.join("model.toml").is_file() {
-        bail!("{} holds no model.toml: name one model's folder", folder.display());
+    fn names(&self) -> Vec<String> {
+        let all = self.folder.variants.iter().map(|variant| variant.name.clone());
+        all.filter(|name| self.variants.is_empty() || self.variants.contains(name)).collect()
     }
-    let name = whole.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let models = whole.parent().unwrap_or(&whole).to_owned();
-    let pipeline = Pipeline::new(Config { models, ..config.clone() })?;
-    pipeline
-        .load(Some(&name), variant)
-        .map_err(|wrong| anyhow::anyhow!(wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
-    Ok(pipeline)
+
+    fn load(&self, config: &Config, pipelines: &mut Vec<Pipeline>) -> anyhow::Result<Pipeline> {
+        let models = self.path.parent().unwrap_or(&self.path).to_owned();
+        let pipeline = Pipeline::new(Config { models, ..config.clone() })?;
+        pipelines.push(pipeline.clone());
+        let only = Some(&self.variants).filter(|variants| variants.len() == 1).and_then(|variants| variants.first());
+        pipeline
+            .load(Some(&self.folder.name), only.map(String::as_str))
+            .map_err(|wrong| anyhow!(wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
+        Ok(pipeline)
+    }
 }
 
 fn progress(pictures: usize) -> ProgressBar {
     let bar = ProgressBar::new(pictures as u64);
-    if !std::io::stderr().is_terminal() {
+    if !std::io::IsTerminal::is_terminal(&std::io::stderr()) {
         bar.set_draw_target(ProgressDrawTarget::hidden());
     }
     if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} pictures, {eta} left") {

@@ -19,31 +19,29 @@ pub struct ClassificationScore {
     pub labels: Vec<String>,
     /// Pictures, by true class (row) and answered class (column).
     pub confusion: Vec<Vec<usize>>,
-    /// Precision at recall 0.00, 0.01 … 1.00: of the second of two classes, else of all together.
+    /// Precision at recall 0.00, 0.01 … 1.00 of the second of two classes; of more there is no one curve.
     pub precision_at_recall: Vec<f64>,
 }
 
-/// A picture's true class and the score of every class.
-#[derive(Debug, Clone)]
+/// What a picture truly shows, what was answered, and how sure the answer was of the second class.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Guess {
     pub truth: usize,
-    pub scores: Vec<f32>,
+    pub answer: usize,
+    pub yes: f32,
 }
 
 pub(super) fn score(guesses: &[Guess], labels: &[String]) -> ClassificationScore {
     // Only classes that occur are worth a row.
-    let answered: Vec<usize> = guesses.iter().map(|guess| best(&guess.scores)).collect();
     let two = labels.len() == 2;
-    let mut shown: Vec<usize> = guesses.iter().map(|guess| guess.truth).chain(answered.iter().copied()).collect();
-    if two {
-        shown = vec![0, 1];
-    }
+    let occurring = guesses.iter().flat_map(|guess| [guess.truth, guess.answer]);
+    let mut shown: Vec<usize> = if two { vec![0, 1] } else { occurring.collect() };
     shown.sort_unstable();
     shown.dedup();
     let place = |class: usize| shown.binary_search(&class).unwrap_or(0);
     let mut confusion = vec![vec![0; shown.len()]; shown.len()];
-    for (guess, said) in guesses.iter().zip(&answered) {
-        confusion[place(guess.truth)][place(*said)] += 1;
+    for guess in guesses {
+        confusion[place(guess.truth)][place(guess.answer)] += 1;
     }
     let right: usize = (0..shown.len()).map(|class| confusion[class][class]).sum();
     let share = |part: usize, of: usize| part as f64 / of.max(1) as f64;
@@ -67,29 +65,14 @@ pub(super) fn score(guesses: &[Guess], labels: &[String]) -> ClassificationScore
         precision,
         recall,
         f1,
-        precision_at_recall: precision_at_recall(guesses, two),
+        precision_at_recall: if two { precision_at_recall(guesses) } else { Vec::new() },
         labels: shown.iter().map(|class| labels.get(*class).cloned().unwrap_or_default()).collect(),
         confusion,
     }
 }
 
-fn best(scores: &[f32]) -> usize {
-    let mut best = 0;
-    for (class, score) in scores.iter().enumerate() {
-        // Of equals the later: a probability of exactly 0.5 is a yes.
-        if *score >= scores[best] {
-            best = class;
-        }
-    }
-    best
-}
-
-fn precision_at_recall(guesses: &[Guess], two: bool) -> Vec<f64> {
-    let of = |guess: &Guess| -> Vec<(f32, bool)> {
-        let classes = guess.scores.iter().enumerate().filter(|(class, _)| !two || *class == 1);
-        classes.map(|(class, score)| (*score, class == guess.truth)).collect()
-    };
-    let mut ranked: Vec<_> = guesses.iter().flat_map(of).collect();
+fn precision_at_recall(guesses: &[Guess]) -> Vec<f64> {
+    let mut ranked: Vec<_> = guesses.iter().map(|guess| (guess.yes, guess.truth == 1)).collect();
     ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
     super::detection::precision_at_recall(ranked)
 }
@@ -99,13 +82,13 @@ mod tests {
     use super::*;
 
     fn guess(truth: usize, yes: f32) -> Guess {
-        Guess { truth, scores: vec![1.0 - yes, yes] }
+        Guess { truth, answer: usize::from(yes > 0.5), yes }
     }
 
     #[test]
     fn of_two_classes_the_second_is_the_yes() {
         let labels = ["no", "yes"].map(str::to_owned);
-        let guesses = [guess(1, 0.9), guess(1, 0.6), guess(1, 0.2), guess(0, 0.7), guess(0, 0.1), guess(0, 0.5)];
+        let guesses = [guess(1, 0.9), guess(1, 0.6), guess(1, 0.2), guess(0, 0.7), guess(0, 0.1), guess(0, 0.55)];
         let score = score(&guesses, &labels);
         assert_eq!(score.confusion, [[1, 2], [1, 2]]);
         assert!((score.accuracy - 0.5).abs() < 1e-9);
@@ -117,8 +100,7 @@ mod tests {
     #[test]
     fn of_many_classes_those_that_occur_are_averaged() {
         let labels = ["cat", "dog", "cow", "owl"].map(str::to_owned);
-        let sure =
-            |truth, said: usize| Guess { truth, scores: (0..4).map(|c| f32::from(u8::from(c == said))).collect() };
+        let sure = |truth, answer: usize| Guess { truth, answer, yes: 0.0 };
         let score = score(&[sure(0, 0), sure(0, 2), sure(1, 1), sure(1, 1)], &labels);
         assert_eq!(score.labels, ["cat", "dog", "cow"]);
         assert_eq!(score.confusion, [[1, 0, 1], [0, 2, 0], [0, 0, 0]]);

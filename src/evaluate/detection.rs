@@ -4,6 +4,8 @@
 //! is the area under the precision-recall curve with precision made monotone, all points (PASCAL VOC 2010); AP50 asks
 //! for an IoU of 0.5, AP50:95 is the mean over 0.50, 0.55 … 0.95 (COCO).
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::pipeline::{BBox, Detection};
@@ -40,7 +42,7 @@ pub struct ClassAp {
 #[derive(Debug, Clone, Copy, Default, Serialize, PartialEq)]
 pub struct Operating {
     /// The score.
-    pub min_score: f64,
+    pub min_score: f32,
     /// The share of detections that hit.
     pub precision: f64,
     /// The share of things that were hit.
@@ -63,61 +65,64 @@ struct Ranked {
     labelled: usize,
 }
 
+/// What was found of a class and what there is of it, with the number of the picture.
+#[derive(Debug, Default)]
+struct OfClass {
+    found: Vec<(usize, Detection)>,
+    truth: BTreeMap<usize, Vec<BBox>>,
+}
+
 /// Scores what was found in all pictures. Classes that are nowhere labelled do not count.
 pub(super) fn score(pictures: &[Compared], labels: &[String], min_score: f32) -> DetectionScore {
-    let mut classes: Vec<usize> = pictures.iter().flat_map(|p| p.truth.iter().map(|(class, _)| *class)).collect();
-    classes.sort_unstable();
-    classes.dedup();
-    classes.retain(|class| *class < labels.len());
-    let per_class: Vec<_> = classes.iter().map(|class| ranked(pictures, *class, 0.5)).collect();
-    let mean = |of: &dyn Fn(usize, f64) -> f64, overlap: f64| {
-        let sum: f64 = classes.iter().map(|class| of(*class, overlap)).sum();
-        sum / (classes.len().max(1) as f64)
-    };
-    let ap = |class: usize, overlap: f64| ranked(pictures, class, overlap as f32).average_precision();
-    let overlaps = (0..10).map(|step| 0.5 + 0.05 * f64::from(step));
-    let ap50_95 = overlaps.map(|overlap| mean(&ap, overlap)).sum::<f64>() / 10.0;
-    let mut all = Ranked::default();
-    for one in &per_class {
-        all.hits.extend(&one.hits);
-        all.labelled += one.labelled;
+    let mut classes: BTreeMap<usize, OfClass> = BTreeMap::new();
+    for (at, picture) in pictures.iter().enumerate() {
+        for (class, bbox) in picture.truth.iter().filter(|(class, _)| *class < labels.len()) {
+            classes.entry(*class).or_default().truth.entry(at).or_default().push(*bbox);
+        }
+    }
+    for (at, picture) in pictures.iter().enumerate() {
+        for found in &picture.found {
+            classes.entry(found.class_id).and_modify(|class| class.found.push((at, *found)));
+        }
+    }
+    let (mut all, mut named, mut strict) = (Ranked::default(), Vec::new(), 0.0);
+    for (class, mut of_class) in classes {
+        of_class.found.sort_by(|a, b| b.1.score.total_cmp(&a.1.score));
+        let ranked = of_class.ranked(0.5);
+        let overlaps = (0..10).map(|step| 0.5 + 0.05 * step as f32);
+        strict += overlaps.map(|overlap| of_class.ranked(overlap).average_precision()).sum::<f64>() / 10.0;
+        let (label, ap50) = (labels[class].clone(), ranked.average_precision());
+        named.push(ClassAp { label, labelled: ranked.labelled, ap50 });
+        all.labelled += ranked.labelled;
+        all.hits.extend(ranked.hits);
     }
     all.hits.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let named = classes.iter().zip(&per_class).map(|(class, ranked)| ClassAp {
-        label: labels[*class].clone(),
-        labelled: ranked.labelled,
-        ap50: ranked.average_precision(),
-    });
-    let classes: Vec<_> = named.collect();
+    let count = named.len().max(1) as f64;
     DetectionScore {
-        ap50: classes.iter().map(|class| class.ap50).sum::<f64>() / classes.len().max(1) as f64,
-        ap50_95,
+        ap50: named.iter().map(|class| class.ap50).sum::<f64>() / count,
+        ap50_95: strict / count,
         best: all.best(),
         shipped: all.at(min_score),
-        classes,
+        classes: named,
         precision_at_recall: all.precision_at_recall(),
     }
 }
 
-/// The detections of a class in all pictures, best first, each with whether it hit.
-fn ranked(pictures: &[Compared], class: usize, overlap: f32) -> Ranked {
-    let mut all: Vec<(usize, &Detection)> = Vec::new();
-    for (at, picture) in pictures.iter().enumerate() {
-        all.extend(picture.found.iter().filter(|found| found.class_id == class).map(|found| (at, found)));
+impl OfClass {
+    /// Which detections hit, at that IoU.
+    fn ranked(&self, overlap: f32) -> Ranked {
+        let mut free = self.truth.clone();
+        let hits = self.found.iter().map(|(at, found)| {
+            let things = free.entry(*at).or_default();
+            let overlaps = things.iter().enumerate().map(|(thing, bbox)| (found.bbox.iou(bbox), thing));
+            let best = overlaps.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(iou, _)| *iou >= overlap);
+            if let Some((_, thing)) = best {
+                things.swap_remove(thing);
+            }
+            (found.score, best.is_some())
+        });
+        Ranked { hits: hits.collect(), labelled: self.truth.values().map(Vec::len).sum() }
     }
-    all.sort_by(|a, b| b.1.score.total_cmp(&a.1.score));
-    let of_class = |picture: &Compared| {
-        picture.truth.iter().filter(|(of, _)| *of == class).map(|(_, bbox)| (*bbox, false)).collect::<Vec<_>>()
-    };
-    let mut truth: Vec<_> = pictures.iter().map(of_class).collect();
-    let labelled = truth.iter().map(Vec::len).sum();
-    let hits = all.into_iter().map(|(at, found)| {
-        let free = truth[at].iter_mut().filter(|(_, taken)| !taken);
-        let best = free.map(|thing| (found.bbox.iou(&thing.0), thing)).max_by(|a, b| a.0.total_cmp(&b.0));
-        let hit = best.filter(|(iou, _)| *iou >= overlap).map(|(_, thing)| thing.1 = true).is_some();
-        (found.score, hit)
-    });
-    Ranked { hits: hits.collect(), labelled }
 }
 
 impl Ranked {
@@ -131,20 +136,18 @@ impl Ranked {
         })
     }
 
-    /// The same with precision made monotone: the best that is reached at this recall or a higher one.
-    fn monotone(&self) -> Vec<(f64, f64)> {
-        let mut curve: Vec<_> = self.curve().collect();
-        let mut best = 0.0_f64;
-        for (_, precision) in curve.iter_mut().rev() {
-            best = best.max(*precision);
-            *precision = best;
-        }
-        curve
+    /// The same, only where a threshold can be: behind the last of equal scores.
+    fn thresholds(&self) -> impl Iterator<Item = (f32, f64, f64)> {
+        let next = self.hits.iter().skip(1).map(|(score, _)| Some(*score)).chain([None]);
+        let points = self.curve().zip(&self.hits).zip(next);
+        points
+            .filter(|((_, (score, _)), next)| Some(*score) != *next)
+            .map(|(((recall, precision), (score, _)), _)| (*score, recall, precision))
     }
 
     fn average_precision(&self) -> f64 {
         let mut before = 0.0;
-        self.monotone().into_iter().fold(0.0, |area, (recall, precision)| {
+        monotone(self.curve().collect()).into_iter().fold(0.0, |area, (recall, precision)| {
             let step = recall - before;
             before = recall;
             area + step * precision
@@ -152,7 +155,7 @@ impl Ranked {
     }
 
     fn precision_at_recall(&self) -> Vec<f64> {
-        let curve = self.monotone();
+        let curve = monotone(self.thresholds().map(|(_, recall, precision)| (recall, precision)).collect());
         (0..=100)
             .map(|percent| {
                 let wanted = f64::from(percent) / 100.0;
@@ -163,18 +166,25 @@ impl Ranked {
     }
 
     fn best(&self) -> Operating {
-        let all =
-            self.curve().zip(&self.hits).map(|((recall, precision), (score, _))| operating(*score, precision, recall));
+        let all = self.thresholds().map(|(score, recall, precision)| operating(score, precision, recall));
         all.max_by(|a, b| a.f1.total_cmp(&b.f1)).unwrap_or_default()
     }
 
     fn at(&self, min_score: f32) -> Operating {
-        let last = self.curve().zip(&self.hits).take_while(|(_, (score, _))| *score >= min_score).last();
-        last.map_or(
-            Operating { min_score: f64::from(min_score), ..Operating::default() },
-            |((recall, precision), _)| operating(min_score, precision, recall),
-        )
+        let last = self.thresholds().take_while(|(score, ..)| *score >= min_score).last();
+        let (_, recall, precision) = last.unwrap_or((min_score, 0.0, 0.0));
+        operating(min_score, precision, recall)
     }
+}
+
+/// Recall and precision, with precision made the best that is reached at this recall or a higher one.
+fn monotone(mut curve: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
+    let mut best = 0.0_f64;
+    for (_, precision) in curve.iter_mut().rev() {
+        best = best.max(*precision);
+        *precision = best;
+    }
+    curve
 }
 
 /// Precision at recall 0.00, 0.01 … 1.00 of answers with their scores, best first, and whether each was right.
@@ -184,7 +194,7 @@ pub(super) fn precision_at_recall(hits: Vec<(f32, bool)>) -> Vec<f64> {
 }
 
 fn operating(min_score: f32, precision: f64, recall: f64) -> Operating {
-    Operating { min_score: f64::from(min_score), precision, recall, f1: harmonic(precision, recall) }
+    Operating { min_score, precision, recall, f1: harmonic(precision, recall) }
 }
 
 /// The harmonic mean; 0 where both are.
@@ -221,6 +231,18 @@ mod tests {
         // An overlap of 9 in 11 holds up to IoU 0.80: 0.5 of the thing at 100 is then lost.
         let strict = (7.0 * score.ap50 + 3.0 / 3.0) / 10.0;
         assert!((score.ap50_95 - strict).abs() < 1e-9, "{score:?} {strict}");
+    }
+
+    #[test]
+    fn equal_scores_stand_or_fall_together() {
+        let picture = Compared {
+            found: vec![found(0.0, 0.5), found(100.0, 0.5), found(200.0, 0.5), found(300.0, 0.5)],
+            truth: vec![(0, bbox(0.0)), (0, bbox(100.0))],
+        };
+        let score = score(&[picture], &["person".to_owned()], 0.5);
+        assert_eq!((score.best.precision, score.best.recall), (0.5, 1.0));
+        assert_eq!(score.shipped, score.best);
+        assert_eq!((score.precision_at_recall[0], score.precision_at_recall[100]), (0.5, 0.5));
     }
 
     #[test]

@@ -8,7 +8,12 @@ mod dataset;
 mod detection;
 mod report;
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
 
 pub use self::{
     classification::ClassificationScore,
@@ -25,12 +30,17 @@ use crate::{
     registry::manifest::Task,
 };
 
+/// Nobody waits for these answers: a slow model is a slow model, not a refusal.
+const DEADLINE: Duration = Duration::from_secs(3600);
+
 /// Detections below this score do not count; nearly all are worth asking for, since AP looks at all thresholds.
 pub const SCORE_FLOOR: f32 = 0.01;
 
 /// One variant of a model that is loaded.
 #[derive(Debug, Clone)]
 pub struct Contestant {
+    /// What the report calls the model: its name, or its folder where two have one name.
+    pub title: String,
     /// Where it is loaded.
     pub pipeline: Pipeline,
     /// The model.
@@ -56,48 +66,113 @@ struct Tally {
 /// # Errors
 /// When no picture can be read, when a model fails, or when the data's classes are not the model's: in one sentence.
 pub async fn run(contestants: &[Contestant], data: &Dataset, mut step: impl FnMut()) -> Result<Report, String> {
+    let mut remarks = data.remarks.clone();
+    for contestant in contestants.iter().filter(|contestant| contestant.variant == 0) {
+        remarks.extend(fits(&contestant.model.name, &contestant.model.labels, data)?);
+    }
     let mut tallies: Vec<Tally> = contestants.iter().map(|_| Tally::default()).collect();
     let mut unreadable = Vec::new();
-    for picture in &data.pictures {
-        let name = picture.path.display();
-        let bytes = bytes::Bytes::from(std::fs::read(&picture.path).map_err(|error| format!("{name}: {error}"))?);
-        for (contestant, tally) in contestants.iter().zip(&mut tallies) {
-            match contestant.answer(bytes.clone()).await {
-                Ok(answer) => tally.take(&answer, &picture.truth).map_err(|why| format!("{name}: {why}"))?,
-                // What is wrong with a picture is wrong for everybody: the first to look tells.
-                Err(Error::BadPicture(why) | Error::UnsupportedFormat(why) | Error::TooLarge(why)) => {
-                    unreadable.push(format!("{name}: {why}"));
-                    break;
-                }
-                Err(error) => return Err(format!("{name}: {}: {error}", contestant.model.name)),
-            }
+    for (at, picture) in data.pictures.iter().enumerate() {
+        if let Err(why) = answer_all(contestants, &mut tallies, picture, at).await? {
+            unreadable.push(format!("{}: {why}", picture.path.display()));
         }
         step();
     }
     let scored = data.pictures.len() - unreadable.len();
     if scored == 0 {
-        return Err(format!("none of the {} pictures can be read: {}", unreadable.len(), unreadable.join("; ")));
+        let first: Vec<_> = unreadable.into_iter().take(3).collect();
+        return Err(format!("none of the {} pictures can be read: {}", data.pictures.len(), first.join("; ")));
     }
     let rows = contestants.iter().zip(tallies).map(|(contestant, tally)| contestant.row(tally)).collect();
-    Ok(Report { pictures: scored, unreadable, remarks: data.remarks.clone(), rows })
+    Ok(Report {
+        ounce: env!("CARGO_PKG_VERSION"),
+        score_floor: SCORE_FLOOR,
+        pictures: scored,
+        unreadable,
+        remarks,
+        rows,
+    })
+}
+
+/// One picture to all, beginning with another one each time, since the first finds cold caches. The inner error is the
+/// picture's: what is wrong with it is wrong for everybody.
+async fn answer_all(
+    contestants: &[Contestant],
+    tallies: &mut [Tally],
+    picture: &Labelled,
+    at: usize,
+) -> Result<Result<(), String>, String> {
+    let bytes = match std::fs::read(&picture.path) {
+        Ok(bytes) => Bytes::from(bytes),
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    for turn in 0..contestants.len() {
+        let one = (at + turn) % contestants.len();
+        let contestant = &contestants[one];
+        let wrong = |why: &dyn std::fmt::Display| format!("{}: {}: {why}", picture.path.display(), contestant.title);
+        match contestant.answer(bytes.clone()).await {
+            Ok(answer) => tallies[one].take(&answer, &picture.truth).map_err(|why| wrong(&why))?,
+            Err(Error::BadPicture(why) | Error::UnsupportedFormat(why) | Error::TooLarge(why)) => return Ok(Err(why)),
+            Err(error) => return Err(wrong(&error)),
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// Whether a model can be scored on that data, before anything runs; what it leaves out is a remark.
+///
+/// # Errors
+/// When nothing that the model could find is labelled, or a folder is none of its classes.
+pub fn fits(model: &str, labels: &[String], data: &Dataset) -> Result<Option<String>, String> {
+    let (mut boxes, mut foreign, mut detects) = (0, 0, false);
+    for picture in &data.pictures {
+        match &picture.truth {
+            Truth::Boxes(found) => {
+                detects = true;
+                foreign += found.iter().filter(|thing| thing.class_id >= labels.len()).count();
+                boxes += found.len();
+            }
+            Truth::Class(folder) => drop(class_of(folder, labels).ok_or_else(|| {
+                format!(
+                    "`{folder}` is no label of {model}; folders are named like its labels, or by their numbers: {}",
+                    some(labels)
+                )
+            })?),
+        }
+    }
+    let known = format!("the {} that {model} has: {}", labels.len(), some(labels));
+    if detects && foreign == boxes {
+        return Err(format!("none of the {boxes} labelled boxes is of a class of {known}"));
+    }
+    Ok((foreign > 0)
+        .then(|| format!("{foreign} of {boxes} labelled boxes are left out: their class is none of {known}")))
+}
+
+/// The label that a folder is named like: to the letter, else the only one but for its case, else by number.
+fn class_of(folder: &str, labels: &[String]) -> Option<usize> {
+    let mut alike = labels.iter().enumerate().filter(|(_, label)| label.eq_ignore_ascii_case(folder));
+    let only = alike.next().filter(|_| alike.next().is_none()).map(|(class, _)| class);
+    let by_number = || folder.parse().ok().filter(|class| *class < labels.len());
+    labels.iter().position(|label| label == folder).or(only).or_else(by_number)
 }
 
 impl Contestant {
-    async fn answer(&self, bytes: bytes::Bytes) -> Result<PictureAnswer, Error> {
+    /// What it makes of an encoded picture, as a client would be told, but for the low threshold.
+    ///
+    /// # Errors
+    /// As [`Pipeline::answer`].
+    pub async fn answer(&self, bytes: Bytes) -> Result<PictureAnswer, Error> {
         let request = PictureRequest {
             model: Arc::clone(&self.model),
             variant: self.model.variants.get(self.variant).map(|variant| variant.name.clone()),
             bytes,
             options: Overrides {
-                min_score: Some(SCORE_FLOOR),
+                min_score: Some(SCORE_FLOOR.min(self.model.defaults.min_score)),
                 max_detections: None,
                 top_k: Some(usize::MAX),
                 iou: None,
             },
-            terms: Terms {
-                deadline: Deadline::after(Instant::now(), self.pipeline.config().requests.deadline),
-                priority: Priority::default(),
-            },
+            terms: Terms { deadline: Deadline::after(Instant::now(), DEADLINE), priority: Priority::default() },
             draw: None,
         };
         let permit = self.pipeline.admit()?;
@@ -114,6 +189,7 @@ impl Contestant {
             Task::Classify => Score::Classification(classification::score(&tally.guesses, &model.labels)),
         };
         Row {
+            title: self.title.clone(),
             model: model.name.clone(),
             version: model.version.clone(),
             variant: variant.name.clone(),
@@ -142,24 +218,14 @@ impl Tally {
                 };
                 self.compared.push(Compared { found: found.clone(), truth: boxes.iter().map(on_picture).collect() });
             }
-            (Answer::Classes(classes), Truth::Class(name)) => {
-                let labels = &answer.model.labels;
-                let truth = labels.iter().position(|label| label.eq_ignore_ascii_case(name)).ok_or_else(|| {
-                    format!(
-                        "`{name}` is no label of {}; folders are named like its labels: {}",
-                        answer.model.name,
-                        some(labels)
-                    )
-                })?;
-                let mut scores = vec![0.0; labels.len()];
-                for class in classes {
-                    if let Some(score) = scores.get_mut(class.class_id) {
-                        *score = class.score;
-                    }
-                }
-                self.guesses.push(Guess { truth, scores });
+            (Answer::Classes(classes), Truth::Class(folder)) => {
+                let (Some(best), Some(truth)) = (classes.first(), class_of(folder, &answer.model.labels)) else {
+                    return Err("it answers no class: its scores are no numbers".to_owned());
+                };
+                let yes = classes.iter().find(|class| class.class_id == 1).map_or(0.0, |class| class.score);
+                self.guesses.push(Guess { truth, answer: best.class_id, yes });
             }
-            _ => return Err("its labels are for another task".to_owned()),
+            _ => return Err("the labels are for another task".to_owned()),
         }
         self.inference_ms.push(answer.timing.inference_ms);
         self.total_ms.push(answer.timing.total_ms);
@@ -172,4 +238,30 @@ impl Tally {
 fn some(labels: &[String]) -> String {
     let few = labels.iter().take(8).cloned().collect::<Vec<_>>().join(", ");
     if labels.len() > 8 { format!("{few}, … ({} in all)", labels.len()) } else { few }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_are_classes_by_name_or_number() {
+        let labels = ["crane", "Crane", "owl", "tit/mouse"].map(str::to_owned);
+        let class = |folder: &str| class_of(folder, &labels);
+        assert_eq!([class("Crane"), class("OWL"), class("3")], [Some(1), Some(2), Some(3)]);
+        assert_eq!([class("CRANE"), class("4"), class("wren")], [None; 3]);
+    }
+
+    #[test]
+    fn boxes_of_classes_that_a_model_lacks_are_told() {
+        let thing = |class_id| TrueBox { class_id, sides: [0.0, 0.0, 1.0, 1.0] };
+        let data = |boxes: &[TrueBox]| Dataset {
+            pictures: vec![Labelled { path: "a.png".into(), truth: Truth::Boxes(boxes.to_vec()) }],
+            remarks: Vec::new(),
+        };
+        let fits = |boxes: &[TrueBox]| fits("mine", &["person".to_owned()], &data(boxes));
+        assert_eq!(fits(&[thing(0)]), Ok(None));
+        assert!(fits(&[thing(0), thing(1)]).is_ok_and(|remark| remark.is_some_and(|it| it.starts_with("1 of 2"))));
+        assert!(fits(&[thing(5)]).is_err() && fits(&[]).is_err());
+    }
 }

@@ -10,6 +10,10 @@ use crate::plot::Line;
 /// All rows of one evaluation.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
+    /// The version of ounce.
+    pub ounce: &'static str,
+    /// Detections count from this score on.
+    pub score_floor: f32,
     /// Pictures that were scored.
     pub pictures: usize,
     /// Those that could not be read, and why.
@@ -23,6 +27,8 @@ pub struct Report {
 /// One variant: how good, how fast, how large.
 #[derive(Debug, Clone, Serialize)]
 pub struct Row {
+    /// What the table calls the model: its name, or its folder where two have one name.
+    pub title: String,
     /// The model.
     pub model: String,
     /// Its version.
@@ -44,7 +50,7 @@ pub struct Row {
     pub inference_ms: Quantiles,
     /// From the encoded picture to the answer.
     pub total_ms: Quantiles,
-    /// CPU seconds a picture, decoding included.
+    /// CPU seconds a picture, decoding included; where a session has several threads, those count as busy while it runs.
     pub cpu_seconds: f64,
     /// Resident memory of a process that serves only this variant; `null` where it cannot be read.
     pub resident_bytes: Option<u64>,
@@ -91,20 +97,20 @@ impl Report {
                 Score::Detection(score) => ("AP50", score.ap50, &score.precision_at_recall),
                 Score::Classification(score) => ("F1", score.f1, &score.precision_at_recall),
             };
-            let name = format!("{} {}: {metric} {value:.3}", row.model, row.variant);
+            let name = format!("{} {}: {metric} {value:.3}", row.title, row.variant);
             // Where the curve has ended there is nothing to draw.
             let reached = curve.iter().rposition(|precision| *precision > 0.0).map_or(0, |last| last + 1);
             let points = curve.iter().take(reached).enumerate().map(|(at, y)| (at as f64 / 100.0, *y)).collect();
             Line { name, points }
         };
-        self.rows.iter().map(line).collect()
+        self.rows.iter().map(line).filter(|line| !line.points.is_empty()).collect()
     }
 }
 
 /// The table, then what is worth knowing beside it.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = |row: &Row| format!("{} {}{}", row.model, row.variant, if row.default { " *" } else { "" });
+        let name = |row: &Row| format!("{} {}{}", row.title, row.variant, if row.default { " *" } else { "" });
         let width = self.rows.iter().map(|row| name(row).chars().count()).max().unwrap_or(0).max(8);
         let detects = self.rows.iter().any(|row| matches!(row.score, Score::Detection(_)));
         let quality = if detects { " AP50  AP50:95" } else { "accuracy" };
@@ -159,14 +165,23 @@ const CLASSIFICATION_KEY: &str = "Of two classes, precision, recall and F1 are t
 /// What does not fit into the table: each class of a detector, the confusion matrix of a classifier.
 fn details(row: &Row) -> String {
     let mut text = String::new();
-    let title = format!("{} {}", row.model, row.variant);
+    let title = format!("{} {}", row.title, row.variant);
     match &row.score {
         Score::Detection(score) => {
             let (best, shipped) = (score.best, score.shipped);
             let _ = writeln!(
                 text,
-                "{title}: F1 is best at {:.2}; at the manifest's {:.2}: precision {:.3}, recall {:.3}, F1 {:.3}",
-                best.min_score, shipped.min_score, shipped.precision, shipped.recall, shipped.f1
+                "{title}: {}F1 is best at {:.2}; at the manifest's {:.2}: precision {:.3}, recall {:.3}, F1 {:.3}",
+                score
+                    .classes
+                    .first()
+                    .filter(|_| score.classes.len() == 1)
+                    .map_or(String::new(), |class| format!("{} `{}`; ", class.labelled, class.label)),
+                best.min_score,
+                shipped.min_score,
+                shipped.precision,
+                shipped.recall,
+                shipped.f1
             );
             if score.classes.len() > 1 {
                 for class in &score.classes {
@@ -189,7 +204,9 @@ fn details(row: &Row) -> String {
                 let _ = writeln!(text, "  {label:<width$}  {}", counts.join("  "));
             }
         }
-        Score::Classification(_) => {}
+        Score::Classification(score) => {
+            let _ = writeln!(text, "{title}: the confusion matrix of {} classes is in --json", score.labels.len());
+        }
     }
     text
 }

@@ -1,6 +1,6 @@
 """Makes a tiny data set: figures of a head and a body on random ground, with YOLO text labels.
 
-Training holds a broken file, a picture without labels, a bad label line, a mirrored valid picture, a
+Training holds half a file, a picture without labels, a bad label line, a mirrored valid picture, a
 copy, and a picture of another size.
 """
 
@@ -48,7 +48,8 @@ def main(folder: Path) -> None:
         put("train", f"t{i:02}", image, lines if i != 1 else [*lines, "not a label"])
         if i == 2:
             put("train", "t02copy", cv2.convertScaleAbs(image, alpha=0.9), lines)
-    (folder / "train/images/broken.jpg").write_bytes(b"\xff\xd8\xff nothing more")
+    half = cv2.imencode(".jpg", picture(rng)[0])[1].tobytes()
+    (folder / "train/images/broken.jpg").write_bytes(half[: len(half) // 2])
     (folder / "train/labels/broken.txt").write_text("0 0.5 0.5 0.2 0.2")
     cv2.imwrite(str(folder / "train/images/unlabelled.jpg"), picture(rng)[0])
 

@@ -35,8 +35,18 @@ impl Steps {
             .current_dir(root().join("models/training"))
             .args(arguments)
             .env("OMP_NUM_THREADS", "1")
+            // Processes may be more than GPUs.
+            .env("CUDA_VISIBLE_DEVICES", "")
             .output()
             .expect("it starts")
+    }
+
+    /// Pictures, prepared; what the trainer said of them.
+    fn prepare(&self, windows: &str) -> String {
+        let data = self.path("data");
+        let made = self.run(&self.python, &[&root().join("tests/it/figures.py").display().to_string(), &data]);
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        self.step(&["prepare", "--data", &data, "--windows", windows])
     }
 
     /// A step of the trainer; what it printed.
@@ -54,12 +64,8 @@ impl Steps {
 fn a_tiny_model_is_trained_compressed_scored_exported_and_served() {
     let Some(python) = trainer() else { return };
     let steps = Steps { python, folder: tempfile::tempdir().expect("tempdir") };
-    let data = steps.path("data");
-    let made = steps.run(&steps.python, &[&root().join("tests/it/figures.py").display().to_string(), &data]);
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-
-    // Among the 40 training pictures are a broken one, one without labels, a valid picture mirrored, and a copy.
-    let said = steps.step(&["prepare", "--data", &data, "--windows", "40"]);
+    // Among the 40 training pictures are half a file, one without labels, a valid picture mirrored, and a copy.
+    let said = steps.prepare("40");
     for expected in [
         "1 broken pictures (broken.jpg)",
         "1 without a label file (unlabelled.jpg)",
@@ -71,30 +77,25 @@ fn a_tiny_model_is_trained_compressed_scored_exported_and_served() {
         assert!(said.contains(expected), "{expected}: {said}");
     }
 
-    let valid = format!("{data}/valid");
     let said = steps.step(&["train", "detector", "--epochs", "2", "--steps", "4"]);
     assert!(said.contains("epoch 2 step 8") && said.contains("best score"), "{said}");
     let said = steps.step(&["train", "detector", "--epochs", "3", "--steps", "4", "--resume"]);
     assert!(said.contains("resumed at step 8") && said.contains("epoch 3 step 12"), "{said}");
-    steps.step(&[
-        "train",
-        "presence",
-        "--epochs",
-        "1",
-        "--steps",
-        "4",
-        "--start",
-        &steps.path("runs/detector/best.pt"),
-    ]);
+    let body = steps.path("runs/detector/best.pt");
+    let said = steps.step(&["train", "presence", "--epochs", "1", "--steps", "4", "--start", &body]);
+    assert!(said.contains("tensors start as the detector's"), "{said}");
 
-    for (model, folder, scored) in
-        [("detector", "pedestrian", valid), ("presence", "pedestrian-presence", steps.path("cache/windows"))]
-    {
+    std::fs::create_dir_all(steps.path("models")).expect("create");
+    for (model, folder, scored) in [
+        ("detector", "pedestrian", steps.path("data/valid")),
+        ("presence", "pedestrian-presence", steps.path("cache/windows")),
+    ] {
         let said = steps.step(&["compress", model]);
         assert!(said.contains("int8: ") && said.contains("fp16: "), "{said}");
-        let said = steps.step(&["evaluate", model, "--data", &scored]);
+        let said = steps.step(&["evaluate", model]);
         assert!(said.lines().count() >= 3, "{said}");
-        steps.step(&["export", model, "--models", &steps.path("models")]);
+        let said = steps.step(&["export", model, "--models", &steps.path("models")]);
+        assert!(said.contains("int8 loses") && said.contains("fp16: shipped"), "{said}");
         let run = steps.folder.path().join("runs").join(model);
         for picture in ["training.png", "precision-recall.png"] {
             assert!(image::open(run.join(picture)).is_ok(), "{model} {picture}");
@@ -113,35 +114,22 @@ fn two_processes_train_together() {
     let Some(python) = trainer() else { return };
     let torchrun = python.with_file_name("torchrun");
     let steps = Steps { python, folder: tempfile::tempdir().expect("tempdir") };
-    let data = steps.path("data");
-    steps.run(&steps.python, &[&root().join("tests/it/figures.py").display().to_string(), &data]);
-    steps.step(&["prepare", "--data", &data, "--windows", "10"]);
+    steps.prepare("10");
     let (cache, runs) = (steps.path("cache"), steps.path("runs"));
-    let output = steps.run(
-        &torchrun,
-        &[
-            "--standalone",
-            "--nproc-per-node",
-            "2",
-            "-m",
-            "ounce_training",
-            "--cache",
-            &cache,
-            "--runs",
-            &runs,
-            "--threads",
-            "1",
-            "train",
-            "detector",
-            "--epochs",
-            "1",
-            "--steps",
-            "3",
-        ],
-    );
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let together = |epochs: &str, more: &[&str]| {
+        let launcher = ["--standalone", "--nproc-per-node", "2", "-m", "ounce_training"];
+        let where_to = ["--cache", &cache, "--runs", &runs, "--threads", "1"];
+        let what = ["train", "detector", "--epochs", epochs, "--steps", "3"];
+        let output = steps.run(&torchrun, &[&launcher[..], &where_to, &what, more].concat());
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(said.contains("2 processes ended with the same weights"), "{said}");
+        said
+    };
+    let said = together("1", &[]);
     // One of them reports and saves.
     assert_eq!(said.matches("epoch 1 step 3").count(), 1, "{said}");
     assert!(steps.folder.path().join("runs/detector/best.pt").is_file());
+    let said = together("2", &["--resume"]);
+    assert!(said.contains("resumed at step 3") && said.contains("epoch 2 step 6"), "{said}");
 }

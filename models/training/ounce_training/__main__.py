@@ -5,8 +5,6 @@ import json
 from pathlib import Path
 
 MODELS = ["detector", "presence", "classic"]
-DATA = Path("../../../shared/datasets/people")
-VALID = DATA / "valid"
 
 
 def options() -> argparse.ArgumentParser:
@@ -18,7 +16,7 @@ def options() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
 
     prepare = commands.add_parser("prepare", help="read the data set, drop duplicates and leaks, say what it did")
-    prepare.add_argument("--data", type=Path, default=DATA)
+    prepare.add_argument("--data", type=Path, required=True, help="train/ and valid/, each with images/ and labels/")
     prepare.add_argument("--windows", type=int, default=4000, help="how many windows to score the classifier on")
 
     train = commands.add_parser("train", help="train a model; under torchrun on several devices")
@@ -38,12 +36,12 @@ def options() -> argparse.ArgumentParser:
     evaluate = commands.add_parser("evaluate", help="score the variants of a run, or of a model folder")
     evaluate.add_argument("model", choices=MODELS, nargs="?")
     evaluate.add_argument("--folder", type=Path, help="a model folder to score instead of a run's")
-    evaluate.add_argument("--data", type=Path, help="labelled pictures to score on, instead of valid's")
+    evaluate.add_argument("--data", type=Path, help="with --folder: labelled pictures to score on")
     evaluate.add_argument("--json", action="store_true", help="with --folder: print JSON")
 
     export = commands.add_parser("export", help="ship the variants that no other beats")
     export.add_argument("model", choices=MODELS[:2])
-    export.add_argument("--models", type=Path, default=Path(".."))
+    export.add_argument("--models", type=Path, default=Path(__file__).resolve().parents[2])
     return parser
 
 
@@ -72,11 +70,13 @@ def main() -> None:
 
         kinds = {"detector": nets.Detector, "presence": nets.Presence, "classic": nets.ClassicPresence}
         return compress(args.model, kinds[args.model](), args.cache, run, args.prune)
+    if args.start and args.model != "presence":
+        raise SystemExit("--start is for `train presence`")
     shared = (args.seed, args.minutes, args.resume, args.steps)
     if args.model == "detector":
         from .detector import train_detector
 
-        train_detector(args.cache, run, args.epochs or 220, args.lr or 2e-3, *shared)
+        train_detector(args.cache, run, args.epochs or 150, args.lr or 2e-3, *shared)
     else:
         from .presence import train_presence
 
@@ -95,17 +95,19 @@ def evaluate(args: argparse.Namespace) -> None:
         if args.json:
             print(json.dumps(result))
         return
-    if not args.model:
+    if not args.model or args.data or args.json:
         raise SystemExit("name a model, or a model's --folder with --data")
     from .curves import draw_precision_recall
-    from .data import load
+    from .data import load, valid_folder
     from .duplicates import SAME_SCENE
 
-    apart, data = None, args.data or args.cache / "windows"
+    apart, data = None, args.cache / "windows"
     if args.model == "detector":
-        data = args.data or VALID
+        data = valid_folder(args.cache)
         apart = load(args.cache, "valid").apart > SAME_SCENE
     run = args.runs / args.model
+    if not (run / "model").is_dir():
+        raise SystemExit(f"{run / 'model'} is missing: run `compress {args.model}` first")
     result = step.evaluate(run / "model", data, apart)
     step.write(result, run / "scores.json")
     draw_precision_recall(result, run / "precision-recall.png")

@@ -100,14 +100,17 @@ def single(photos, index: int, size: int, rng: RNG):
 
 
 def mosaic(photos, index: int, size: int, rng: RNG):
-    """Four photos around a random point (Bochkovskiy et al. 2020, YOLOv4)."""
-    cx, cy = (int(v) for v in rng.uniform(0.3, 0.7, 2) * size)
+    """Four photos around a random point (Bochkovskiy et al. 2020, YOLOv4), or nine in a grid, which
+    shows people as small as they are in wide views."""
+    n = 3 if rng.random() < 0.4 else 2
+    lines = np.arange(n + 1) * size / n
+    lines = [np.concatenate([[0], lines[1:-1] + rng.uniform(-0.2, 0.2, n - 1) * size / n * (4 - n), [size]]).astype(int)
+             for _ in range(2)]
     canvas, found = np.empty((size, size, 3), np.uint8), []
-    others = rng.integers(0, len(photos), 3)
-    corners = [(0, 0, cx, cy), (cx, 0, size, cy), (0, cy, cx, size), (cx, cy, size, size)]
-    for i, (x1, y1, x2, y2) in zip([index, *others], corners):
+    for place_at, i in enumerate([index, *rng.integers(0, len(photos), n * n - 1)]):
+        (x1, x2), (y1, y2) = (axis[k : k + 2] for axis, k in zip(lines, (place_at % n, place_at // n)))
         rgb, boxes = photos.images[i], photos.boxes[i]
-        zoom = max(x2 - x1, y2 - y1) / rgb.shape[0] * np.exp(rng.uniform(-0.2, 1.0))
+        zoom = max(x2 - x1, y2 - y1) / rgb.shape[0] * np.exp(rng.uniform(-0.2, 1.0 if n == 2 else 0.6))
         part, boxes = place(rgb, boxes, x2 - x1, y2 - y1, zoom, rng)
         canvas[y1:y2, x1:x2] = part
         found.append(boxes + np.array([x1, y1, x1, y1], np.float32))

@@ -63,7 +63,8 @@ def precision_at_recall(scores: np.ndarray, hits: np.ndarray, persons: int) -> l
     """The best precision at recall 0.00, 0.01 ... 1.00 or more; 0 where that is not reached."""
     found = np.cumsum(hits)
     recall, precision = found / max(persons, 1), found / np.arange(1, len(hits) + 1)
-    precision = np.maximum.accumulate(precision[::-1])[::-1]
+    last = np.append(scores[1:] != scores[:-1], True)[: len(scores)]  # of equal scores
+    recall, precision = recall[last], np.maximum.accumulate(precision[last][::-1])[::-1]
     at = np.searchsorted(recall, np.arange(101) / 100)
     return [float(precision[i]) if i < len(precision) else 0.0 for i in at]
 
@@ -73,7 +74,8 @@ def best_threshold(scores: np.ndarray, hits: np.ndarray, persons: int):
     if not len(scores):
         return 1.0, 0.0, 0.0, 0.0
     found = np.cumsum(hits)
-    recall, precision = found / persons, found / np.arange(1, len(hits) + 1)
+    recall, precision = found / max(persons, 1), found / np.arange(1, len(hits) + 1)
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-9)
+    f1[:-1][scores[1:] == scores[:-1]] = 0  # equal scores stand or fall together
     k = int(f1.argmax())
     return float(scores[k]), float(precision[k]), float(recall[k]), float(f1[k])

@@ -3,7 +3,8 @@
 int8 is static quantisation in QDQ form by `onnxruntime.quantization`: 8-bit activations with
 ranges calibrated on training photos, weights per channel. Three things stay in floats: the
 first convolution (its three input channels make a slow int8 convolution, and it reads the picture),
-the heads, and the arithmetic behind them, whose range is that of pixels.
+the last layer, and the arithmetic behind it, whose range is that of pixels. In fp16, that
+arithmetic stays float32, too.
 """
 
 import copy
@@ -28,10 +29,10 @@ from .windows import cut_window
 
 OPSET = 17
 CALIBRATION_PICTURES = 256
-LARGEST = ("Gemm", "MatMul")
+HEAVY = ("Conv", "Gemm", "MatMul")
 
 
-def to_onnx(model: torch.nn.Module) -> bytes:
+def to_onnx(model: torch.nn.Module, name: str = "fp32") -> bytes:
     """The fused model with a free batch axis `N`, checked."""
     size, buffer = model.SIZE, io.BytesIO()
     torch.onnx.export(
@@ -48,7 +49,7 @@ def to_onnx(model: torch.nn.Module) -> bytes:
     kinds = sorted({node.op_type for node in proto.graph.node})
     if "BatchNormalization" in kinds:
         raise RuntimeError("a batch norm was not folded")
-    print(f"fp32: {' '.join(kinds)}; {parameters(model)} parameters")
+    print(f"{name}: {' '.join(kinds)}; {parameters(model)} parameters")
     return proto.SerializeToString()
 
 
@@ -63,15 +64,16 @@ def verify(graph: bytes, model: torch.nn.Module) -> None:
     for name, other in (("single runs", alone), ("torch", wanted)):
         # Box coordinates run to 224, so the tolerance is relative above 1.
         apart = float((np.abs(together - other) / np.maximum(1, np.abs(other))).max())
-        print(f"fp32: a batch of 3 is {apart:.1e} from {name}")
+        print(f"a batch of 3 is {apart:.1e} from {name}")
         if apart > 1e-4:
             raise RuntimeError(f"the exported model differs from {name}")
 
 
 def to_fp16(graph: bytes) -> bytes:
     """Half-precision weights and arithmetic; the input and the output stay float32."""
-    proto = convert_float_to_float16(onnx.load_from_string(graph), keep_io_types=True)
-    return proto.SerializeToString()
+    proto = onnx.load_from_string(graph)
+    arithmetic = [node.name for node in behind_the_weights(proto) if node.op_type not in HEAVY]
+    return convert_float_to_float16(proto, keep_io_types=True, node_block_list=arithmetic).SerializeToString()
 
 
 class Calibration(CalibrationDataReader):
@@ -95,19 +97,24 @@ def calibration_pictures(cache: Path, detects: bool, size: int, count: int) -> l
     return [to_input(p[None]) for p in pictures]
 
 
-def kept_in_float(proto: onnx.ModelProto) -> list[str]:
-    """The first convolution, and all that is not upstream of the last layers with weights."""
+def behind_the_weights(proto: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """The nodes that feed no layer with weights: the last layers themselves, and what follows."""
     made_by = {output: node for node in proto.graph.node for output in node.output}
-    heavy = [n for n in proto.graph.node if n.op_type in ("Conv", *LARGEST)]
+    heavy = [n for n in proto.graph.node if n.op_type in HEAVY]
     feeds_heavy, todo = set(), [name for node in heavy for name in node.input]
     while todo:
         node = made_by.get(todo.pop())
         if node is not None and node.name not in feeds_heavy:
             feeds_heavy.add(node.name)
             todo += node.input
-    first = heavy[0]
+    return [node for node in proto.graph.node if node.name not in feeds_heavy]
+
+
+def kept_in_float(proto: onnx.ModelProto) -> list[str]:
+    """What static quantisation leaves alone."""
+    first = next(n for n in proto.graph.node if n.op_type in HEAVY)
     stem = [first.name] + [n.name for n in proto.graph.node if n.op_type == "Relu" and n.input[0] in first.output]
-    return stem + [n.name for n in proto.graph.node if n.name not in feeds_heavy]
+    return stem + [node.name for node in behind_the_weights(proto)]
 
 
 def to_int8(graph: bytes, pictures: list[np.ndarray]) -> bytes:
@@ -122,7 +129,7 @@ def to_int8(graph: bytes, pictures: list[np.ndarray]) -> bytes:
             ready, done, Calibration(proto.graph.input[0].name, pictures),
             quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=True,
             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, calibrate_method=CalibrationMethod.MinMax,
-            op_types_to_quantize=["Conv", "Add", "Relu", "Resize", "MaxPool", *LARGEST],
+            op_types_to_quantize=["Add", "Relu", "Resize", "MaxPool", *HEAVY],
             nodes_to_exclude=kept_in_float(proto),
         )
         return Path(done).read_bytes()
@@ -134,10 +141,12 @@ def pruned(model: torch.nn.Module, share: float) -> torch.nn.Module:
     from torch.nn.utils import prune
 
     model = copy.deepcopy(model)
-    for module in model.modules():
-        if isinstance(module, torch.nn.Linear) and module.weight.numel() > 100_000:
-            prune.l1_unstructured(module, "weight", amount=share)
-            prune.remove(module, "weight")
+    large = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m.weight.numel() > 100_000]
+    if not large:
+        raise SystemExit("--prune is for large dense layers, and this model has none")
+    for module in large:
+        prune.l1_unstructured(module, "weight", amount=share)
+        prune.remove(module, "weight")
     return model
 
 
@@ -145,6 +154,8 @@ def compress(name: str, model: torch.nn.Module, cache: Path, run: Path, prune_sh
              count: int = CALIBRATION_PICTURES) -> None:
     """Writes every variant of a trained model to `run/model`, a folder that the server and `ounce
     evaluate` read."""
+    if not (run / "best.pt").is_file():
+        raise SystemExit(f"{run / 'best.pt'} is missing: run `train {name}` first")
     state = torch.load(run / "best.pt", weights_only=True, map_location="cpu")
     model.load_state_dict(state["average"])
     model = fused(model)
@@ -154,12 +165,15 @@ def compress(name: str, model: torch.nn.Module, cache: Path, run: Path, prune_sh
     pictures = calibration_pictures(cache, detects, model.SIZE, count)
     graphs = {"fp32": fp32, "fp16": to_fp16(fp32), "int8": to_int8(fp32, pictures)}
     if prune_share:
-        thin = to_onnx(pruned(model, prune_share))
+        thinned = pruned(model, prune_share)
+        thin = to_onnx(thinned, "pruned")
+        verify(thin, thinned)
         graphs["pruned"] = thin
         graphs["pruned-int8"] = to_int8(thin, pictures)
     packed = {variant: model_folder.pack(graph) for variant, graph in graphs.items()}
     for variant, graph in graphs.items():
         weights = sum(numpy_helper.to_array(w).nbytes for w in onnx.load_from_string(graph).graph.initializer)
         print(f"{variant}: {len(graph)} bytes, {weights} of them weights; {len(packed[variant])} packed")
-    head = model_folder.DETECTOR.format(min_score=0.3) if detects else model_folder.PRESENCE
+    (run / "scores.json").unlink(missing_ok=True)
+    head = model_folder.DETECTOR.format(min_score="0.30") if detects else model_folder.PRESENCE
     model_folder.write_folder(run / "model", head, packed)

@@ -15,6 +15,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from .preprocess import letterbox
+
 SIDE = 320
 
 
@@ -35,23 +37,31 @@ class Photos:
         return Photos(self.images[keep], boxes, None if self.apart is None else self.apart[keep])
 
 
-def parse_labels(text: str, wanted: int = 0) -> tuple[np.ndarray, int, int]:
-    """Boxes (normalised x1 y1 x2 y2) of class `wanted`, polygon count, bad line count.
+@dataclass
+class Lines:
+    """What a label file holds."""
 
-    A line is `class cx cy w h`, or `class x1 y1 x2 y2 x3 y3 ...` for a polygon,
-    of which the bounding box is taken.
-    """
-    boxes, polygons, bad = [], 0, 0
+    boxes: np.ndarray  # normalised x1 y1 x2 y2, of class 0
+    polygons: int = 0  # how many of them were polygons
+    others: int = 0    # boxes of other classes
+    bad: int = 0       # lines that are neither
+
+
+def parse_labels(text: str) -> Lines:
+    """A line is `class cx cy w h`, or `class x1 y1 x2 y2 x3 y3 ...` for a polygon, of which the
+    bounding box is taken."""
+    boxes, polygons, others, bad = [], 0, 0, 0
     for line in text.splitlines():
         parts = line.split()
         if not parts:
             continue
         try:
-            label, values = int(float(parts[0])), [float(p) for p in parts[1:]]
+            label, values = float(parts[0]), [float(p) for p in parts[1:]]
         except ValueError:
             bad += 1
             continue
-        if label != wanted:
+        if not np.isfinite([label, *values]).all() or label < 0:
+            bad += 1
             continue
         if len(values) == 4:
             cx, cy, w, h = values
@@ -63,11 +73,13 @@ def parse_labels(text: str, wanted: int = 0) -> tuple[np.ndarray, int, int]:
             bad += 1
             continue
         box = np.clip(np.array(box, np.float32), 0, 1)
-        if box[2] - box[0] < 1e-3 or box[3] - box[1] < 1e-3:
+        if box[2] <= box[0] or box[3] <= box[1]:
             bad += 1
-            continue
-        boxes.append(box)
-    return np.array(boxes, np.float32).reshape(-1, 4), polygons, bad
+        elif int(label) == 0:
+            boxes.append(box)
+        else:
+            others += 1
+    return Lines(np.array(boxes, np.float32).reshape(-1, 4), polygons, others, bad)
 
 
 def read_rgb(path: Path) -> np.ndarray | None:
@@ -76,48 +88,47 @@ def read_rgb(path: Path) -> np.ndarray | None:
     return None if bgr is None else cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
 
-def read_folder(folder: Path, wanted: int = 0, progress=lambda paths: paths):
-    """Yields (path, rgb or None, normalised boxes or None, polygons, bad lines) by name."""
+def read_folder(folder: Path, progress=lambda paths: paths):
+    """Yields (path, rgb or None, label lines or None) by name."""
     if not (folder / "images").is_dir():
         raise SystemExit(f"{folder} has no folder images/ (beside it, labels/ holds YOLO text labels)")
     for path in progress(sorted((folder / "images").iterdir())):
         label = folder / "labels" / f"{path.stem}.txt"
-        boxes, polygons, bad = None, 0, 0
-        if label.is_file():
-            boxes, polygons, bad = parse_labels(label.read_text(errors="replace"), wanted)
-        yield path, read_rgb(path), boxes, polygons, bad
+        yield path, read_rgb(path), parse_labels(label.read_text(errors="replace")) if label.is_file() else None
 
 
-def read_split(folder: Path, wanted: int = 0) -> tuple[Photos, list[str]]:
-    """The pictures of one split at one size, and what was odd about them in words."""
+def read_split(folder: Path, is_whole=lambda path: True) -> tuple[Photos, list[str]]:
+    """The pictures of one split at one size, and what was odd about them in words. `is_whole` may
+    refuse files that decode in part."""
     from tqdm import tqdm
 
     def bar(paths):
         return tqdm(paths, desc=folder.name, unit="picture", disable=None)
 
     images, boxes, broken, unlabelled = [], [], [], []
-    empty = polygons = bad = resized = 0
-    for path, rgb, found, n_polygons, n_bad in read_folder(folder, wanted, bar):
-        polygons, bad = polygons + n_polygons, bad + n_bad
-        if rgb is None:
+    total, empty, resized = Lines(np.zeros((0, 4))), 0, 0
+    for path, rgb, lines in read_folder(folder, bar):
+        if rgb is None or not is_whole(path):
             broken.append(path.name)
             continue
-        if found is None:
+        if lines is None:
             unlabelled.append(path.name)
             continue
-        if rgb.shape[:2] != (SIDE, SIDE):
-            resized += 1
-            rgb = cv2.resize(rgb, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
-        empty += len(found) == 0
-        boxes.append(found * SIDE)
+        total.polygons, total.others, total.bad = (
+            total.polygons + lines.polygons, total.others + lines.others, total.bad + lines.bad)
+        h, w = rgb.shape[:2]
+        resized += (w, h) != (SIDE, SIDE)
+        rgb, scale, padding = letterbox(rgb, SIDE)
+        empty += len(lines.boxes) == 0
         images.append(rgb)
-    if not images:
-        raise SystemExit(f"{folder} holds no picture that can be read and has a label file")
+        boxes.append(lines.boxes * np.tile(scale * [w, h], 2).astype(np.float32) + np.tile(padding, 2))
+    if not any(map(len, boxes)):
+        raise SystemExit(f"{folder} holds no picture that can be read and shows somebody (class 0 of its labels)")
     said = [
-        f"{len(images)} pictures, {sum(map(len, boxes))} boxes ({polygons} from polygons), {empty} labelled empty",
+        f"{len(images)} pictures, {sum(map(len, boxes))} boxes ({total.polygons} from polygons), {empty} labelled empty",
         f"left out: {len(broken)} broken pictures{names(broken)}, {len(unlabelled)} without a label "
-        f"file{names(unlabelled)}, {bad} bad label lines",
-        f"{resized} resized to {SIDE}x{SIDE}",
+        f"file{names(unlabelled)}, {total.bad} bad label lines, {total.others} boxes of other classes",
+        f"{resized} resized to {SIDE}x{SIDE}, the ratio kept",
     ]
     return Photos(np.stack(images), boxes), said
 
@@ -128,10 +139,12 @@ def names(paths: list[str]) -> str:
 
 
 def write(photos: Photos, path: Path) -> None:
-    """One split as arrays."""
+    """One split as arrays, whole or not at all."""
     owner = np.repeat(np.arange(len(photos), dtype=np.int32), [len(b) for b in photos.boxes])
     more = {} if photos.apart is None else {"apart": photos.apart}
-    np.savez(path, images=photos.images, boxes=np.concatenate(photos.boxes), owner=owner, **more)
+    temporary = path.with_name(f"new-{path.name}")
+    np.savez(temporary, images=photos.images, boxes=np.concatenate(photos.boxes), owner=owner, **more)
+    temporary.replace(path)
 
 
 def prepare(data: Path, cache: Path, windows: int = 4000) -> None:
@@ -141,33 +154,42 @@ def prepare(data: Path, cache: Path, windows: int = 4000) -> None:
     training photos go those that show the same scene as a validation photo (a leak), and
     those that repeat another training photo.
     """
-    from .duplicates import SAME_PICTURE, SAME_SCENE, distances, repeated
+    from .duplicates import SAME_PICTURE, SAME_SCENE, Hashes, is_whole
     from .windows import write_windows
 
     cache.mkdir(parents=True, exist_ok=True)
     splits = {}
     for split in ("train", "valid"):
-        splits[split], said = read_split(data / split)
+        splits[split], said = read_split(data / split, is_whole)
         for line in said:
             print(f"{split}: {line}")
-    train, valid = splits["train"], splits["valid"]
-    near = distances(train.images, valid.images)
-    leaks = near.min(1) <= SAME_SCENE
-    valid.apart = near.min(0).astype(np.uint8)
-    kept = train.only(~leaks)
-    again = repeated(kept.images)
-    kept = kept.only(~again)
-    if not len(kept):
-        raise SystemExit("every training picture has a twin in valid: nothing is left to train on")
+    train, valid = splits.pop("train"), splits.pop("valid")
+    theirs, mine = Hashes(valid.images, "valid"), Hashes(train.images, "train")
+    nearest = mine.nearest(theirs)
+    leaks = nearest <= SAME_SCENE
+    valid.apart = theirs.nearest(mine).astype(np.uint8)
+    again = mine.repeated(SAME_PICTURE, leaks)
+    kept = train.only(~leaks & ~again)
+    if not any(map(len, kept.boxes)):
+        raise SystemExit("every training picture with somebody in it has a twin in valid: nothing is left to train on")
     print(f"train: dropped {leaks.sum()} that show the scene of a valid picture (perceptual hash within "
           f"{SAME_SCENE} of 64 bits, turned and mirrored too), and {again.sum()} that repeat another "
           f"(within {SAME_PICTURE}); {len(kept)} pictures, {sum(map(len, kept.boxes))} boxes are left")
     print(f"valid: {(valid.apart <= SAME_SCENE).sum()} pictures had such a twin in train, "
-          f"{repeated(valid.images).sum()} repeat another; all are kept")
+          f"{theirs.repeated(SAME_PICTURE).sum()} repeat another; all are kept")
     write(kept, cache / "train.npz")
     write(valid, cache / "valid.npz")
+    (cache / "valid.txt").write_text(str((data / "valid").resolve()))
     write_windows(valid, cache / "windows", windows)
     print(f"windows: {windows} windows of valid pictures, half with a person, in {cache / 'windows'}")
+
+
+def valid_folder(cache: Path) -> Path:
+    """Where the validation photos lie that `prepare` read."""
+    path = cache / "valid.txt"
+    if not path.is_file():
+        raise SystemExit(f"{path} is missing: run `prepare` first")
+    return Path(path.read_text())
 
 
 def load(cache: Path, split: str) -> Photos:

@@ -15,16 +15,16 @@ from .score import detector_score
 BATCH = 32
 MOSAIC_SHARE = 0.5
 CALM_SHARE = 0.15  # the last part of the training sees no mosaics and no two photos at once
-MAX_PERSONS = 60
+MAX_PERSONS = 200
 
 
-def make_batch(photos: Photos, step: int, steps: int, seed: int, mine: slice, batch: int = BATCH):
+def make_batch(photos: Photos, step: int, progress: float, seed: int, mine: slice, batch: int = BATCH):
     """Pictures, boxes padded to one length, and which of those are real."""
     per_epoch = max(1, len(photos) // batch)
     epoch, at = divmod(step, per_epoch)
     order = np.random.default_rng([seed, epoch]).permutation(len(photos))
     order = np.resize(order, max(batch, len(order)))
-    share = MOSAIC_SHARE if step < steps * (1 - CALM_SHARE) else 0.0
+    share = MOSAIC_SHARE if progress < 1 - CALM_SHARE else 0.0
     pictures, found = [], []
     for place, index in list(enumerate(order[at * batch : (at + 1) * batch]))[mine]:
         rng = np.random.default_rng([seed, 1, step, place])
@@ -45,7 +45,7 @@ def train_detector(cache: Path, folder: Path, epochs: int, lr: float, seed: int,
     photos, valid = load(cache, "train"), load(cache, "valid")
     per_epoch = per_epoch or max(1, len(photos) // BATCH)
     steps = epochs * per_epoch
-    plan = Plan(steps, per_epoch, lr, folder, minutes, evaluate_every=10)
+    plan = Plan(steps, per_epoch, lr, folder, minutes, evaluate_every=min(10, epochs), seed=seed)
     peers = Peers()
     mine = peers.share(BATCH)
 
@@ -53,5 +53,5 @@ def train_detector(cache: Path, folder: Path, epochs: int, lr: float, seed: int,
         result = detector_score(Runner(model), valid.images, valid.boxes)
         return {"score": result["ap50"], "f1": result["f1"]}
 
-    train(Detector(), plan, lambda step: make_batch(photos, step, steps, seed, mine),
+    train(Detector(), plan, lambda step: make_batch(photos, step, plan.progress, seed, mine),
           detector_loss, evaluate, peers, resume)

@@ -27,6 +27,8 @@ def milliseconds(runs: dict, rounds: int = 60) -> dict[str, float]:
 def evaluate(folder: Path, data: Path, apart: np.ndarray | None = None, quiet: bool = False) -> dict:
     """Scores by variant. `apart` marks pictures (in order of name) to score once more alone."""
     manifest = model_folder.read_manifest(folder)
+    if manifest["output"]["decode"] not in ("yolov8", "sigmoid") or manifest["input"].get("fit") == "crop":
+        raise SystemExit(f"{folder} is not one of our two models; `ounce evaluate` scores any")
     runs = {v["name"]: model_folder.Session(model_folder.read_graph(folder, v)) for v in manifest["variant"]}
     detects = manifest["task"] == "detect"
     pictures, truth = labelled_photos(data) if detects else class_folders(data, manifest["labels"])
@@ -35,10 +37,13 @@ def evaluate(folder: Path, data: Path, apart: np.ndarray | None = None, quiet: b
     for variant, run in zip(manifest["variant"], runs.values()):
         name = variant["name"]
         result[name] = score(run, pictures, truth)
-        if apart is not None and len(apart) == len(pictures) and apart.any():
+        if apart is not None and len(apart) != len(pictures):
+            raise SystemExit(f"{data} holds {len(pictures)} pictures, `prepare` kept {len(apart)}: give all a label file")
+        if apart is not None and apart.any():
             some = [p for p, k in zip(pictures, apart) if k], [t for t, k in zip(truth, apart) if k]
             result[name]["apart"] = {k: v for k, v in score(run, *some).items() if k != "curve"}
         result[name]["ms"] = ms[name]
+        result[name]["sha256"] = variant["sha256"]
         result[name]["bytes"] = (folder / model_folder.VERSION / variant["file"]).stat().st_size
         if not quiet:
             print(line(name, result[name]), flush=True)
@@ -49,7 +54,7 @@ def line(name: str, result: dict) -> str:
     """One variant in words."""
     shown = [f"{k} {v:.4g}" for k, v in result.items() if isinstance(v, (int, float))]
     if "apart" in result:
-        shown.append(f"; without look-alikes: {result['apart']['pictures']} pictures, ap50 {result['apart']['ap50']:.4g}")
+        shown.append(f"; the {result['apart']['pictures']} of scenes that train never showed: ap50 {result['apart']['ap50']:.4g}")
     return f"{name:<24} " + " ".join(shown)
 
 

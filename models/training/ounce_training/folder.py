@@ -23,7 +23,7 @@ scale = 0.00392156862745098
 
 [output]
 decode = "yolov8"
-min_score = {min_score:.2f} # the best F1 on the validation photos
+min_score = {min_score}
 iou = 0.5
 """
 

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Callable
 
@@ -40,6 +41,8 @@ class Plan:
     average: float = 0.999
     evaluate_every: int = 5
     patience: int = 6
+    seed: int = 1
+    progress: float = 0.0  # 0 to 1: where the schedule is; `train` moves it
 
 
 class Peers:
@@ -53,7 +56,8 @@ class Peers:
         if cuda:
             torch.cuda.set_device(self.device)
         if self.count > 1:
-            distributed.init_process_group("nccl" if cuda else "gloo")
+            # The others wait while the first one scores and saves.
+            distributed.init_process_group("nccl" if cuda else "gloo", timeout=timedelta(hours=2))
 
     def share(self, batch: int) -> slice:
         """This process's part of a batch."""
@@ -62,18 +66,26 @@ class Peers:
         part = batch // self.count
         return slice(self.rank * part, (self.rank + 1) * part)
 
-    def first_says(self, value: bool) -> bool:
-        """What the first process decided, so that all stop at one step."""
+    def first_says(self, value: float) -> float:
+        """What the first process says, so that all do the same."""
         if self.count == 1:
             return value
-        flag = torch.tensor([int(value)], device=self.device)
-        distributed.broadcast(flag, 0)
-        return bool(flag.item())
+        told = torch.tensor([value], dtype=torch.float64, device=self.device)
+        distributed.broadcast(told, 0)
+        return told.item()
 
-    def leave(self) -> None:
-        """Ends the group, if there is one."""
-        if self.count > 1:
-            distributed.destroy_process_group()
+    def leave(self, model: nn.Module) -> None:
+        """Ends the group, if there is one, and makes sure that all trained one model."""
+        if self.count == 1:
+            return
+        mine = torch.stack([p.detach().double().sum() for p in model.parameters()]).sum().reshape(1)
+        all_of_them = [torch.empty_like(mine) for _ in range(self.count)]
+        distributed.all_gather(all_of_them, mine)
+        distributed.destroy_process_group()
+        if any(not torch.equal(other, mine) for other in all_of_them):
+            raise SystemExit("the processes ended with different weights")
+        if self.rank == 0:
+            print(f"{self.count} processes ended with the same weights", flush=True)
 
 
 class Average:
@@ -172,7 +184,9 @@ def train(model: nn.Module, plan: Plan, make_batch: Callable, loss_of: Callable,
 
     make_batch(step) -> tensors; loss_of(model, *tensors) -> (loss, parts);
     evaluate(averaged model) -> a dict whose "score" is what counts.
-    Leaves `last.pt` (to go on from), `best.pt` (to ship), `log.jsonl` and `training.png`.
+    Scores count against patience in the second half only: before the learning rate has fallen, a
+    standstill says little. Leaves `last.pt` (to go on from), `best.pt` (to ship), `log.jsonl` and
+    `training.png`.
     """
     first = peers.rank == 0
     model.to(peers.device, memory_format=torch.channels_last).train()
@@ -182,39 +196,47 @@ def train(model: nn.Module, plan: Plan, make_batch: Callable, loss_of: Callable,
     optim, average = optimiser(model, plan), Average(model, plan.average)
     step, seconds, best, stale = 0, 0.0, -1.0, 0
     last_path, log = plan.folder / "last.pt", plan.folder / "log.jsonl"
-    if resume and last_path.is_file():
-        state = torch.load(last_path, weights_only=True, map_location=peers.device)
+    if resume:
+        if not last_path.is_file():
+            raise SystemExit(f"{last_path} is missing: there is nothing to go on from")
+        state = torch.load(last_path, weights_only=True, map_location="cpu")
+        if state["seed"] != plan.seed or state["steps_per_epoch"] != plan.steps_per_epoch:
+            raise SystemExit(f"{last_path} is of seed {state['seed']} and {state['steps_per_epoch']} steps an epoch")
         model.load_state_dict(state["model"])
         average.model.load_state_dict(state["average"])
         optim.load_state_dict(state["optimiser"])
         step, seconds, average.updates = state["step"], state["seconds"], state["step"]
-        best, stale = state["best"], state["stale"]
+        best = state["best"]
         if first:
             print(f"resumed at step {step}", flush=True)
+            rows = [row for row in log.read_text().splitlines() if json.loads(row)["step"] <= step] if log.is_file() else []
+            log.write_text("".join(f"{row}\n" for row in rows))
     elif first:
         plan.folder.mkdir(parents=True, exist_ok=True)
-        log.unlink(missing_ok=True)
+        for old in ("last.pt", "best.pt", "log.jsonl", "scores.json"):
+            (plan.folder / old).unlink(missing_ok=True)
     bar = tqdm(total=plan.steps, initial=step, unit="step", disable=not (first and sys.stderr.isatty()))
     sums, seen, began = {}, 0, time.monotonic()
     for batch in ahead(make_batch, step, plan.steps):
-        used = seconds + time.monotonic() - began
-        progress = step / plan.steps
+        plan.progress = step / plan.steps
         if plan.minutes:
-            progress = max(progress, used / (plan.minutes * 60))
-        lr = learning_rate(plan, step, min(1.0, progress))
+            used = seconds + time.monotonic() - began
+            plan.progress = peers.first_says(min(1.0, max(plan.progress, used / (plan.minutes * 60))))
+        lr = learning_rate(plan, step, plan.progress)
         for group in optim.param_groups:
             group["lr"] = lr
         loss, parts = lossy(*(part.to(peers.device, non_blocking=True) for part in batch))
         optim.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 10.0)
+        # A loss that is no number ends the run before it overwrites a good checkpoint.
+        nn.utils.clip_grad_norm_(model.parameters(), 10.0, error_if_nonfinite=True)
         optim.step()
         average.update(model)
         step, seen = step + 1, seen + 1
         bar.update()
         for name, value in {"loss": loss.item(), **parts}.items():
             sums[name] = sums.get(name, 0.0) + value
-        done = peers.first_says(step == plan.steps or progress >= 1)
+        done = step == plan.steps or plan.progress >= 1
         if step % plan.steps_per_epoch and not done:
             continue
         epoch = math.ceil(step / plan.steps_per_epoch)
@@ -223,7 +245,7 @@ def train(model: nn.Module, plan: Plan, make_batch: Callable, loss_of: Callable,
         row |= {name: value / seen for name, value in sums.items()}
         if first and (done or epoch % plan.evaluate_every == 0):
             row |= evaluate(average.model)
-            stale = 0 if row["score"] > best else stale + 1
+            stale = 0 if row["score"] > best or plan.progress < 0.5 else stale + 1
             if row["score"] > best:
                 best = row["score"]
                 save({"average": average.model.state_dict(), "step": step, "score": best}, plan.folder / "best.pt")
@@ -234,12 +256,14 @@ def train(model: nn.Module, plan: Plan, make_batch: Callable, loss_of: Callable,
                 file.write(json.dumps(row) + "\n")
             save({"model": model.state_dict(), "average": average.model.state_dict(),
                   "optimiser": optim.state_dict(), "step": step, "seconds": used,
-                  "best": best, "stale": stale}, last_path)
-        if peers.first_says(done or stale >= plan.patience):
+                  "best": best, "seed": plan.seed, "steps_per_epoch": plan.steps_per_epoch}, last_path)
+            if "score" in row:
+                draw_training(log, plan.folder / "training.png")
+        if peers.first_says(float(done or stale >= plan.patience)):
             break
         sums, seen = {}, 0
     bar.close()
     if first:
-        draw_training(log, plan.folder / "training.png")
-        print(f"best score {best:.4f}", flush=True)
-    peers.leave()
+        why = "stopped early, the score no longer rose" if stale >= plan.patience else "the schedule has ended"
+        print(f"best score {best:.4f}; {why}", flush=True)
+    peers.leave(model)

@@ -58,8 +58,11 @@ class Presence(nn.Module):
     def start_from(self, detector: dict) -> None:
         """Takes the weights of the body from a detector's."""
         mine = self.state_dict()
-        mine.update({k: v for k, v in detector.items() if k in mine and v.shape == mine[k].shape})
-        self.load_state_dict(mine)
+        taken = {k: v for k, v in detector.items() if k in mine and v.shape == mine[k].shape}
+        if not taken:
+            raise SystemExit("none of the detector's weights fits this network")
+        print(f"{len(taken)} of {len(mine)} tensors start as the detector's")
+        self.load_state_dict(mine | taken)
 
     def raw(self, x: torch.Tensor) -> torch.Tensor:
         """Before the sigmoid."""

@@ -9,21 +9,22 @@ def stretch(rgb: np.ndarray, size: int) -> np.ndarray:
     return cv2.resize(rgb, (size, size), interpolation=cv2.INTER_LINEAR)
 
 
-def letterbox(rgb: np.ndarray, size: int, pad: int = 114) -> tuple[np.ndarray, float, int, int]:
+def letterbox(rgb: np.ndarray, size: int, pad: int = 114) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Fitted into size x size with the ratio kept, centred, the rest filled with `pad`.
 
-    Returns the picture, the scale, and the left and top padding.
+    Returns the picture, and for x and y the scale (of whole pixels, so a hair apart) and the padding
+    before it.
     """
     h, w = rgb.shape[:2]
     scale = min(size / w, size / h)
-    new_w, new_h = round(w * scale), round(h * scale)
+    new_w, new_h = max(1, round(w * scale)), max(1, round(h * scale))
     if (new_w, new_h) != (w, h):
         rgb = cv2.resize(rgb, (new_w, new_h), interpolation=cv2.INTER_LINEAR)
     left = round((size - new_w) / 2 - 0.1)
     top = round((size - new_h) / 2 - 0.1)
     out = np.full((size, size, 3), pad, np.uint8)
     out[top : top + new_h, left : left + new_w] = rgb
-    return out, scale, left, top
+    return out, np.array([new_w / w, new_h / h], np.float32), np.array([left, top], np.float32)
 
 
 def to_input(batch: np.ndarray) -> np.ndarray:

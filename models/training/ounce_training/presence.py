@@ -54,7 +54,7 @@ def train_presence(cache: Path, folder: Path, epochs: int, lr: float, seed: int,
     photos = load(cache, "train")
     windows = class_folders(cache / "windows", LABELS)
     per_epoch = per_epoch or WINDOWS_PER_EPOCH // BATCH
-    plan = Plan(epochs * per_epoch, per_epoch, lr, folder, minutes, evaluate_every=2)
+    plan = Plan(epochs * per_epoch, per_epoch, lr, folder, minutes, evaluate_every=2, seed=seed)
     peers = Peers()
     mine = peers.share(BATCH)
 
@@ -64,5 +64,5 @@ def train_presence(cache: Path, folder: Path, epochs: int, lr: float, seed: int,
 
     model = ClassicPresence() if classic else Presence()
     if start is not None and not classic:
-        model.start_from(torch.load(start, weights_only=True)["average"])
+        model.start_from(torch.load(start, weights_only=True, map_location="cpu")["average"])
     train(model, plan, lambda step: make_batch(photos, step, seed, mine), presence_loss, evaluate, peers, resume)

@@ -12,7 +12,7 @@ from . import boxes as geometry
 from .data import read_folder, read_rgb
 from .preprocess import letterbox, stretch, to_input
 
-SCORE_FLOOR, NMS_IOU = 0.01, 0.5
+SCORE_FLOOR, NMS_IOU, MOST = 0.01, 0.5, 300
 OVERLAPS = np.arange(10) * 0.05 + 0.5
 
 
@@ -22,11 +22,11 @@ def detect(run, images, min_score: float = SCORE_FLOOR, limit: float = NMS_IOU) 
     for start in range(0, len(images), 16):
         fitted = [letterbox(rgb, run.size) for rgb in images[start : start + 16]]
         outputs = run(to_input(np.stack([f[0] for f in fitted])))
-        for (_, scale, left, top), output, rgb in zip(fitted, outputs, images[start:]):
+        for (_, scale, padding), output, rgb in zip(fitted, outputs, images[start:]):
             boxes, scores = geometry.decode(output, min_score, limit)
-            boxes = (boxes - [left, top, left, top]) / scale
+            boxes = (boxes - np.tile(padding, 2)) / np.tile(scale, 2)
             h, w = rgb.shape[:2]
-            found.append((np.clip(boxes, 0, [w, h, w, h]), scores))
+            found.append((np.clip(boxes, 0, [w, h, w, h])[:MOST], scores[:MOST]))
     return found
 
 
@@ -56,7 +56,7 @@ def probabilities(run, pictures) -> np.ndarray:
 def presence_score(run, pictures, truth: np.ndarray) -> dict:
     """Accuracy, precision, recall and F1 at 0.5."""
     probability = probabilities(run, pictures)
-    said = probability >= 0.5
+    said = probability > 0.5  # of equals the first class is answered
     hit = float((said & truth).sum())
     precision, recall = hit / max(said.sum(), 1), hit / max(truth.sum(), 1)
     order = np.argsort(-probability, kind="stable")
@@ -71,10 +71,10 @@ def presence_score(run, pictures, truth: np.ndarray) -> dict:
 
 def labelled_photos(folder: Path):
     """Pictures and their boxes in pixels; a picture without a label file is an empty one."""
-    rows = [(rgb, boxes) for _, rgb, boxes, _, _ in read_folder(folder) if rgb is not None]
+    rows = [(rgb, lines) for _, rgb, lines in read_folder(folder) if rgb is not None]
     images = [rgb for rgb, _ in rows]
-    truth = [np.zeros((0, 4), np.float32) if boxes is None else boxes * np.tile(rgb.shape[1::-1], 2)
-             for rgb, boxes in rows]
+    truth = [np.zeros((0, 4), np.float32) if lines is None else lines.boxes * np.tile(rgb.shape[1::-1], 2)
+             for rgb, lines in rows]
     return images, truth
 
 
@@ -82,6 +82,8 @@ def class_folders(folder: Path, labels: list[str]):
     """Pictures in folders named like two labels, and which of them are of the second."""
     pictures, truth = [], []
     for yes, label in enumerate(labels):
+        if not (folder / label).is_dir():
+            raise SystemExit(f"{folder} has no folder `{label}`")
         found = [read_rgb(path) for path in sorted((folder / label).iterdir())]
         pictures += [rgb for rgb in found if rgb is not None]
         truth += [bool(yes)] * (len(pictures) - len(truth))

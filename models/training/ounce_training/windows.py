@@ -17,6 +17,7 @@ from .preprocess import stretch
 RNG = np.random.Generator
 MIN_HEIGHT = 0.12  # of the window: a smaller person is neither a yes nor a no
 MIN_INSIDE = 0.7   # of the person's area
+TRIES = 10_000
 LABELS = ["no pedestrian", "pedestrian"]
 
 
@@ -203,11 +204,12 @@ def collage(first: np.ndarray, photos: Photos, size: int, rng: RNG) -> np.ndarra
 
 def cut_window(photos: Photos, yes: bool, rng: RNG) -> np.ndarray:
     """Unaltered pixels of the wanted kind, of any size, from a random photo."""
-    while True:
+    for _ in range(TRIES):
         index = int(rng.integers(len(photos)))
         pixels = (positive if yes else negative)(photos, index, rng, altered=False)
         if pixels is not None:
             return pixels
+    raise SystemExit(f"no window {'with' if yes else 'without'} a person found in {len(photos)} pictures")
 
 
 def write_windows(photos: Photos, folder: Path, count: int, seed: int = 20240) -> None:
@@ -224,7 +226,7 @@ def write_windows(photos: Photos, folder: Path, count: int, seed: int = 20240) -
 
 def sample(photos: Photos, yes: bool, size: int, rng: RNG) -> np.ndarray:
     """A training picture uint8 [size, size, 3] of the wanted kind, from a random photo."""
-    while True:
+    for _ in range(TRIES):
         index = int(rng.integers(len(photos)))
         pixels = (positive if yes else negative)(photos, index, rng, altered=True)
         if pixels is None:
@@ -232,3 +234,4 @@ def sample(photos: Photos, yes: bool, size: int, rng: RNG) -> np.ndarray:
         if rng.random() < 0.12:
             return collage(pixels, photos, size, rng)
         return stretch(pixels, size)
+    raise SystemExit(f"no window {'with' if yes else 'without'} a person found in {len(photos)} pictures")

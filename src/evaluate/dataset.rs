@@ -145,7 +145,7 @@ fn parse_line(line: &str) -> Option<TrueBox> {
         words.map(|word| word.parse().ok().filter(|n: &f32| n.is_finite())).collect::<Option<_>>()?;
     let sides = match numbers[..] {
         [cx, cy, w, h] => [cx - w / 2.0, cy - h / 2.0, cx + w / 2.0, cy + h / 2.0],
-        _ if numbers.len() >= 6 && numbers.len() % 2 == 0 => {
+        _ if numbers.len() >= 6 && numbers.len().is_multiple_of(2) => {
             let axis = |first: usize| numbers.iter().skip(first).step_by(2).copied();
             let low = |first| axis(first).fold(f32::INFINITY, f32::min);
             let high = |first| axis(first).fold(f32::NEG_INFINITY, f32::max);

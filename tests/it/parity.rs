@@ -40,7 +40,7 @@ fn compare(model: &str, data: &Path, metrics: &[&str], at_least: f64) -> Value {
     let ours: Value = serde_json::from_slice(&ours.stdout).expect("JSON");
     let rows = ours["rows"].as_array().expect("rows");
     assert_eq!(rows.len(), theirs.as_object().map_or(0, serde_json::Map::len), "{ours} {theirs}");
-    let number = |value: &Value| value.as_f64().unwrap_or_else(|| panic!("no number: {value}"));
+    let number = |value: &Value| value.as_f64().expect("a number");
     for row in rows {
         let variant = row["variant"].as_str().expect("a name");
         for metric in metrics {

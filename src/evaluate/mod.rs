@@ -67,7 +67,11 @@ struct Tally {
 /// When no picture can be read, when a model fails, or when the data's classes are not the model's: in one sentence.
 pub async fn run(contestants: &[Contestant], data: &Dataset, mut step: impl FnMut()) -> Result<Report, String> {
     let mut remarks = data.remarks.clone();
-    for contestant in contestants.iter().filter(|contestant| contestant.variant == 0) {
+    for (at, contestant) in contestants.iter().enumerate() {
+        // Once a model, not once a variant.
+        if contestants[..at].iter().any(|other| other.title == contestant.title) {
+            continue;
+        }
         remarks.extend(fits(&contestant.model.name, &contestant.model.labels, data)?);
     }
     let mut tallies: Vec<Tally> = contestants.iter().map(|_| Tally::default()).collect();

@@ -27,7 +27,7 @@ pub struct AnswerBody {
     #[schema(example = "1")]
     version: String,
     /// The variant of it that answered.
-    #[schema(example = "fp32")]
+    #[schema(example = "int8")]
     variant: String,
     /// The picture, as a person sees it.
     image: ImageSize,

@@ -157,7 +157,7 @@ async fn what_cannot_be_answered_says_why_and_what_would_be_right() {
     insta::assert_snapshot!(refused("/v1/detect?min_score=2", "image/png", png.clone()).await, @"400 `min_score`: `2` is not a number from 0 to 1");
     insta::assert_snapshot!(refused("/v1/detect?model=nobody", "image/png", png.clone()).await, @"404 there is no model `nobody`; there are `pedestrian`, `pedestrian-presence`");
     insta::assert_snapshot!(refused("/v1/detect?model=pedestrian-presence", "image/png", png.clone()).await, @"400 `model`: `pedestrian-presence` answers classify, not detect; ask it at /v1/classify");
-    insta::assert_snapshot!(refused("/v1/detect?variant=int4", "image/png", png.clone()).await, @r#"400 `variant`: there is no variant "int4"; there are fp32"#);
+    insta::assert_snapshot!(refused("/v1/detect?variant=int4", "image/png", png.clone()).await, @r#"400 `variant`: there is no variant "int4"; there are int8, fp32, fp16"#);
     insta::assert_snapshot!(refused("/v1/detect", "text/plain", b"hello".to_vec()).await, @r#"415 content type "text/plain" is not taken; send the picture's bytes as image/* or application/octet-stream, a multipart/form-data with parts named `image`, or application/json with {"image": "<base64>"}"#);
     insta::assert_snapshot!(refused("/v1/detect", "image/png", b"hello, I am a picture".to_vec()).await, @"415 the body is not a picture (it begins with 68 65 6c 6c 6f 2c 20 49); send JPEG, PNG, WebP, BMP, GIF or TIFF");
     insta::assert_snapshot!(refused("/v1/detect", "image/png", Vec::new()).await, @"400 the body is empty; send the bytes of a picture");
@@ -190,7 +190,7 @@ async fn the_description_and_the_metrics_are_served() {
     let (status, metrics) = text("/metrics").await;
     assert_eq!(status, 200);
     assert!(
-        metrics.contains("ounce_requests_total{model=\"pedestrian\",outcome=\"ok\",variant=\"fp32\"} 1"),
+        metrics.contains("ounce_requests_total{model=\"pedestrian\",outcome=\"ok\",variant=\"int8\"} 1"),
         "{metrics}"
     );
     assert!(metrics.contains("ounce_stage_seconds_bucket"), "{metrics}");

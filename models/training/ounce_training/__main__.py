@@ -35,6 +35,7 @@ def options() -> argparse.ArgumentParser:
 
     evaluate = commands.add_parser("evaluate", help="score the variants of a run, or of a model folder")
     evaluate.add_argument("model", choices=MODELS, nargs="?")
+    evaluate.add_argument("--other", type=Path, help="detector: photos from elsewhere to score on as well (YOLO labels)")
     evaluate.add_argument("--folder", type=Path, help="a model folder to score instead of a run's")
     evaluate.add_argument("--data", type=Path, help="with --folder: labelled pictures to score on")
     evaluate.add_argument("--json", action="store_true", help="with --folder: print JSON")
@@ -97,6 +98,8 @@ def evaluate(args: argparse.Namespace) -> None:
         return
     if not args.model or args.data or args.json:
         raise SystemExit("name a model, or a model's --folder with --data")
+    if args.other and args.model != "detector":
+        raise SystemExit("--other is for the detector")
     from .curves import draw_precision_recall
     from .data import load, valid_folder
     from .duplicates import SAME_SCENE
@@ -108,7 +111,7 @@ def evaluate(args: argparse.Namespace) -> None:
     run = args.runs / args.model
     if not (run / "model").is_dir():
         raise SystemExit(f"{run / 'model'} is missing: run `compress {args.model}` first")
-    result = step.evaluate(run / "model", data, apart)
+    result = step.evaluate(run / "model", data, apart, args.other)
     step.write(result, run / "scores.json")
     draw_precision_recall(result, run / "precision-recall.png")
 

@@ -15,8 +15,9 @@ NOT_TIMED = "fp16"
 
 
 def quality(result: dict) -> tuple[float, ...]:
-    """What counts, each the more the better."""
-    return tuple(result[metric] for metric in ("ap50", "ap50_95", "accuracy", "f1") if metric in result)
+    """What counts, each the more the better: here and, where that was scored, elsewhere."""
+    metrics = ("ap50", "ap50_95") if "ap50" in result else ("accuracy", "f1")
+    return tuple(r[m] for r in (result, result.get("other")) if r for m in metrics)
 
 
 def beaten(name: str, results: dict) -> str | None:

@@ -1,7 +1,7 @@
 //! Scores models on labelled pictures, through the very pipeline that serves: files in, decoded, resized, run, read.
 //!
-//! Every variant of every model sees each picture in turn before the next picture comes, one at a time, so that a moment
-//! in which the machine is busy with something else strikes all of them alike.
+//! Pictures go one at a time, a handful to each variant of each model in turn: so a moment in which the machine is busy
+//! with something else strikes all alike, and caches are as warm as where one model is served.
 
 mod classification;
 mod dataset;
@@ -9,6 +9,8 @@ mod detection;
 mod report;
 
 use std::{
+    fmt,
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -32,6 +34,9 @@ use crate::{
 
 /// Nobody waits for these answers: a slow model is a slow model, not a refusal.
 const DEADLINE: Duration = Duration::from_secs(3600);
+
+/// Pictures that a variant answers before it is the next one's turn.
+const HANDFUL: usize = 8;
 
 /// Detections below this score do not count; nearly all are worth asking for, since AP looks at all thresholds.
 pub const SCORE_FLOOR: f32 = 0.01;
@@ -76,18 +81,32 @@ pub async fn run(contestants: &[Contestant], data: &Dataset, mut step: impl FnMu
     }
     let mut tallies: Vec<Tally> = contestants.iter().map(|_| Tally::default()).collect();
     let mut unreadable = Vec::new();
-    for (at, picture) in data.pictures.iter().enumerate() {
-        if let Err(why) = answer_all(contestants, &mut tallies, picture, at).await? {
-            unreadable.push(format!("{}: {why}", picture.path.display()));
+    for (at, handful) in data.pictures.chunks(HANDFUL).enumerate() {
+        let mut pictures = Vec::new();
+        for picture in handful {
+            match std::fs::read(&picture.path) {
+                Ok(bytes) => pictures.push((picture, Bytes::from(bytes))),
+                Err(error) => unreadable.push(format!("{}: {error}", picture.path.display())),
+            }
         }
-        step();
+        // Beginning with another one each time, and without the pictures that an earlier one could not read: what is
+        // wrong with them is wrong for everybody.
+        for turn in 0..contestants.len() {
+            let one = (at + turn) % contestants.len();
+            let wrong = answer(&contestants[one], &mut tallies[one], &pictures).await?;
+            pictures.retain(|(picture, _)| !wrong.iter().any(|(path, _)| *path == picture.path));
+            unreadable.extend(wrong.into_iter().map(|(path, why)| format!("{}: {why}", path.display())));
+        }
+        handful.iter().for_each(|_| step());
     }
     let scored = data.pictures.len() - unreadable.len();
     if scored == 0 {
         let first: Vec<_> = unreadable.into_iter().take(3).collect();
         return Err(format!("none of the {} pictures can be read: {}", data.pictures.len(), first.join("; ")));
     }
-    let rows = contestants.iter().zip(tallies).map(|(contestant, tally)| contestant.row(tally)).collect();
+    // Only classes that all of them have, or the means would not be of the same things.
+    let classes = contestants.iter().map(|contestant| contestant.model.labels.len()).min().unwrap_or_default();
+    let rows = contestants.iter().zip(tallies).map(|(contestant, tally)| contestant.row(tally, classes)).collect();
     Ok(Report {
         ounce: env!("CARGO_PKG_VERSION"),
         score_floor: SCORE_FLOOR,
@@ -98,29 +117,24 @@ pub async fn run(contestants: &[Contestant], data: &Dataset, mut step: impl FnMu
     })
 }
 
-/// One picture to all, beginning with another one each time, since the first finds cold caches. The inner error is the
-/// picture's: what is wrong with it is wrong for everybody.
-async fn answer_all(
-    contestants: &[Contestant],
-    tallies: &mut [Tally],
-    picture: &Labelled,
-    at: usize,
-) -> Result<Result<(), String>, String> {
-    let bytes = match std::fs::read(&picture.path) {
-        Ok(bytes) => Bytes::from(bytes),
-        Err(error) => return Ok(Err(error.to_string())),
-    };
-    for turn in 0..contestants.len() {
-        let one = (at + turn) % contestants.len();
-        let contestant = &contestants[one];
-        let wrong = |why: &dyn std::fmt::Display| format!("{}: {}: {why}", picture.path.display(), contestant.title);
+/// A handful of pictures to one contestant. What comes back are those that cannot be read, and why.
+async fn answer<'a>(
+    contestant: &Contestant,
+    tally: &mut Tally,
+    pictures: &[(&'a Labelled, Bytes)],
+) -> Result<Vec<(&'a Path, String)>, String> {
+    let mut unreadable = Vec::new();
+    for (picture, bytes) in pictures {
+        let wrong = |why: &dyn fmt::Display| format!("{}: {}: {why}", picture.path.display(), contestant.title);
         match contestant.answer(bytes.clone()).await {
-            Ok(answer) => tallies[one].take(&answer, &picture.truth).map_err(|why| wrong(&why))?,
-            Err(Error::BadPicture(why) | Error::UnsupportedFormat(why) | Error::TooLarge(why)) => return Ok(Err(why)),
+            Ok(answer) => tally.take(&answer, &picture.truth).map_err(|why| wrong(&why))?,
+            Err(Error::BadPicture(why) | Error::UnsupportedFormat(why) | Error::TooLarge(why)) => {
+                unreadable.push((picture.path.as_path(), why));
+            }
             Err(error) => return Err(wrong(&error)),
         }
     }
-    Ok(Ok(()))
+    Ok(unreadable)
 }
 
 /// Whether a model can be scored on that data, before anything runs; what it leaves out is a remark.
@@ -183,12 +197,13 @@ impl Contestant {
         self.pipeline.answer(&permit, request).await
     }
 
-    fn row(&self, tally: Tally) -> Row {
+    fn row(&self, tally: Tally, classes: usize) -> Row {
         let (model, pictures) = (&self.model, tally.total_ms.len().max(1) as f64);
         let variant = &model.variants[self.variant];
         let score = match model.task {
             Task::Detect => {
-                Score::Detection(detection::score(&tally.compared, &model.labels, model.defaults.min_score))
+                let labels = &model.labels[..classes.min(model.labels.len())];
+                Score::Detection(detection::score(&tally.compared, labels, model.defaults.min_score))
             }
             Task::Classify => Score::Classification(classification::score(&tally.guesses, &model.labels)),
         };

@@ -53,5 +53,9 @@ def train_detector(cache: Path, folder: Path, epochs: int, lr: float, seed: int,
         result = detector_score(Runner(model), valid.images, valid.boxes)
         return {"score": result["ap50"], "f1": result["f1"]}
 
-    train(Detector(), plan, lambda step: make_batch(photos, step, plan.progress, seed, mine),
-          detector_loss, evaluate, peers, resume)
+    def batch(step: int):
+        # Batches are made ahead of the clock, so only a run that ends by the clock asks it.
+        progress = plan.progress if minutes else step / steps
+        return make_batch(photos, step, progress, seed, mine)
+
+    train(Detector(), plan, batch, detector_loss, evaluate, peers, resume)

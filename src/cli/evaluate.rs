@@ -6,7 +6,7 @@ use std::{
     process::{Command, ExitCode},
 };
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -227,9 +227,7 @@ impl Entrant {
         let pipeline = Pipeline::new(Config { models, ..config.clone() })?;
         pipelines.push(pipeline.clone());
         let only = Some(&self.variants).filter(|variants| variants.len() == 1).and_then(|variants| variants.first());
-        pipeline
-            .load(Some(&self.folder.name), only.map(String::as_str))
-            .map_err(|wrong| anyhow!(wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
+        super::load(&pipeline, Some(&self.folder.name), only.map(String::as_str))?;
         Ok(pipeline)
     }
 }

@@ -9,7 +9,11 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{ConfigError, Layers};
+use crate::{
+    config::{ConfigError, Layers},
+    pipeline::Pipeline,
+    registry::ModelError,
+};
 
 /// A low-latency inference server for pictures that says what every answer cost.
 #[derive(Debug, Parser)]
@@ -97,6 +101,12 @@ impl Settings {
         }
         Ok(layers)
     }
+}
+
+/// Loads the models of a pipeline's folder, or one of them, or one variant of it; an error names all that is wrong.
+fn load(pipeline: &Pipeline, model: Option<&str>, variant: Option<&str>) -> anyhow::Result<()> {
+    let in_lines = |wrong: Vec<ModelError>| wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    pipeline.load(model, variant).map_err(|wrong| anyhow::anyhow!(in_lines(wrong)))
 }
 
 impl Cli {

@@ -57,9 +57,7 @@ impl Predict {
             bail!("-o takes one picture, not {}", self.pictures.len());
         }
         let pipeline = Pipeline::new(config)?;
-        pipeline
-            .load(self.model.as_deref(), None)
-            .map_err(|wrong| anyhow::anyhow!(wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
+        super::load(&pipeline, self.model.as_deref(), None)?;
         let model = match &self.model {
             Some(name) => pipeline.model(name),
             None => pipeline.model_for(Task::Detect, None).or_else(|_| pipeline.model_for(Task::Classify, None)),

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from .augment import covered
 from .data import SIDE, Photos
 from .preprocess import stretch
 
@@ -21,17 +22,11 @@ TRIES = 10_000
 LABELS = ["no pedestrian", "pedestrian"]
 
 
-def shares(window: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """How much of each box lies inside the window."""
-    low, high = np.maximum(boxes[:, :2], window[:2]), np.minimum(boxes[:, 2:], window[2:])
-    return np.clip(high - low, 0, None).prod(1) / (boxes[:, 2:] - boxes[:, :2]).prod(1)
-
-
 def shows_person(window: np.ndarray, boxes: np.ndarray) -> bool:
     """Whether one labelled person is mostly inside and large enough."""
     low, high = np.maximum(boxes[:, 1], window[1]), np.minimum(boxes[:, 3], window[3])
     tall = (high - low) / (window[3] - window[1]) >= MIN_HEIGHT
-    return bool((tall & (shares(window, boxes) >= MIN_INSIDE)).any())
+    return bool((tall & (covered(boxes, window) >= MIN_INSIDE)).any())
 
 
 def cut(rgb: np.ndarray, window: np.ndarray) -> np.ndarray:
@@ -99,7 +94,7 @@ def window_without(boxes: np.ndarray, rng: RNG, low: float = 0.15) -> np.ndarray
     high = 1.0
     for _ in range(20):
         window = random_window(low, high, rng)
-        if not (shares(window, boxes) > 0).any():
+        if not (covered(boxes, window) > 0).any():
             return window
         high = max(low * 1.2, high * 0.92)
     return None
@@ -158,7 +153,7 @@ def with_patches(photos: Photos, index: int, rng: RNG) -> np.ndarray:
     rgb, boxes = photos.images[index].copy(), photos.boxes[index]
     for _ in range(rng.integers(1, 4)):
         window = random_window(0.12, 0.6, rng)
-        if not len(boxes) or shares(window, boxes).max() < 0.1:
+        if not len(boxes) or covered(boxes, window).max() < 0.1:
             own = index if rng.random() < 0.6 else None
             paste(rgb, window, negative_patch(photos, own, rng), rng)
     return rgb

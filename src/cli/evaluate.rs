@@ -99,7 +99,8 @@ impl Evaluate {
             data = data.thinned(limit.get());
         }
         for Entrant { folder, .. } in &entrants {
-            evaluate::fits(&folder.name, &folder.labels, &data).map_err(anyhow::Error::msg)?;
+            let left_out = evaluate::fits(&folder.name, &folder.labels, &data).map_err(anyhow::Error::msg)?;
+            data.remarks.extend(left_out);
         }
         let few = data.clone().thinned(PICTURES_FOR_MEMORY);
         let mut contestants = Vec::new();

@@ -66,19 +66,11 @@ struct Tally {
     cpu_seconds: f64,
 }
 
-/// Runs all contestants over all pictures; `step` is called after each.
+/// Runs all contestants, whose models [`fits`] has seen, over all pictures; `step` is called after each.
 ///
 /// # Errors
-/// When no picture can be read, when a model fails, or when the data's classes are not the model's: in one sentence.
+/// When no picture can be read, or when a model fails: in one sentence.
 pub async fn run(contestants: &[Contestant], data: &Dataset, mut step: impl FnMut()) -> Result<Report, String> {
-    let mut remarks = data.remarks.clone();
-    for (at, contestant) in contestants.iter().enumerate() {
-        // Once a model, not once a variant.
-        if contestants[..at].iter().any(|other| other.title == contestant.title) {
-            continue;
-        }
-        remarks.extend(fits(&contestant.model.name, &contestant.model.labels, data)?);
-    }
     let mut tallies: Vec<Tally> = contestants.iter().map(|_| Tally::default()).collect();
     let mut unreadable = Vec::new();
     for (at, handful) in data.pictures.chunks(HANDFUL).enumerate() {
@@ -112,7 +104,7 @@ pub async fn run(contestants: &[Contestant], data: &Dataset, mut step: impl FnMu
         score_floor: SCORE_FLOOR,
         pictures: scored,
         unreadable,
-        remarks,
+        remarks: data.remarks.clone(),
         rows,
     })
 }

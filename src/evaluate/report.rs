@@ -169,28 +169,18 @@ fn details(row: &Row) -> String {
     match &row.score {
         Score::Detection(score) => {
             let (best, shipped) = (score.best, score.shipped);
+            let (only, many) = match &score.classes[..] {
+                [class] => (format!("{} `{}`; ", class.labelled, class.label), &[][..]),
+                many => (String::new(), many),
+            };
             let _ = writeln!(
                 text,
-                "{title}: {}F1 is best at {:.2}; at the manifest's {:.2}: precision {:.3}, recall {:.3}, F1 {:.3}",
-                score
-                    .classes
-                    .first()
-                    .filter(|_| score.classes.len() == 1)
-                    .map_or(String::new(), |class| format!("{} `{}`; ", class.labelled, class.label)),
-                best.min_score,
-                shipped.min_score,
-                shipped.precision,
-                shipped.recall,
-                shipped.f1
+                "{title}: {only}F1 is best at {:.2}; at the manifest's {:.2}: precision {:.3}, recall {:.3}, F1 {:.3}",
+                best.min_score, shipped.min_score, shipped.precision, shipped.recall, shipped.f1
             );
-            if score.classes.len() > 1 {
-                for class in &score.classes {
-                    let _ = writeln!(
-                        text,
-                        "    {:<20} {:>5} labelled  AP50 {:.3}",
-                        class.label, class.labelled, class.ap50
-                    );
-                }
+            for class in many {
+                let (label, labelled) = (&class.label, class.labelled);
+                let _ = writeln!(text, "    {label:<20} {labelled:>5} labelled  AP50 {:.3}", class.ap50);
             }
         }
         Score::Classification(score) if score.labels.len() <= 12 => {

@@ -1,21 +1,14 @@
 //! `ounce evaluate` tells how good, fast and large every variant is, and what is wrong with what it was given.
 
-use std::{
-    path::Path,
-    process::{Command, Output},
-};
+use std::{path::Path, process::Output};
 
 use serde_json::Value;
 
-use crate::harness::{photo, root, shared, white};
-
-fn ounce(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_ounce")).current_dir(root()).args(arguments).output().expect("the binary")
-}
+use crate::harness::{ounce, photo, root, shared, white};
 
 fn evaluate(model: &str, data: &Path, more: &[&str]) -> Output {
     let data = data.display().to_string();
-    ounce(&[&["evaluate", model, &data], more].concat())
+    ounce().args(["evaluate", model, &data]).args(more).output().expect("the binary")
 }
 
 fn said(output: &Output) -> String {
@@ -110,7 +103,8 @@ fn a_model_agrees_with_itself_on_pictures_of_all_forms() {
         let photo = photos.join(file);
         put(&data, &format!("images/{name}"), &std::fs::read(&photo).expect("a photo"));
         let answer =
-            ounce(&["predict", "--json", "-m", "pedestrian", "--min-score", "0.01", &photo.display().to_string()]);
+            ounce().args(["predict", "--json", "-m", "pedestrian", "--min-score", "0.01"]).arg(&photo).output();
+        let answer = answer.expect("the binary");
         let answer: Value = serde_json::from_slice(&answer.stdout).expect("JSON");
         let [width, height] = ["width", "height"].map(|side| answer["image"][side].as_f64().expect("a number"));
         let line = |found: &Value| {

@@ -2,10 +2,10 @@
 
 use std::{
     io::{BufRead, BufReader},
-    process::{Command, Stdio},
+    process::Stdio,
 };
 
-use crate::harness::{Server, detections, photo, root, shared};
+use crate::harness::{Server, detections, ounce, photo, root, shared};
 
 #[tokio::test]
 async fn the_shipped_models_answer_where_people_are_and_whether_there_are_any() {
@@ -29,9 +29,8 @@ async fn the_shipped_models_answer_where_people_are_and_whether_there_are_any() 
 /// Starts the binary itself: this is about a process.
 #[test]
 fn the_binary_serves_says_when_it_is_ready_and_stays_small() {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_ounce"))
+    let mut child = ounce()
         .args(["serve", "--listen", "127.0.0.1:0", "--models", "models"])
-        .current_dir(root())
         .env("OUNCE_LOG__FORMAT", "json")
         .stderr(Stdio::piped())
         .spawn()

@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    process::Command,
     sync::Once,
     thread::JoinHandle,
 };
@@ -105,6 +106,21 @@ impl Drop for Server {
 /// The project's folder.
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The binary itself, started where the project is.
+pub(crate) fn ounce() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ounce"));
+    command.current_dir(root());
+    command
+}
+
+/// Python with what `make test` installed, and with packages of these folders.
+pub(crate) fn python(packages: &[PathBuf]) -> Command {
+    let paths = packages.iter().cloned().chain([root().join(".python")]);
+    let mut command = Command::new(std::env::var_os("PYTHON").unwrap_or_else(|| "python3".into()));
+    command.env("PYTHONPATH", std::env::join_paths(paths).expect("paths"));
+    command
 }
 
 /// A file or folder of `../shared`, which a user's clone does not have: then the test says that it is skipped.

@@ -1,41 +1,27 @@
 //! Two programs that share no code, the trainer's evaluation (Python, numpy, OpenCV) and `ounce evaluate`, come to the
 //! same scores on the same files.
 
-use std::{
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::path::Path;
 
 use serde_json::Value;
 
-use crate::harness::{root, shared};
+use crate::harness::{ounce, python, root, shared};
 
 /// Half a point.
 const APART: f64 = 0.005;
 
 /// The trainer's package, as `make test` installs what it needs.
-fn python(arguments: &[&str]) -> String {
-    let python = std::env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
-    let paths = [root().join("models/training"), root().join(".python")];
-    let output = Command::new(python)
-        .args(arguments)
-        .env("PYTHONPATH", std::env::join_paths(paths).expect("paths"))
-        .stderr(Stdio::piped())
-        .output()
-        .expect("Python 3 is there");
+fn trainer(arguments: &[&str]) -> String {
+    let output = python(&[root().join("models/training")]).args(arguments).output().expect("Python 3 is there");
     assert!(output.status.success(), "`make test` installs it: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn compare(model: &str, data: &Path, metrics: &[&str], at_least: f64) -> Value {
     let (model, data) = (root().join("models").join(model).display().to_string(), data.display().to_string());
-    let theirs = python(&["-m", "ounce_training", "evaluate", "--folder", &model, "--data", &data, "--json"]);
+    let theirs = trainer(&["-m", "ounce_training", "evaluate", "--folder", &model, "--data", &data, "--json"]);
     let theirs: Value = serde_json::from_str(&theirs).expect("JSON");
-    let ours = Command::new(env!("CARGO_BIN_EXE_ounce"))
-        .current_dir(root())
-        .args(["evaluate", &model, &data, "--json", "--providers", "cpu"])
-        .output()
-        .expect("the binary");
+    let ours = ounce().args(["evaluate", &model, &data, "--json", "--providers", "cpu"]).output().expect("the binary");
     assert!(ours.status.success(), "{}", String::from_utf8_lossy(&ours.stderr));
     let ours: Value = serde_json::from_slice(&ours.stdout).expect("JSON");
     let rows = ours["rows"].as_array().expect("rows");
@@ -73,7 +59,7 @@ fn the_classifier_scores_the_same_in_python_and_through_the_server_and_reaches_i
     let cut = "import sys; from pathlib import Path; from ounce_training.data import read_split; \
                from ounce_training.windows import write_windows; \
                write_windows(read_split(Path(sys.argv[1]))[0], Path(sys.argv[2]), 4000)";
-    python(&["-c", cut, &people.display().to_string(), &folder.path().display().to_string()]);
+    trainer(&["-c", cut, &people.display().to_string(), &folder.path().display().to_string()]);
     let metrics = ["f1", "accuracy", "precision", "recall"];
     let report = compare("pedestrian-presence", folder.path(), &metrics, 0.90);
     for row in report["rows"].as_array().expect("rows") {

@@ -1,10 +1,8 @@
 //! Triton's own Python client works against ounce, unchanged.
 
-use std::process::Command;
-
 use serde_json::{Value, json};
 
-use crate::harness::{Server, photo, root};
+use crate::harness::{Server, photo, python, root};
 
 #[tokio::test]
 async fn tritonclient_reads_metadata_and_infers_with_json_and_binary_tensors() {
@@ -12,12 +10,10 @@ async fn tritonclient_reads_metadata_and_infers_with_json_and_binary_tensors() {
     let folder = tempfile::tempdir().expect("tempdir");
     let picture = folder.path().join("photo.png");
     std::fs::write(&picture, photo()).expect("write");
-    let python = std::env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
-    let mut client = Command::new(python);
+    let mut client = python(&[]);
     client
         .arg(root().join("tests/it/triton.py"))
-        .args([server.url.trim_start_matches("http://"), &picture.display().to_string()])
-        .env("PYTHONPATH", root().join(".python"));
+        .args([server.url.trim_start_matches("http://"), &picture.display().to_string()]);
     let output =
         tokio::task::spawn_blocking(move || client.output()).await.expect("joined").expect("Python 3 is there");
     assert!(output.status.success(), "`make test` installs the client: {}", String::from_utf8_lossy(&output.stderr));

@@ -197,11 +197,11 @@ def collage(first: np.ndarray, photos: Photos, size: int, rng: RNG) -> np.ndarra
     return out
 
 
-def cut_window(photos: Photos, yes: bool, rng: RNG) -> np.ndarray:
-    """Unaltered pixels of the wanted kind, of any size, from a random photo."""
+def cut_window(photos: Photos, yes: bool, rng: RNG, altered: bool = False) -> np.ndarray:
+    """Pixels of the wanted kind, of any size, from a random photo."""
     for _ in range(TRIES):
         index = int(rng.integers(len(photos)))
-        pixels = (positive if yes else negative)(photos, index, rng, altered=False)
+        pixels = (positive if yes else negative)(photos, index, rng, altered)
         if pixels is not None:
             return pixels
     raise SystemExit(f"no window {'with' if yes else 'without'} a person found in {len(photos)} pictures")
@@ -221,12 +221,7 @@ def write_windows(photos: Photos, folder: Path, count: int, seed: int = 20240) -
 
 def sample(photos: Photos, yes: bool, size: int, rng: RNG) -> np.ndarray:
     """A training picture uint8 [size, size, 3] of the wanted kind, from a random photo."""
-    for _ in range(TRIES):
-        index = int(rng.integers(len(photos)))
-        pixels = (positive if yes else negative)(photos, index, rng, altered=True)
-        if pixels is None:
-            continue
-        if rng.random() < 0.12:
-            return collage(pixels, photos, size, rng)
-        return stretch(pixels, size)
-    raise SystemExit(f"no window {'with' if yes else 'without'} a person found in {len(photos)} pictures")
+    pixels = cut_window(photos, yes, rng, altered=True)
+    if rng.random() < 0.12:
+        return collage(pixels, photos, size, rng)
+    return stretch(pixels, size)

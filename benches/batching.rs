@@ -149,7 +149,7 @@ fn real(per_second: f64, seconds: f64) -> Measured {
         let (reply, answer) = oneshot::channel();
         let queued_at = Instant::now();
         let waiting = Waiting { rows: 1, shares: true, queued_at, deadline: queued_at + DEADLINE };
-        if queue.push(Job { inputs: vec![row()], waiting, priority: Priority::default(), reply }).is_ok() {
+        if queue.push(Job { inputs: vec![row()], waiting, priority: Priority::default(), reply, meter: None }).is_ok() {
             sender.send((queued_at, answer)).expect("the collector lives");
         }
     }

@@ -77,6 +77,28 @@ pub enum Error {
         /// When it would be fast enough, if nobody else came.
         retry_after: Duration,
     },
+    /// No variant of a model is accurate or cheap enough for what the request wants.
+    #[error("`{name}`: model `{model}`: {why}")]
+    NoVariant {
+        /// The parameter whose limit nobody meets.
+        name: &'static str,
+        /// The model.
+        model: String,
+        /// The limit, and what there is.
+        why: String,
+    },
+    /// A budget leaves nothing to spend.
+    #[error(
+        "the budget of {} is {usd_per_hour} dollars an hour, and {}", whose(.tenant.as_deref()), when(*.retry_after)
+    )]
+    OverBudget {
+        /// The tenant whose budget it is; none for the whole replica's.
+        tenant: Option<String>,
+        /// The budget.
+        usd_per_hour: f64,
+        /// When there will be something to spend; never where the budget is zero.
+        retry_after: Option<Duration>,
+    },
     /// The model takes no more requests, since the server ends.
     #[error("the server is shutting down")]
     Closed,
@@ -145,6 +167,8 @@ impl Error {
             Self::BadPicture(_) => "bad_picture",
             Self::QueueFull { .. } => "queue_full",
             Self::TooSlow { .. } => "too_slow",
+            Self::NoVariant { .. } => "no_variant",
+            Self::OverBudget { .. } => "budget",
             Self::Closed => "draining",
             Self::LoadFailed { .. } => "load_failed",
             Self::NoFolder(_) => "no_folder",
@@ -160,6 +184,15 @@ impl Error {
 #[must_use]
 pub fn seconds(wait: Duration) -> u64 {
     wait.as_secs_f64().ceil().max(1.0) as u64
+}
+
+fn whose(tenant: Option<&str>) -> String {
+    tenant.map_or_else(|| "this server".to_owned(), |tenant| format!("tenant `{tenant}`"))
+}
+
+fn when(retry_after: Option<Duration>) -> String {
+    let again = |wait| format!("it is spent; try again in {} s", seconds(wait));
+    retry_after.map_or_else(|| "that allows no request at all".to_owned(), again)
 }
 
 fn list(names: &[String]) -> String {

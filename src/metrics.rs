@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use prometheus::{
-    CounterVec, Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
-    core::Collector,
+    CounterVec, Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry,
+    TextEncoder, core::Collector,
 };
 
 /// The metrics of one server.
@@ -19,6 +19,19 @@ pub struct Metrics {
     batch_size: HistogramVec,
     queue_depth: IntGaugeVec,
     cost_usd_total: CounterVec,
+    cost_usd_per_hour: Gauge,
+    cost_usd_per_thousand: GaugeVec,
+    price_usd_per_hour: Gauge,
+    headroom_ratio: Gauge,
+    energy_joules_total: CounterVec,
+    energy_usd_total: CounterVec,
+    co2_grams_total: CounterVec,
+    run_seconds: GaugeVec,
+    routed_total: IntCounterVec,
+    router_switches_total: IntCounterVec,
+    router_closed: IntGaugeVec,
+    shadow_runs_total: IntCounterVec,
+    shadow_agreement_ratio: GaugeVec,
     instances: IntGaugeVec,
     intra_op_threads: IntGaugeVec,
     cpus: IntGaugeVec,
@@ -42,6 +55,13 @@ impl Metrics {
         let gauge = |name: &str, help: &str, labels: &[&str]| {
             registered(&registry, IntGaugeVec::new(Opts::new(name, help), labels)?)
         };
+        let amount = |name: &str, help: &str, labels: &[&str]| {
+            registered(&registry, CounterVec::new(Opts::new(name, help), labels)?)
+        };
+        let reading = |name: &str, help: &str, labels: &[&str]| {
+            registered(&registry, GaugeVec::new(Opts::new(name, help), labels)?)
+        };
+        let rate = |name: &str, help: &str| registered(&registry, Gauge::new(name, help)?);
         let build =
             IntGaugeVec::new(Opts::new("ounce_build_info", "Always 1; the labels say what runs."), &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
@@ -81,22 +101,125 @@ impl Metrics {
                 "Models loaded while the server ran, by how that ended.",
                 &["model", "outcome"],
             )?,
-            cost_usd_total: registered(
-                &registry,
-                CounterVec::new(
-                    Opts::new("ounce_cost_usd_total", "Dollars by where they went."),
-                    &["account", "model", "variant"],
-                )?,
+            cost_usd_total: amount(
+                "ounce_cost_usd_total",
+                "Dollars by where they went; all accounts together are the price of the replica.",
+                &["account", "model", "variant", "tenant"],
+            )?,
+            cost_usd_per_hour: rate("ounce_cost_usd_per_hour", "What requests cost, at the rate of the last minute.")?,
+            cost_usd_per_thousand: reading(
+                "ounce_cost_usd_per_thousand",
+                "What a thousand answers cost, by the latest ones.",
+                &["model", "variant"],
+            )?,
+            price_usd_per_hour: rate("ounce_price_usd_per_hour", "What this replica costs, used or not.")?,
+            headroom_ratio: rate(
+                "ounce_headroom_ratio",
+                "The part of its CPUs that the process left unused just now.",
+            )?,
+            energy_joules_total: amount(
+                "ounce_energy_joules_total",
+                "What the machine's CPUs and GPU drew; absent where it does not tell.",
+                &["source"],
+            )?,
+            energy_usd_total: amount(
+                "ounce_energy_usd_total",
+                "That energy at its price; part of no account.",
+                &["source"],
+            )?,
+            co2_grams_total: amount("ounce_co2_grams_total", "The CO2 of that energy.", &["source"])?,
+            run_seconds: reading(
+                "ounce_run_seconds",
+                "The latency curve: quantiles of the latest runs of each batch size.",
+                &["model", "variant", "batch_size", "quantile"],
+            )?,
+            routed_total: counter(
+                "ounce_routed_total",
+                "Requests by the variant that the router chose, and why.",
+                &["model", "variant", "reason"],
+            )?,
+            router_switches_total: counter(
+                "ounce_router_switches_total",
+                "How often load closed heavier variants or opened them again.",
+                &["model"],
+            )?,
+            router_closed: gauge(
+                "ounce_router_closed",
+                "Classes of weight that load has closed, the heaviest first.",
+                &["model"],
+            )?,
+            shadow_runs_total: counter(
+                "ounce_shadow_runs_total",
+                "Answers that were compared with those of another variant.",
+                &["model", "variant", "shadow"],
+            )?,
+            shadow_agreement_ratio: reading(
+                "ounce_shadow_agreement_ratio",
+                "How far the latest of them agreed, 0 to 1.",
+                &["model", "variant", "shadow"],
             )?,
             registry,
         })
     }
 
     /// A request that was answered.
-    pub fn answered(&self, model: &str, variant: &str, took: Duration, usd: f64) {
+    pub fn answered(&self, model: &str, variant: &str, took: Duration) {
         self.requests_total.with_label_values(&[model, variant, "ok"]).inc();
         self.request_seconds.with_label_values(&[model]).observe(took.as_secs_f64());
-        self.cost_usd_total.with_label_values(&["request", model, variant]).inc_by(usd);
+    }
+
+    /// Dollars on an account; `labels` are model, variant and tenant, as far as there are any.
+    pub fn spent(&self, account: &'static str, [model, variant, tenant]: [&str; 3], usd: f64) {
+        self.cost_usd_total.with_label_values(&[account, model, variant, tenant]).inc_by(usd);
+    }
+
+    /// What the replica costs.
+    pub fn price(&self, usd_per_hour: f64) {
+        self.price_usd_per_hour.set(usd_per_hour);
+    }
+
+    /// What requests cost now, and the part of the CPUs that is unused.
+    pub fn rates(&self, usd_per_hour: f64, headroom: f64) {
+        self.cost_usd_per_hour.set(usd_per_hour);
+        self.headroom_ratio.set(headroom.clamp(0.0, 1.0));
+    }
+
+    /// What an answer of a variant costs.
+    pub fn costs(&self, model: &str, variant: &str, usd: f64) {
+        self.cost_usd_per_thousand.with_label_values(&[model, variant]).set(usd * 1000.0);
+    }
+
+    /// Energy that was drawn, what it cost and the CO2 of it, where these are known.
+    pub fn energy(&self, source: &'static str, joules: f64, usd: Option<f64>, co2_g: Option<f64>) {
+        let add = |metric: &CounterVec, amount: f64| metric.with_label_values(&[source]).inc_by(amount.max(0.0));
+        add(&self.energy_joules_total, joules);
+        usd.into_iter().for_each(|usd| add(&self.energy_usd_total, usd));
+        co2_g.into_iter().for_each(|grams| add(&self.co2_grams_total, grams));
+    }
+
+    /// A point of a latency curve: its quantiles, each with its label.
+    pub fn curve(&self, model: &str, variant: &str, batch_size: usize, quantiles: &[(&str, Duration)]) {
+        for (quantile, time) in quantiles {
+            let labels = [model, variant, &batch_size.to_string(), quantile];
+            self.run_seconds.with_label_values(&labels).set(time.as_secs_f64());
+        }
+    }
+
+    /// The router chose.
+    pub fn routed(&self, model: &str, variant: &str, reason: &'static str) {
+        self.routed_total.with_label_values(&[model, variant, reason]).inc();
+    }
+
+    /// So many classes of weight are closed now, after so many changes more.
+    pub fn closed(&self, model: &str, classes: usize, switches: u64) {
+        self.router_closed.with_label_values(&[model]).set(count(classes));
+        self.router_switches_total.with_label_values(&[model]).inc_by(switches);
+    }
+
+    /// An answer was compared with that of another variant; so far the latest agreed.
+    pub fn compared(&self, model: &str, variant: &str, shadow: &str, agreement: f64) {
+        self.shadow_runs_total.with_label_values(&[model, variant, shadow]).inc();
+        self.shadow_agreement_ratio.with_label_values(&[model, variant, shadow]).set(agreement);
     }
 
     /// A request that failed for a reason that is ours.
@@ -147,6 +270,8 @@ impl Metrics {
         let _ = self.instances.remove_label_values(&[model, variant]);
         let _ = self.intra_op_threads.remove_label_values(&[model, variant]);
         let _ = self.queue_depth.remove_label_values(&[model]);
+        let _ = self.cost_usd_per_thousand.remove_label_values(&[model, variant]);
+        let _ = self.router_closed.remove_label_values(&[model]);
     }
 
     /// CPUs that may be used, and threads that decode.
@@ -182,7 +307,7 @@ mod tests {
     #[test]
     fn the_text_names_what_happened() {
         let metrics = Metrics::new().expect("names are unique");
-        metrics.answered("pedestrian", "int8", Duration::from_millis(3), 1e-7);
+        metrics.answered("pedestrian", "int8", Duration::from_millis(3));
         metrics.refused("pedestrian", "queue_full");
         let text = metrics.render();
         assert!(

@@ -20,6 +20,9 @@ use crate::{
 /// How long to wait after a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
+/// How often the books are balanced.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// The sockets of a server.
 #[derive(Debug)]
 pub struct Listeners {
@@ -83,6 +86,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: impl Future<Out
     tracing::info!(%address, ?models, cpus, decode_threads, took_ms = begun.elapsed().as_secs_f64() * 1000.0, "ready");
 
     let watching = tokio::spawn(watch(pipeline.clone()));
+    let looking = tokio::spawn(look_at_load(pipeline.clone()));
     shutdown.await;
     watching.abort();
     tracing::info!(drain_delay_ms = drain_delay.as_millis(), "draining");
@@ -90,9 +94,20 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: impl Future<Out
     tokio::time::sleep(drain_delay).await;
     stop.send_replace(true);
     end(servers, grace).await?;
+    looking.abort();
     tokio::task::spawn_blocking(move || pipeline.close()).await?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Balances the books and looks at the load, once a second.
+async fn look_at_load(pipeline: Pipeline) {
+    let mut second = tokio::time::interval(LOOK_EVERY);
+    second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        second.tick().await;
+        pipeline.look_at_load();
+    }
 }
 
 /// Looks at the model folder from time to time, so that what changes there is served.

@@ -1,11 +1,17 @@
 //! A request as the queue sees it, and what comes back.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::oneshot;
 
 use super::policy::Waiting;
-use crate::{cost::CpuTime, vision::tensor::Tensor};
+use crate::{
+    cost::{Meter, Used},
+    vision::tensor::Tensor,
+};
 
 /// Inputs that wait for a session.
 #[derive(Debug)]
@@ -18,12 +24,21 @@ pub struct Job {
     pub priority: Priority,
     /// Where the answer goes; closed when the client has gone.
     pub reply: oneshot::Sender<Result<Ran, JobError>>,
+    /// Who is charged for it.
+    pub meter: Option<Arc<Meter>>,
 }
 
 impl Job {
     /// Tells the client, unless it has gone.
     pub fn answer(self, answer: Result<Ran, JobError>) {
         let _ = self.reply.send(answer);
+    }
+
+    /// Charges what was used for it.
+    pub fn charge(&self, used: Used) {
+        if let Some(meter) = &self.meter {
+            meter.charge(used);
+        }
     }
 
     /// Has its client gone?
@@ -76,8 +91,6 @@ pub struct Ran {
     pub ran: Duration,
     /// Rows in that run.
     pub batch_size: usize,
-    /// Its share of the CPU time of that run.
-    pub cpu: CpuTime,
 }
 
 /// Why a job has no outputs.

@@ -264,7 +264,7 @@ mod tests {
         let (reply, receiver) = oneshot::channel();
         let waiting = Waiting { rows: 1, shares: true, queued_at: now, deadline: now + ms(deadline_ms) };
         let priority = Priority::new(priority).expect("0 to 9");
-        (Job { inputs: Vec::new(), waiting, priority, reply }, receiver)
+        (Job { inputs: Vec::new(), waiting, priority, reply, meter: None }, receiver)
     }
 
     fn taken(line: &mut Line, now: Instant) -> Vec<Duration> {

@@ -15,6 +15,7 @@ pub mod curve;
 pub mod job;
 pub mod line;
 pub mod policy;
+pub mod pool;
 pub mod queue;
 pub mod stats;
 pub mod worker;

@@ -122,6 +122,27 @@ impl Queue {
         self.lock().line.curve().fastest(1)
     }
 
+    /// The median time of a run of one row.
+    #[must_use]
+    pub fn typical(&self) -> Duration {
+        self.lock().line.curve().typical(1)
+    }
+
+    /// The median time that a run of so many rows occupies what runs share.
+    #[must_use]
+    pub fn occupied(&self, rows: usize) -> Duration {
+        self.lock().line.curve().occupied(rows)
+    }
+
+    /// The time that one row occupies what runs share, in runs of the size where that is least.
+    #[must_use]
+    pub fn least_occupied(&self) -> Duration {
+        let state = self.lock();
+        let curve = state.line.curve();
+        let each = |rows: usize| curve.occupied(rows) / u32::try_from(rows).unwrap_or(u32::MAX).max(1);
+        curve.sizes().map(each).min().unwrap_or_default()
+    }
+
     /// What runs cost, by rows.
     #[must_use]
     pub fn curve(&self) -> Vec<CurvePoint> {

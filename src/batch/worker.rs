@@ -11,10 +11,16 @@ use super::{
     curve::Run,
     job::{Job, JobError, Ran},
     policy::Limits,
+    pool::PoolCpu,
     queue::Queue,
     stats::Done,
 };
-use crate::{cost::CpuTime, engine::Engine, metrics::Metrics, vision::tensor::Tensor};
+use crate::{
+    cost::{CpuTime, Used},
+    engine::Engine,
+    metrics::Metrics,
+    vision::tensor::Tensor,
+};
 
 /// What a worker needs beside its engine.
 #[derive(Debug, Clone)]
@@ -25,6 +31,8 @@ pub struct Setting {
     pub limits: Limits,
     /// What a run occupies.
     pub occupies: Occupies,
+    /// What runs use, where that cannot be measured run by run.
+    pub pool_cpu: PoolCpu,
     /// Where runs are counted.
     pub metrics: Arc<Metrics>,
 }
@@ -75,7 +83,7 @@ struct Worker<'a> {
 
 impl Worker<'_> {
     fn run(&mut self, mut jobs: Vec<Job>) {
-        let begun = Instant::now();
+        let (begun, cpu) = (Instant::now(), CpuTime::of_this_thread());
         let rows: usize = jobs.iter().map(|job| job.waiting.rows).sum();
         // What fails or shares nothing is run as it came; a batch is padded to a size that may be run.
         let padded = if jobs.iter().all(|job| job.waiting.shares) { self.setting.limits.padded(rows) } else { rows };
@@ -86,7 +94,8 @@ impl Worker<'_> {
         let gather = begun.elapsed();
         let watch = Stopwatch::start();
         let result = gathered.and_then(|inputs| guarded(&mut *self.engine, inputs));
-        let (run, cpu) = watch.stop(self.setting.occupies);
+        let run = watch.stop(self.setting.occupies);
+        charge(&jobs, self.used(cpu, run, padded), rows);
         let outputs = match result {
             Ok(outputs) => outputs,
             Err(cause) if jobs.len() == 1 => {
@@ -99,7 +108,7 @@ impl Worker<'_> {
                 return [jobs, second].into_iter().for_each(|half| self.run_wanted(half));
             }
         };
-        let scattering = Instant::now();
+        let (scattering, cpu) = (Instant::now(), CpuTime::of_this_thread());
         let count = jobs.len();
         let queued = |job: &Job| begun.saturating_duration_since(job.waiting.queued_at);
         let waited = jobs.iter().map(queued).sum();
@@ -115,10 +124,7 @@ impl Worker<'_> {
             first_row += job.waiting.rows;
             let queued = queued(&job);
             let answer = match outputs {
-                Some(outputs) => {
-                    let cpu = cpu / rows * job.waiting.rows;
-                    Ok(Ran { outputs, queued, ran: run.wall, batch_size: rows, cpu })
-                }
+                Some(outputs) => Ok(Ran { outputs, queued, ran: run.wall, batch_size: rows }),
                 None => Err(JobError::Failed(format!("an output of a batch of {padded} has other rows"))),
             };
             answers.push((job, answer));
@@ -127,7 +133,20 @@ impl Worker<'_> {
         self.setting.metrics.ran(&self.setting.model, rows);
         let (jobs, scatter) = (u64::try_from(count).unwrap_or(u64::MAX), scattering.elapsed());
         self.queue.done(&Done { rows, padded, jobs, queued: waited, gather, run, scatter });
-        answers.into_iter().for_each(|(job, answer)| job.answer(answer));
+        let scattered = CpuTime::since(cpu) / count;
+        for (job, answer) in answers {
+            job.charge(scattered.into());
+            job.answer(answer);
+        }
+    }
+
+    /// What a run has used, with the rows put together before it.
+    fn used(&self, since: CpuTime, run: Run, padded: usize) -> Used {
+        match self.setting.occupies {
+            Occupies::ThisThread => CpuTime::since(since).into(),
+            Occupies::Device => Used { cpu: CpuTime::since(since), gpu: run.wall.into() },
+            Occupies::Threads(_) => self.setting.pool_cpu.of(padded).into(),
+        }
     }
 
     fn run_wanted(&mut self, jobs: Vec<Job>) {
@@ -148,20 +167,21 @@ impl Stopwatch {
         Self { started: Instant::now(), cpu: CpuTime::of_this_thread() }
     }
 
-    /// What was measured, and the CPU time to charge for it.
+    /// What was measured.
     #[must_use]
-    pub fn stop(self, occupies: Occupies) -> (Run, CpuTime) {
+    pub fn stop(self, occupies: Occupies) -> Run {
         let wall = self.started.elapsed();
-        let cpu = match occupies {
-            Occupies::ThisThread | Occupies::Device => CpuTime::since(self.cpu),
-            Occupies::Threads(threads) => CpuTime::reserved(wall, threads),
-        };
         let occupied = match occupies {
-            Occupies::ThisThread => Duration::from_secs_f64(cpu.seconds()),
+            Occupies::ThisThread => Duration::from_secs_f64(CpuTime::since(self.cpu).seconds()),
             Occupies::Threads(_) | Occupies::Device => wall,
         };
-        (Run { wall, occupied }, cpu)
+        Run { wall, occupied }
     }
+}
+
+/// To each its rows' share.
+fn charge(jobs: &[Job], used: Used, rows: usize) {
+    jobs.iter().for_each(|job| job.charge(used.share(job.waiting.rows, rows)));
 }
 
 /// A panic in a run is that run's failure, not the end of the worker.
@@ -222,13 +242,19 @@ mod tests {
                 let waiting =
                     Waiting { rows: 1, shares: true, queued_at: now, deadline: now + Duration::from_secs(60) };
                 let inputs = vec![array![[*value]].into_dyn().into()];
-                queue.push(Job { inputs, waiting, priority: Priority::default(), reply }).expect("room");
+                queue.push(Job { inputs, waiting, priority: Priority::default(), reply, meter: None }).expect("room");
                 receiver
             })
             .collect();
         queue.close(false);
         let metrics = Arc::new(Metrics::new().expect("metrics"));
-        let setting = Setting { model: "doubler".into(), limits, occupies: Occupies::ThisThread, metrics };
+        let setting = Setting {
+            model: "doubler".into(),
+            limits,
+            occupies: Occupies::ThisThread,
+            pool_cpu: PoolCpu::default(),
+            metrics,
+        };
         let engine = Doubler::default();
         let ran = Arc::clone(&engine.0);
         start(queue, 0, Box::new(engine), setting).expect("thread").join().expect("the worker lives");
@@ -284,7 +310,13 @@ mod tests {
         let limits = Limits { max_rows: 8, buckets: Vec::new(), max_delay: None };
         let queue = Arc::new(Queue::new(4_000, 3, limits.clone(), curve));
         let metrics = Arc::new(Metrics::new().expect("metrics"));
-        let setting = Setting { model: "doubler".into(), limits, occupies: Occupies::Device, metrics };
+        let setting = Setting {
+            model: "doubler".into(),
+            limits,
+            occupies: Occupies::Device,
+            pool_cpu: PoolCpu::default(),
+            metrics,
+        };
         let workers: Vec<_> = (0..3)
             .map(|number| {
                 start(Arc::clone(&queue), number, Box::<Doubler>::default(), setting.clone()).expect("a thread")
@@ -301,7 +333,9 @@ mod tests {
                         let deadline = now + Duration::from_secs(600);
                         let waiting = Waiting { rows: 1, shares: true, queued_at: now, deadline };
                         let inputs = vec![array![[value]].into_dyn().into()];
-                        queue.push(Job { inputs, waiting, priority: Priority::default(), reply }).expect("room");
+                        queue
+                            .push(Job { inputs, waiting, priority: Priority::default(), reply, meter: None })
+                            .expect("room");
                         // Some wait for their answers, so that the queue runs empty now and then.
                         let ran = receiver.blocking_recv().expect("answered").expect("it ran");
                         assert_eq!(ran.outputs, [Tensor::from(array![[2.0 * value]].into_dyn())], "{client}");

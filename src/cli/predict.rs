@@ -14,7 +14,7 @@ use super::Settings;
 use crate::{
     http::AnswerBody,
     pipeline::{
-        Answer, Deadline, ImageFormat, Overrides, PictureAnswer, PictureRequest, Pipeline, Priority, ServedModel, Terms,
+        Answer, Deadline, ImageFormat, Overrides, PictureAnswer, PictureRequest, Pipeline, ServedModel, Terms, Wishes,
     },
     registry::manifest::Task,
     telemetry,
@@ -87,18 +87,17 @@ impl Predict {
         draw: Option<ImageFormat>,
     ) -> anyhow::Result<PictureAnswer> {
         let bytes = std::fs::read(picture)?;
+        let terms = Terms::until(Deadline::after(Instant::now(), pipeline.config().requests.deadline));
+        let wishes = Wishes { variant: self.variant.clone(), ..Wishes::default() };
+        let permit = pipeline.admit()?;
         let request = PictureRequest {
+            route: pipeline.route(model, &wishes, terms)?,
             model: model.clone(),
-            variant: self.variant.clone(),
             bytes: bytes.into(),
             options: Overrides { min_score: self.min_score, ..Overrides::default() },
-            terms: Terms {
-                deadline: Deadline::after(Instant::now(), pipeline.config().requests.deadline),
-                priority: Priority::default(),
-            },
+            terms,
             draw,
         };
-        let permit = pipeline.admit()?;
         Ok(pipeline.answer(&permit, request).await?)
     }
 

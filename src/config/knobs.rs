@@ -123,3 +123,57 @@ impl fmt::Display for Task {
         })
     }
 }
+
+/// A price, or another number that is not negative.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Deserialize)]
+#[serde(try_from = "f64")]
+pub struct NotNegative(f64);
+
+impl NotNegative {
+    /// The number.
+    #[must_use]
+    pub fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl TryFrom<f64> for NotNegative {
+    type Error = String;
+
+    fn try_from(number: f64) -> Result<Self, String> {
+        if number.is_finite() && number >= 0.0 { Ok(Self(number)) } else { Err(format!("{number} is not from 0 up")) }
+    }
+}
+
+/// A number above zero.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Deserialize)]
+#[serde(try_from = "f64")]
+pub struct Positive(f64);
+
+impl Positive {
+    /// The number.
+    #[must_use]
+    pub fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl TryFrom<f64> for Positive {
+    type Error = String;
+
+    fn try_from(number: f64) -> Result<Self, String> {
+        if number.is_finite() && number > 0.0 { Ok(Self(number)) } else { Err(format!("{number} is not above 0")) }
+    }
+}
+
+/// What is best among the variants that will do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Objective {
+    /// The one that costs least.
+    Cost,
+    /// The one that answers first.
+    Latency,
+    /// The one that errs least.
+    Accuracy,
+}

@@ -9,6 +9,9 @@ use super::Config;
 const DEFAULTS: &str = include_str!("defaults.toml");
 const ENV_PREFIX: &str = "OUNCE_";
 
+/// In a key, where the operator writes a name.
+const ANY: &str = ".*.";
+
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
@@ -147,7 +150,7 @@ impl Layers {
     /// When a value is not one its key can take.
     pub fn build(&self) -> Result<Config, ConfigError> {
         let mut root = Table::new();
-        for (key, (value, _)) in &self.values {
+        for (key, (value, _)) in self.values.iter().filter(|(key, _)| !key.contains(ANY)) {
             insert(&mut root, key, value.clone());
         }
         serde_path_to_error::deserialize(Value::Table(root)).map_err(|error| {
@@ -161,6 +164,7 @@ impl Layers {
 
     fn set_text(&mut self, key: &str, text: &str, origin: Origin) -> Result<(), ConfigError> {
         let text = text.trim();
+        self.make_room(key);
         let wrong = |reason: &dyn fmt::Display| ConfigError::BadValue {
             key: key.to_owned(),
             origin: origin.clone(),
@@ -177,7 +181,20 @@ impl Layers {
         self.set(key, value, origin)
     }
 
+    /// `tenants.acme.api_keys` is a setting, since `tenants.*.api_keys` is one.
+    fn make_room(&mut self, key: &str) {
+        let [section, name, field] = key.split('.').collect::<Vec<_>>()[..] else { return };
+        let sane = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if name.is_empty() || !name.chars().all(sane) {
+            return;
+        }
+        if let Some(template) = self.values.get(&format!("{section}{ANY}{field}")).cloned() {
+            self.values.entry(key.to_owned()).or_insert(template);
+        }
+    }
+
     fn set(&mut self, key: &str, mut value: Value, origin: Origin) -> Result<(), ConfigError> {
+        self.make_room(key);
         match self.values.get_mut(key) {
             Some(slot) => {
                 if let (Value::Float(_), Value::Integer(whole)) = (&slot.0, &value) {
@@ -208,10 +225,14 @@ impl fmt::Display for Layers {
         for (key, (value, origin)) in top.into_iter().chain(nested) {
             let (table, name) = key.rsplit_once('.').unwrap_or(("", key));
             if table != section {
-                writeln!(f, "\n[{table}]")?;
+                writeln!(f, "\n[{}]", table.replace('*', "\"*\""))?;
                 section = table;
             }
-            let line = format!("{name} = {value}");
+            let line = match value {
+                // A secret is nobody's business who reads a log.
+                Value::Array(keys) if name == "api_keys" && !keys.is_empty() => format!("{name} = [\"…\"]"),
+                value => format!("{name} = {value}"),
+            };
             writeln!(f, "{line:<40} # {origin}")?;
         }
         Ok(())
@@ -328,7 +349,7 @@ mod tests {
         );
         insta::assert_snapshot!(
             sentence(env(&[("OUNCE_COST__USD_PER_HOUR", "-1")]).and_then(|l| l.build())),
-            @"OUNCE_COST__USD_PER_HOUR sets `cost.usd_per_hour` to -1.0: -1 is not a price"
+            @"OUNCE_COST__USD_PER_HOUR sets `cost.usd_per_hour` to -1.0: -1 is not from 0 up"
         );
         insta::assert_snapshot!(
             sentence(env(&[("OUNCE_RUNTIME__PROVIDERS", "cdua")]).and_then(|l| l.build())),

@@ -6,12 +6,15 @@
 mod knobs;
 mod layers;
 
-use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Deserializer};
 
+/// Dollars an hour.
+pub type UsdPerHour = NotNegative;
+
 pub use self::{
-    knobs::{Auto, Provider, Task, Unit},
+    knobs::{Auto, NotNegative, Objective, Positive, Provider, Task, Unit},
     layers::{ConfigError, Layers, Origin},
 };
 
@@ -39,6 +42,12 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// What this replica costs.
     pub cost: Cost,
+    /// Who pays, by name.
+    #[serde(default)]
+    pub tenants: BTreeMap<String, Tenant>,
+    /// What the operator decides instead of a model's manifest, by the model's name.
+    #[serde(default)]
+    pub model: BTreeMap<String, ModelSettings>,
     /// What is logged.
     pub log: Log,
 }
@@ -202,27 +211,62 @@ pub struct Shutdown {
 pub struct Cost {
     /// Dollars an hour for the whole replica.
     pub usd_per_hour: UsdPerHour,
+    /// Dollars an hour for one CPU, instead.
+    #[serde(deserialize_with = "optional")]
+    pub usd_per_cpu_hour: Option<UsdPerHour>,
+    /// Dollars an hour for one GPU.
+    #[serde(deserialize_with = "optional")]
+    pub usd_per_gpu_hour: Option<UsdPerHour>,
+    /// The most that requests may cost.
+    #[serde(deserialize_with = "optional")]
+    pub budget_usd_per_hour: Option<UsdPerHour>,
+    /// The price of energy.
+    #[serde(deserialize_with = "optional")]
+    pub usd_per_kwh: Option<NotNegative>,
+    /// Grams of CO2 a kilowatt-hour.
+    #[serde(deserialize_with = "optional")]
+    pub co2_g_per_kwh: Option<NotNegative>,
+    /// The header whose value names a tenant; lower case.
+    #[serde(deserialize_with = "unless_empty")]
+    pub tenant_header: Option<String>,
 }
 
-/// A price that is a number and not negative.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
-#[serde(try_from = "f64")]
-pub struct UsdPerHour(f64);
-
-impl UsdPerHour {
-    /// The number.
-    #[must_use]
-    pub fn get(self) -> f64 {
-        self.0
-    }
+/// Who pays.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Tenant {
+    /// The keys whose requests are theirs.
+    #[serde(default)]
+    pub api_keys: Vec<String>,
+    /// The most that their requests may cost.
+    #[serde(default, deserialize_with = "optional")]
+    pub budget_usd_per_hour: Option<UsdPerHour>,
 }
 
-impl TryFrom<f64> for UsdPerHour {
-    type Error = String;
-
-    fn try_from(usd: f64) -> Result<Self, String> {
-        if usd.is_finite() && usd >= 0.0 { Ok(Self(usd)) } else { Err(format!("{usd} is not a price")) }
-    }
+/// What the operator decides instead of a model's manifest.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct ModelSettings {
+    /// The variant that answers, or `auto`.
+    #[serde(deserialize_with = "unless_empty")]
+    pub default_variant: Option<String>,
+    /// What the router goes by.
+    #[serde(deserialize_with = "optional")]
+    pub objective: Option<Objective>,
+    /// What the router promises, in milliseconds.
+    #[serde(deserialize_with = "optional")]
+    pub slo_p99_ms: Option<Positive>,
+    /// No variant below it answers.
+    #[serde(deserialize_with = "optional")]
+    pub min_accuracy: Option<Unit>,
+    /// Sessions side by side.
+    #[serde(deserialize_with = "optional")]
+    pub instances: Option<Auto>,
+    /// Intra-op threads a session.
+    #[serde(deserialize_with = "optional")]
+    pub threads: Option<Auto>,
+    /// The most pictures in a run.
+    #[serde(deserialize_with = "optional")]
+    pub max_batch: Option<Auto>,
 }
 
 /// What is logged.
@@ -256,4 +300,23 @@ where
 {
     let text = String::deserialize(deserializer)?;
     if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(serde::de::Error::custom) }
+}
+
+/// `""` stands for a setting that is not set; a variable's value is text, whatever it means.
+fn optional<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: serde::de::DeserializeOwned,
+{
+    let value = toml::Value::deserialize(deserializer)?;
+    let as_number =
+        |text: &str| text.parse::<f64>().ok().and_then(|number| T::deserialize(toml::Value::from(number)).ok());
+    match value.as_str() {
+        Some("") => Ok(None),
+        Some(text) => {
+            let number = as_number(text);
+            number.map_or_else(|| T::deserialize(value.clone()), Ok).map(Some).map_err(serde::de::Error::custom)
+        }
+        None => T::deserialize(value).map(Some).map_err(serde::de::Error::custom),
+    }
 }

@@ -27,7 +27,7 @@ use self::{classification::Guess, detection::Compared};
 use crate::{
     error::Error,
     pipeline::{
-        Answer, BBox, Deadline, Overrides, PictureAnswer, PictureRequest, Pipeline, Priority, ServedModel, Terms,
+        Answer, BBox, Deadline, Overrides, PictureAnswer, PictureRequest, Pipeline, ServedModel, Terms, Wishes,
     },
     registry::manifest::Task,
 };
@@ -172,9 +172,13 @@ impl Contestant {
     /// # Errors
     /// As [`Pipeline::answer`].
     pub async fn answer(&self, bytes: Bytes) -> Result<PictureAnswer, Error> {
+        let terms = Terms::until(Deadline::after(Instant::now(), DEADLINE));
+        let variant = self.model.variants.get(self.variant).map(|variant| variant.name.clone());
+        let wishes = Wishes { variant, ..Wishes::default() };
+        let permit = self.pipeline.admit()?;
         let request = PictureRequest {
             model: Arc::clone(&self.model),
-            variant: self.model.variants.get(self.variant).map(|variant| variant.name.clone()),
+            route: self.pipeline.route(&self.model, &wishes, terms)?,
             bytes,
             options: Overrides {
                 min_score: Some(SCORE_FLOOR.min(self.model.defaults.min_score)),
@@ -182,10 +186,9 @@ impl Contestant {
                 top_k: Some(usize::MAX),
                 iou: None,
             },
-            terms: Terms { deadline: Deadline::after(Instant::now(), DEADLINE), priority: Priority::default() },
+            terms,
             draw: None,
         };
-        let permit = self.pipeline.admit()?;
         self.pipeline.answer(&permit, request).await
     }
 

@@ -36,6 +36,8 @@ kinds! {
         "The detail says where the body is not what its content type says.";
     LOAD_FAILED = BAD_REQUEST, "load-failed", "load_failed", "The model cannot be loaded",
         "The detail says which file does not fit, and what would; what was served before still is.";
+    NO_VARIANT = BAD_REQUEST, "no-variant", "no_variant", "No variant meets that limit",
+        "The detail says what the limit is and what the best variant has; /v1/models/{model}/frontier shows them all.";
     NO_SUCH_ROUTE = NOT_FOUND, "no-such-route", "no_such_route", "There is nothing at this path",
         "See /docs for what there is.";
     UNKNOWN_MODEL = NOT_FOUND, "unknown-model", "unknown_model", "There is no model of that name",
@@ -58,6 +60,8 @@ kinds! {
         "It is torn, or over the limits of pixels; the detail says which.";
     QUEUE_FULL = TOO_MANY_REQUESTS, "queue-full", "queue_full", "Too many requests wait for this model",
         "Wait as long as Retry-After says, or ask another replica.";
+    OVER_BUDGET = TOO_MANY_REQUESTS, "over-budget", "budget", "The budget is spent",
+        "Wait as long as Retry-After says; the operator sets budgets with cost.budget_usd_per_hour and tenants.*.budget_usd_per_hour.";
     TOO_SLOW = SERVICE_UNAVAILABLE, "too-slow", "too_slow", "The answer would come after its deadline",
         "Wait as long as Retry-After says, ask another replica, or give the request more time with deadline_ms.";
     BUSY = TOO_MANY_REQUESTS, "busy", "busy", "The server holds as many requests as it may",

@@ -7,6 +7,7 @@ mod accept;
 mod body;
 mod docs;
 mod formats;
+mod frontier;
 mod health;
 mod kinds;
 mod models;
@@ -27,12 +28,22 @@ pub use self::{
     wire::AnswerBody,
 };
 
+use axum::http::HeaderMap;
+
 use self::problem::Problem;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, Tenant};
 
 /// Counts a request that this room refuses. The pipeline counts its own refusals.
 fn refused(pipeline: &Pipeline, model: &str, problem: &Problem) {
     pipeline.metrics().refused(model, problem.kind.reason);
+}
+
+/// Whose request it is: by `Authorization: Bearer KEY` or `x-api-key: KEY`, or by the header that the operator names.
+fn tenant(pipeline: &Pipeline, headers: &HeaderMap) -> Tenant {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let bearer = text("authorization").and_then(|value| value.split_once(' '));
+    let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, key)| key.trim());
+    pipeline.tenant(bearer.or_else(|| text("x-api-key")), |name| text(name).map(ToOwned::to_owned))
 }
 
 /// Input from which on work is done off the threads that serve sockets.

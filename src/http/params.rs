@@ -3,11 +3,23 @@
 use std::{fmt::Display, ops::RangeInclusive, str::FromStr, time::Duration};
 
 use super::{formats::Shape, problem::Problem};
-use crate::pipeline::{Overrides, Priority};
+use crate::pipeline::{Objective, Overrides, Priority, Wishes};
 
 /// Every parameter there is.
-const KNOWN: [&str; 9] =
-    ["model", "variant", "min_score", "iou", "max_detections", "top_k", "deadline_ms", "priority", "format"];
+const KNOWN: [&str; 12] = [
+    "model",
+    "variant",
+    "min_score",
+    "iou",
+    "max_detections",
+    "top_k",
+    "deadline_ms",
+    "priority",
+    "format",
+    "objective",
+    "min_accuracy",
+    "max_cost_usd",
+];
 
 /// The longest deadline that can be asked for: ten minutes.
 const MAX_DEADLINE_MS: u64 = 600_000;
@@ -19,8 +31,16 @@ const MAX_DEADLINE_MS: u64 = 600_000;
 pub(super) struct PictureParams {
     /// The model by name; the task's first one when left out. Not where the path names it.
     model: Option<String>,
-    /// The model's variant by name; the default one when left out.
+    /// The model's variant by name; the router chooses when it is left out.
     variant: Option<String>,
+    /// What is best among the variants that will do: `cost`, `latency` or `accuracy`; the model's own when left out.
+    objective: Option<String>,
+    /// No variant below it, by the metric that `/v1/models` shows for it.
+    #[param(minimum = 0, maximum = 1)]
+    min_accuracy: Option<f64>,
+    /// No variant whose answers cost more dollars.
+    #[param(minimum = 0)]
+    max_cost_usd: Option<f64>,
     /// Detections below this score are left out.
     #[param(minimum = 0, maximum = 1)]
     min_score: Option<f32>,
@@ -48,8 +68,8 @@ pub(super) struct PictureParams {
 pub(super) struct Params {
     /// The model by name; the task's default one when left out.
     pub model: Option<String>,
-    /// The variant by name; the model's default one when left out.
-    pub variant: Option<String>,
+    /// What is wanted of the variant that answers.
+    pub wishes: Wishes,
     /// What overrides the manifest.
     pub options: Overrides,
     /// How long the answer may take; the server's default when left out.
@@ -78,7 +98,13 @@ impl Params {
     fn set(&mut self, name: &str, value: &str) -> Result<(), Problem> {
         match name {
             "model" => self.model = Some(word(name, value)?),
-            "variant" => self.variant = Some(word(name, value)?),
+            "variant" => self.wishes.variant = Some(word(name, value)?),
+            "objective" => {
+                let why = || Problem::bad_parameter(name, format!("`{value}` is none of cost, latency, accuracy"));
+                self.wishes.objective = Some(objective(value).ok_or_else(why)?);
+            }
+            "min_accuracy" => self.wishes.min_accuracy = Some(number(name, value, 0.0..=1.0, "a number")?),
+            "max_cost_usd" => self.wishes.max_cost_usd = Some(number(name, value, 0.0..=1e9, "a number")?),
             "min_score" => self.options.min_score = Some(number(name, value, 0.0..=1.0, "a number")?),
             "iou" => self.options.iou = Some(number(name, value, 0.0..=1.0, "a number")?),
             "max_detections" => self.options.max_detections = Some(number(name, value, 1..=1000, "a whole number")?),
@@ -104,6 +130,16 @@ impl Params {
             }
         }
         Ok(())
+    }
+}
+
+/// An objective by its word.
+pub(super) fn objective(word: &str) -> Option<Objective> {
+    match word {
+        "cost" => Some(Objective::Cost),
+        "latency" => Some(Objective::Latency),
+        "accuracy" => Some(Objective::Accuracy),
+        _ => None,
     }
 }
 
@@ -155,10 +191,12 @@ mod tests {
 
     #[test]
     fn all_parameters_are_read() {
-        let query = "model=a%20b&variant=int8&min_score=0.25&iou=1&max_detections=7&top_k=3&deadline_ms=50&priority=9&format=coco";
+        let query = "model=a%20b&variant=int8&min_score=0.25&iou=1&max_detections=7&top_k=3&deadline_ms=50&priority=9&format=coco&objective=accuracy&min_accuracy=0.6&max_cost_usd=1e-7";
         let params = Params::parse(Some(query)).expect("valid");
         assert_eq!(params.model.as_deref(), Some("a b"));
-        assert_eq!(params.variant.as_deref(), Some("int8"));
+        assert_eq!(params.wishes.variant.as_deref(), Some("int8"));
+        let Wishes { objective, min_accuracy, max_cost_usd, .. } = params.wishes;
+        assert_eq!((objective, min_accuracy, max_cost_usd), (Some(Objective::Accuracy), Some(0.6), Some(1e-7)));
         assert_eq!((params.options.min_score, params.options.iou), (Some(0.25), Some(1.0)));
         assert_eq!((params.options.max_detections, params.options.top_k), (Some(7), Some(3)));
         assert_eq!((params.budget, params.shape), (Some(Duration::from_millis(50)), Shape::Coco));
@@ -174,7 +212,7 @@ mod tests {
         insta::assert_snapshot!(refusal("model="), @"`model`: is empty; give a name, or leave it out");
         insta::assert_snapshot!(refusal("iou=0.5&iou=0.6"), @"`iou`: is given twice; give it once");
         insta::assert_snapshot!(refusal("format=cocoa"), @"`format`: `cocoa` is none of default, roboflow, ultralytics, coco; did you mean `coco`?");
-        insta::assert_snapshot!(refusal("min-score=0.1"), @"`min-score`: there is no such parameter; did you mean `min_score`?; there are model, variant, min_score, iou, max_detections, top_k, deadline_ms, priority, format");
-        insta::assert_snapshot!(refusal("zzz"), @"`zzz`: there is no such parameter; there are model, variant, min_score, iou, max_detections, top_k, deadline_ms, priority, format");
+        insta::assert_snapshot!(refusal("min-score=0.1"), @"`min-score`: there is no such parameter; did you mean `min_score`?; there are model, variant, min_score, iou, max_detections, top_k, deadline_ms, priority, format, objective, min_accuracy, max_cost_usd");
+        insta::assert_snapshot!(refusal("zzz"), @"`zzz`: there is no such parameter; there are model, variant, min_score, iou, max_detections, top_k, deadline_ms, priority, format, objective, min_accuracy, max_cost_usd");
     }
 }

@@ -167,6 +167,11 @@ impl From<Error> for Problem {
             Error::BadPicture(_) => Self::new(&kinds::BAD_PICTURE, detail),
             Error::QueueFull { retry_after, .. } => Self::new(&kinds::QUEUE_FULL, detail).retry_after(retry_after),
             Error::TooSlow { retry_after, .. } => Self::new(&kinds::TOO_SLOW, detail).retry_after(retry_after),
+            Error::NoVariant { .. } => Self::new(&kinds::NO_VARIANT, detail),
+            Error::OverBudget { retry_after, .. } => {
+                // Where the budget is zero, an hour is as good as any other time.
+                Self::new(&kinds::OVER_BUDGET, detail).retry_after(retry_after.unwrap_or(Duration::from_secs(3600)))
+            }
             Error::LoadFailed { .. } => Self::new(&kinds::LOAD_FAILED, detail),
             Error::NoFolder(_) => Self::new(&kinds::NO_FOLDER, detail),
             Error::Closed => Self::new(&kinds::DRAINING, detail).retry_after(Duration::from_secs(1)),

@@ -11,7 +11,7 @@ use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 
-use super::{docs, health, kinds, models, observe, problem, v1, v2};
+use super::{docs, frontier, health, kinds, models, observe, problem, v1, v2};
 use crate::pipeline::Pipeline;
 
 /// What is served on the main listener.
@@ -22,6 +22,7 @@ pub fn app(pipeline: Pipeline) -> Router {
         .routes(routes!(v1::predict))
         .routes(routes!(models::list))
         .routes(routes!(models::one))
+        .routes(routes!(frontier::one))
         .routes(routes!(v2::server))
         .routes(routes!(v2::live))
         .routes(routes!(v2::ready))

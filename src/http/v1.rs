@@ -20,11 +20,13 @@ use super::{
     path::Path,
     pictures::{self, Part, Pictures},
     problem::{Problem, Refusals},
-    refused,
+    refused, tenant,
     wire::{self, Outcome, Refused, Results},
 };
 use crate::{
-    pipeline::{Deadline, ImageFormat, Permit, PictureAnswer, PictureRequest, Pipeline, ServedModel, Terms, Timing},
+    pipeline::{
+        Deadline, ImageFormat, Permit, PictureAnswer, PictureRequest, Pipeline, Route, ServedModel, Terms, Timing,
+    },
     registry::manifest::Task,
 };
 
@@ -109,12 +111,13 @@ async fn answer(pipeline: &Pipeline, target: Target, id: &str, request: Request)
         params.shape.check(model.task).inspect_err(|problem| refused(pipeline, &model.name, problem))?;
         let mut permit = pipeline.admit()?;
         let deadline = Deadline::after(received, params.budget.unwrap_or(pipeline.config().requests.deadline));
-        let terms = Terms { deadline, priority: params.priority };
-        pipeline.may_promise(&model, params.variant.as_deref(), terms)?;
+        let terms = Terms { deadline, priority: params.priority, tenant: tenant(pipeline, &head.headers) };
+        let route = pipeline.route(&model, &params.wishes, terms)?;
+        pipeline.may_promise(&model, route, terms)?;
         let pictures = pictures::read(pipeline, &mut permit, &head.headers, &mut upload)
             .await
             .inspect_err(|problem| refused(pipeline, &model.name, problem))?;
-        let ask = Ask { pipeline, permit, model, params, terms, id };
+        let ask = Ask { pipeline, permit, model, params, terms, route, id };
         match pictures {
             Pictures::One(bytes) => ask.one(bytes, &head.headers).await,
             Pictures::Many(parts) => Ok(ask.many(parts, received).await),
@@ -134,6 +137,7 @@ struct Ask<'a> {
     model: Arc<ServedModel>,
     params: Params,
     terms: Terms,
+    route: Route,
     id: &'a str,
 }
 
@@ -141,7 +145,7 @@ impl Ask<'_> {
     async fn picture(&self, bytes: axum::body::Bytes, draw: Option<ImageFormat>) -> Result<PictureAnswer, Problem> {
         let request = PictureRequest {
             model: Arc::clone(&self.model),
-            variant: self.params.variant.clone(),
+            route: self.route,
             bytes,
             options: self.params.options.clone(),
             terms: self.terms,
@@ -153,7 +157,7 @@ impl Ask<'_> {
     async fn one(self, bytes: axum::body::Bytes, headers: &HeaderMap) -> Result<Response, Problem> {
         let draw = accept::wanted_picture(headers);
         let mut answer = self.picture(bytes, draw).await?;
-        let timing = wire::server_timing(&answer.timing);
+        let timing = wire::server_timing(&answer.timing, Some(&answer.cost));
         Ok(match (draw, answer.drawn.take()) {
             (Some(format), Some(picture)) => {
                 let kind = [(header::CONTENT_TYPE, format.content_type())];
@@ -180,7 +184,7 @@ impl Ask<'_> {
             .collect();
         // The stages of several pictures overlap; only the whole is worth a header.
         let whole = Timing { total_ms: received.elapsed().as_secs_f64() * 1e3, ..Timing::default() };
-        (status, headers, wire::server_timing(&whole), Json(Results { results })).into_response()
+        (status, headers, wire::server_timing(&whole, None), Json(Results { results })).into_response()
     }
 
     async fn part(&self, place: usize, part: Part) -> Result<Shaped, (Problem, Option<String>)> {

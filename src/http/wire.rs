@@ -29,6 +29,8 @@ pub struct AnswerBody {
     /// The variant of it that answered.
     #[schema(example = "int8")]
     variant: String,
+    /// Why that one.
+    routed: RoutedBody,
     /// The picture, as a person sees it.
     image: ImageSize,
     /// What was found, best first (models that detect).
@@ -44,6 +46,19 @@ pub struct AnswerBody {
     batch_size: usize,
     /// What the answer cost.
     cost: CostBody,
+}
+
+/// The router's choice.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Routed)]
+pub(super) struct RoutedBody {
+    /// The variant that answered.
+    #[schema(example = "int8")]
+    variant: String,
+    /// Why this one: `requested`, `only`, `default`, the objective (`cost`, `latency` or `accuracy`), or what stood in the way
+    /// of a better one: `deadline`, `load` or `budget`.
+    #[schema(example = "cost")]
+    reason: &'static str,
 }
 
 /// A picture's size in pixels, after its EXIF orientation was applied.
@@ -140,6 +155,9 @@ pub(super) struct CostBody {
     /// Seconds of one CPU.
     #[schema(example = 0.0071)]
     cpu_seconds: f64,
+    /// Seconds of the GPU, where one ran it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gpu_seconds: Option<f64>,
     /// Joules; null where the machine does not tell.
     energy_joules: Option<f64>,
 }
@@ -193,6 +211,7 @@ impl AnswerBody {
             model: model.name.clone(),
             version: model.version.clone(),
             variant: answer.variant.clone(),
+            routed: RoutedBody { variant: answer.variant.clone(), reason: answer.reason.name() },
             image: ImageSize { width: answer.picture.width, height: answer.picture.height },
             detections,
             classes,
@@ -254,17 +273,19 @@ impl From<&RequestCost> for CostBody {
         Self {
             usd: significant(cost.usd, 4),
             cpu_seconds: places(cost.cpu_seconds, 6),
+            gpu_seconds: cost.gpu_seconds.map(|seconds| places(seconds, 6)),
             energy_joules: cost.energy_joules.map(|joules| significant(joules, 4)),
         }
     }
 }
 
-/// The `Server-Timing` header, which browsers show in their network panel.
-pub(super) fn server_timing(timing: &Timing) -> [(HeaderName, HeaderValue); 1] {
+/// The `Server-Timing` header, which browsers show in their network panel: the stages, and what the answer cost.
+pub(super) fn server_timing(timing: &Timing, cost: Option<&RequestCost>) -> [(HeaderName, HeaderValue); 1] {
     let TimingBody { decode, preprocess, queue, inference, postprocess, total } = timing.into();
     let text = format!(
         "decode;dur={decode}, preprocess;dur={preprocess}, queue;dur={queue}, inference;dur={inference}, \
-         postprocess;dur={postprocess}, total;dur={total}"
+         postprocess;dur={postprocess}, total;dur={total}{}",
+        cost.map(|cost| format!(", cost;desc=\"{:e} USD\"", significant(cost.usd, 4))).unwrap_or_default()
     );
     let value = HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("total"));
     [(HeaderName::from_static("server-timing"), value)]

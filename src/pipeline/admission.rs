@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Pipeline, ms};
-use crate::{batch::job::Priority, error::Error, lifecycle::State};
+use crate::{batch::job::Priority, cost::Tenant, error::Error, lifecycle::State};
 
 /// Proof that a request was admitted; its place is free again when this is dropped.
 #[derive(Debug)]
@@ -47,13 +47,23 @@ pub struct Deadline {
     pub(super) budget: Duration,
 }
 
-/// Until when an answer is wanted, and before whom.
+/// Until when an answer is wanted, before whom, and who pays.
 #[derive(Debug, Clone, Copy)]
 pub struct Terms {
     /// When it stops being wanted.
     pub deadline: Deadline,
     /// Who goes first.
     pub priority: Priority,
+    /// Who pays.
+    pub tenant: Tenant,
+}
+
+impl Terms {
+    /// Those of one who names none: the usual priority, nobody's bill in particular.
+    #[must_use]
+    pub fn until(deadline: Deadline) -> Self {
+        Self { deadline, priority: Priority::default(), tenant: Tenant::default() }
+    }
 }
 
 impl Deadline {

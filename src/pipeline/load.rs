@@ -7,15 +7,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{BatchAxis, ServedModel, ServedVariant, promise::Surprises, stage::Inside, trial};
+use super::{
+    BatchAxis, ServedModel, ServedVariant, learned::Learned, promise::Surprises, route::Routing, shadow::Shadow,
+    stage::Inside, traffic::Traffic, trial,
+};
 use crate::{
     batch::{
         curve::Curve,
         policy::{Limits, powers_up_to},
+        pool::PoolCpu,
         queue::Queue,
         worker::{self, Occupies, Setting},
     },
-    config::{Auto, Config, Provider},
+    config::{Auto, Config, ModelSettings, Provider},
     engine::{
         free_axis,
         library::{self, Library},
@@ -65,6 +69,7 @@ struct Opened {
     reader: OutputReader,
     limits: Limits,
     curve: Curve,
+    pool_cpu: PoolCpu,
 }
 
 impl<'a> Loader<'a> {
@@ -116,6 +121,7 @@ impl<'a> Loader<'a> {
     /// # Errors
     /// With one sentence that says which file does not fit, and what would.
     pub fn load(&self, folder: &ModelFolder) -> Result<Loaded, ModelError> {
+        let (folder, settings) = &self.decided(folder)?;
         let fail = |reason: String| ModelError { model: Some(folder.name.clone()), reason };
         let mut opened = Vec::new();
         for variant in &folder.variants {
@@ -136,6 +142,9 @@ impl<'a> Loader<'a> {
             picture_input: default.preparer.picture_input(),
             max_queue: folder.manifest.batching.max_queue.get(),
             variants: Vec::new(),
+            routing: Routing::new(&folder.manifest, settings, folder.variants.iter().all(|v| !v.accuracy.is_empty())),
+            shadow: Shadow::new(folder).map_err(fail)?,
+            traffic: Traffic::default(),
         };
         let mut workers = Vec::new();
         for (variant, opened) in opened {
@@ -144,6 +153,21 @@ impl<'a> Loader<'a> {
             workers.extend(threads);
         }
         Ok(Loaded { model, workers })
+    }
+
+    /// The folder as the operator's settings have it, and those.
+    fn decided(&self, folder: &ModelFolder) -> Result<(ModelFolder, ModelSettings), ModelError> {
+        let settings = self.config.model.get(&folder.name).cloned().unwrap_or_default();
+        let mut folder = folder.clone();
+        let (execution, batching) = (&mut folder.manifest.execution, &mut folder.manifest.batching);
+        execution.instances = settings.instances.unwrap_or(execution.instances);
+        execution.threads = settings.threads.unwrap_or(execution.threads);
+        batching.max_batch = settings.max_batch.unwrap_or(batching.max_batch);
+        if let Some(name) = settings.default_variant.as_deref().filter(|name| *name != "auto") {
+            // Where only one variant is loaded, it is the one.
+            folder = if folder.variants.len() > 1 { folder.with_default(name)? } else { folder };
+        }
+        Ok((folder, settings))
     }
 
     fn open(&self, folder: &ModelFolder, variant: &VariantFile) -> Result<Opened, String> {
@@ -189,7 +213,7 @@ impl<'a> Loader<'a> {
         };
         let mut limits = limits(&manifest.batching, batch_axis, &first.providers)?;
         let occupies = occupies(&first.providers, plan);
-        let curve = trial::measure(&mut first, &preparer, &mut limits, occupies)?;
+        let (curve, pool_cpu) = trial::measure(&mut first, &preparer, &mut limits, occupies)?;
         let unexpected = declared || manifest.batching.max_batch != Auto::Auto;
         if let Some(why) = why_fixed.as_deref().filter(|_| unexpected && asked > 1) {
             tracing::warn!(model = folder.name, variant = variant.name, "batches are off: {why}");
@@ -205,7 +229,7 @@ impl<'a> Loader<'a> {
             took_ms = started.elapsed().as_secs_f64() * 1000.0,
             "opened"
         );
-        Ok(Opened { source, weights, first, plan, batch_axis, why_fixed, preparer, reader, limits, curve })
+        Ok(Opened { source, weights, first, plan, batch_axis, why_fixed, preparer, reader, limits, curve, pool_cpu })
     }
 
     /// The graph with its batch axis freed, if it then gives the same as `original` does.
@@ -252,7 +276,8 @@ impl<'a> Loader<'a> {
         variant: &VariantFile,
         opened: Opened,
     ) -> Result<(ServedVariant, Vec<JoinHandle<()>>), String> {
-        let Opened { source, weights, first, plan, batch_axis, why_fixed, preparer, reader, limits, curve } = opened;
+        let Opened { source, weights, first, plan, batch_axis, why_fixed, preparer, reader, limits, curve, pool_cpu } =
+            opened;
         let (inputs, outputs) = (first.inputs.clone(), first.outputs.clone());
         let providers = first.providers.clone();
         let mut engines = vec![first];
@@ -267,6 +292,7 @@ impl<'a> Loader<'a> {
             model: model.name.clone(),
             limits: limits.clone(),
             occupies: occupies(&providers, plan),
+            pool_cpu,
             metrics: Arc::clone(&self.metrics),
         };
         let start = |(number, engine)| worker::start(Arc::clone(&queue), number, Box::new(engine), setting.clone());
@@ -293,6 +319,8 @@ impl<'a> Loader<'a> {
             queue,
             decoding: Inside::default(),
             surprises: Surprises::default(),
+            typical_usd: Learned::default(),
+            agreement: Learned::default(),
         };
         Ok((served, workers))
     }

@@ -4,13 +4,18 @@
 //! the few plain types that it passes on from the rooms below.
 
 mod admission;
+mod frontier;
+mod learned;
 mod load;
 mod pictures;
 mod promise;
 mod repository;
+mod route;
 mod served;
+mod shadow;
 mod stage;
 mod tensors;
+mod traffic;
 mod trial;
 
 use std::{
@@ -22,9 +27,11 @@ use tokio::sync::Semaphore;
 
 pub use self::{
     admission::{Deadline, Permit, Terms},
+    frontier::FrontierPoint,
     load::{Loaded, Loader},
     pictures::{Overrides, PictureAnswer, PictureFacts, PictureRequest},
     repository::{LastLook, ModelState},
+    route::{Route, Wishes},
     served::{BatchAxis, ServedModel, ServedVariant},
     tensors::{TensorAnswer, TensorInputs, TensorRequest},
 };
@@ -35,7 +42,8 @@ pub use crate::{
         job::Priority,
         stats::{SizeStats, Stats, Total},
     },
-    cost::RequestCost,
+    cost::{RequestCost, Tenant},
+    router::{Objective, Reason, frontier::Point},
     vision::{
         answer::{Answer, BBox, Class, Detection, ReadOptions},
         decode::Format,
@@ -45,7 +53,7 @@ pub use crate::{
 };
 use crate::{
     config::Config,
-    cost::{CpuTime, PriceSheet},
+    cost::{Account, Bill, CpuTime, Ledger, Meter},
     engine::plan::usable_cpus,
     error::Error,
     lifecycle::{Lifecycle, State},
@@ -70,7 +78,7 @@ struct Inner {
     reading: Stage,
     /// A permit a KiB of bodies in memory.
     body_kib: Arc<Semaphore>,
-    prices: PriceSheet,
+    ledger: Arc<Ledger>,
 }
 
 /// Where a request's time went, in milliseconds.
@@ -97,15 +105,16 @@ impl Pipeline {
     /// When metrics clash, which a test would show.
     pub fn new(config: Config) -> anyhow::Result<Self> {
         let cpus = usable_cpus();
+        let metrics = Arc::new(Metrics::new()?);
         let inner = Inner {
             lifecycle: Lifecycle::default(),
-            metrics: Arc::new(Metrics::new()?),
+            ledger: Ledger::new(&config, Arc::clone(&metrics)),
+            metrics,
             repository: Repository::default(),
             in_flight: semaphore(config.requests.max_in_flight.get()),
             decoding: Stage::new(config.threads.decode.or(cpus)),
             reading: Stage::new(config.threads.decode.or(cpus)),
             body_kib: semaphore(config.requests.max_body_bytes.get().div_ceil(1024)),
-            prices: PriceSheet::new(config.cost.usd_per_hour, cpus),
             config,
         };
         inner.metrics.cpus(cpus, inner.decoding.threads());
@@ -153,20 +162,23 @@ impl Pipeline {
         &self,
         stage: &Stage,
         model: &str,
+        meter: Option<&Arc<Meter>>,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<(T, Spent), Error> {
         let asked = Instant::now();
         let failed = |cause: String| Error::ModelFailed { model: model.to_owned(), cause };
         let thread = stage.thread().await.map_err(|error| failed(error.to_string()))?;
         let waited = asked.elapsed();
-        let begun = Instant::now();
+        let (begun, meter) = (Instant::now(), meter.cloned());
         let task = tokio::task::spawn_blocking(move || {
             // Held by the work and not by the request: a client that goes away does not make room for a second decode
             // while the first still runs.
             let _thread = thread;
             let cpu = CpuTime::of_this_thread();
             let value = work();
-            (value, CpuTime::since(cpu))
+            let used = CpuTime::since(cpu);
+            meter.iter().for_each(|meter| meter.charge(used.into()));
+            (value, used)
         });
         let (value, cpu) = task.await.map_err(|error| failed(format!("a decode thread failed: {error}")))?;
         Ok((value, Spent { waited, took: begun.elapsed(), cpu }))
@@ -174,14 +186,39 @@ impl Pipeline {
 
     /// Work that a front door would not do on the threads that serve its sockets. `None` when it panicked.
     pub async fn aside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-        self.on_thread(&self.0.reading, "", work).await.ok().map(|(value, _)| value)
+        self.on_thread(&self.0.reading, "", None, work).await.ok().map(|(value, _)| value)
     }
 
     /// The text that Prometheus scrapes.
     #[must_use]
     pub fn render_metrics(&self) -> String {
-        self.models().iter().for_each(|model| self.metrics().waiting(&model.name, model.waiting()));
+        self.0.ledger.balance();
+        for model in self.models() {
+            self.metrics().waiting(&model.name, model.waiting());
+            for variant in &model.variants {
+                if let Some(usd) = variant.typical_usd.get() {
+                    self.metrics().costs(&model.name, &variant.name, usd);
+                }
+                for of in variant.curve() {
+                    let quantiles = [("0.5", of.p50), ("0.9", of.p90), ("0.99", of.p99)];
+                    self.metrics().curve(&model.name, &variant.name, of.rows, &quantiles);
+                }
+            }
+        }
         self.metrics().render()
+    }
+
+    /// Whose request it is, by its API key or the header that a proxy set.
+    #[must_use]
+    pub fn tenant(&self, key: Option<&str>, header: impl FnOnce(&str) -> Option<String>) -> Tenant {
+        let tenants = &self.0.ledger.tenants;
+        tenants.find(key, tenants.header.as_deref().and_then(header).as_deref())
+    }
+
+    /// Counts what is used for one answer of a variant.
+    fn meter(&self, account: Account, model: &ServedModel, variant: &ServedVariant, tenant: Tenant) -> Arc<Meter> {
+        let (model, variant) = (model.name.as_str().into(), variant.name.as_str().into());
+        Meter::new(&self.0.ledger, Bill { account, model, variant, tenant })
     }
 
     /// Counts how a request ended, and logs what is ours to mend.

@@ -8,11 +8,15 @@ use std::{
 use bytes::Bytes;
 use tokio::time::timeout_at;
 
-use super::{Permit, Pipeline, RequestCost, ServedModel, ServedVariant, Spent, Terms, Timing, ms, promise::Promise};
+use super::{
+    Permit, Pipeline, RequestCost, Route, ServedModel, ServedVariant, Spent, Terms, Timing, ms, promise::Promise,
+};
 use crate::{
     config::PictureLimits,
+    cost::{Account, CpuTime, Meter},
     error::Error,
     metrics::Metrics,
+    router::Reason,
     vision::{
         answer::{Answer, ReadOptions},
         decode::{self, Format, Picture, PictureError, Scale},
@@ -26,8 +30,8 @@ use crate::{
 pub struct PictureRequest {
     /// Who answers.
     pub model: Arc<ServedModel>,
-    /// With which of its files; the router chooses when there is none.
-    pub variant: Option<String>,
+    /// With which of its files.
+    pub route: Route,
     /// The encoded picture.
     pub bytes: Bytes,
     /// What differs from the model's defaults.
@@ -58,6 +62,8 @@ pub struct PictureAnswer {
     pub model: Arc<ServedModel>,
     /// With which file.
     pub variant: String,
+    /// Why with this one.
+    pub reason: Reason,
     /// What the picture is.
     pub picture: PictureFacts,
     /// The answer.
@@ -94,6 +100,21 @@ pub(super) struct Ready {
     pub preprocess: Duration,
 }
 
+/// An answer, and where the time went.
+struct Work {
+    answer: Answer,
+    drawn: Option<Vec<u8>>,
+    facts: PictureFacts,
+    decode: Duration,
+    preprocess: Duration,
+    queue: Duration,
+    inference: Duration,
+    postprocess: Duration,
+    batch_size: usize,
+    /// CPU time beside the run.
+    aside: CpuTime,
+}
+
 impl Pipeline {
     /// Answers a request.
     ///
@@ -101,7 +122,7 @@ impl Pipeline {
     /// Each of [`Error`]'s kinds but those of admission. When this future is dropped, what is not computed yet never is.
     pub async fn answer(&self, _permit: &Permit, request: PictureRequest) -> Result<PictureAnswer, Error> {
         let model = Arc::clone(&request.model);
-        let variant = self.ended(&model, "", model.variant(request.variant.as_deref()))?;
+        let variant = model.of(request.route);
         let mut gone = CountedWhenDropped { metrics: self.metrics(), model: &model.name, armed: true };
         let deadline = request.terms.deadline;
         let result = timeout_at(deadline.at.into(), self.answer_with(variant, &model, request)).await;
@@ -116,53 +137,94 @@ impl Pipeline {
         request: PictureRequest,
     ) -> Result<PictureAnswer, Error> {
         let started = Instant::now();
-        let keep = request.draw.is_some();
-        // Drawing is no part of what is expected, so a drawn answer is no surprise.
-        let promise = Some(self.promise(model, variant, request.terms)?).filter(|_| !keep);
-        let (ready, decoding) = self.make_ready(model, variant, request.bytes, keep, request.terms).await?;
-        let Ready { prepared, facts, picture, decode, preprocess } = ready;
-        let ran = model.run(variant, prepared.inputs, request.terms).await?;
-
+        let PictureRequest { route, bytes, terms, draw, .. } = request;
         let options = request.options.over(model);
-        let (reader, served) = (Arc::clone(&variant.reader), Arc::clone(model));
+        // Drawing is no part of what is expected, so a drawn answer is no surprise.
+        let promise = Some(self.promise(model, variant, terms)?).filter(|_| draw.is_none());
+        let meter = self.meter(Account::Request, model, variant, terms.tenant);
+        let work = self.work(model, variant, (bytes.clone(), draw), &options, terms, &meter).await?;
+        promise.into_iter().for_each(Promise::kept);
+
+        let total = started.elapsed();
+        let cost = meter.settle();
+        self.shadow(model, variant, (bytes, options), &work.answer);
+        model.traffic.learn_aside(work.aside);
+        variant.typical_usd.learn(cost.usd);
+        if route.reason != Reason::Requested {
+            model.traffic.answered(cost.cpu_seconds);
+        }
+        let stages = [
+            ("decode", work.decode),
+            ("preprocess", work.preprocess),
+            ("queue", work.queue),
+            ("inference", work.inference),
+            ("postprocess", work.postprocess),
+        ];
+        stages.iter().for_each(|(stage, took)| self.metrics().stage(&model.name, stage, *took));
+        self.metrics().answered(&model.name, &variant.name, total);
+        Ok(PictureAnswer {
+            model: Arc::clone(model),
+            variant: variant.name.clone(),
+            reason: route.reason,
+            picture: work.facts,
+            answer: work.answer,
+            timing: Timing {
+                decode_ms: ms(work.decode),
+                preprocess_ms: ms(work.preprocess),
+                queue_ms: ms(work.queue),
+                inference_ms: ms(work.inference),
+                postprocess_ms: ms(work.postprocess),
+                total_ms: ms(total),
+            },
+            batch_size: work.batch_size,
+            cost,
+            drawn: work.drawn,
+        })
+    }
+
+    /// Decodes, runs, reads the outputs, and draws the answer where that is wanted.
+    async fn work(
+        &self,
+        model: &Arc<ServedModel>,
+        variant: &ServedVariant,
+        (bytes, draw): (Bytes, Option<ImageFormat>),
+        options: &ReadOptions,
+        terms: Terms,
+        meter: &Arc<Meter>,
+    ) -> Result<Work, Error> {
+        let keep = draw.is_some();
+        let (ready, decoding) = self.make_ready(model, variant, bytes, keep, terms, meter).await?;
+        let Ready { prepared, facts, picture, decode, preprocess } = ready;
+        let ran = model.run(variant, prepared.inputs, terms, meter).await?;
+        let (reader, served, options) = (Arc::clone(&variant.reader), Arc::clone(model), options.clone());
         let read = move || {
             let begun = Instant::now();
             let answer = reader.read(&ran.outputs, &prepared.placement, &options)?;
-            let drawn = request
-                .draw
-                .zip(picture)
-                .map(|(format, picture)| draw::draw(&picture, &answer, &served.labels, format));
+            let drawn = draw.zip(picture);
+            let drawn = drawn.map(|(format, picture)| draw::draw(&picture, &answer, &served.labels, format));
             Ok::<_, String>((answer, drawn.transpose()?, begun.elapsed()))
         };
         // What is drawn and encoded takes as long as a decode does.
         let stage = if keep { &self.0.decoding } else { &self.0.reading };
-        let (read, reading) = self.on_thread(stage, &model.name, read).await?;
+        let (read, reading) = self.on_thread(stage, &model.name, Some(meter), read).await?;
         let (answer, drawn, postprocess) =
             read.map_err(|cause| Error::ModelFailed { model: model.name.clone(), cause })?;
-        promise.into_iter().for_each(Promise::kept);
-
         let queue = decoding.waited + ran.queued + reading.waited;
-        let total = started.elapsed();
-        let cost = self.0.prices.price(decoding.cpu + ran.cpu + reading.cpu);
-        let stages = [
-            ("decode", decode),
-            ("preprocess", preprocess),
-            ("queue", queue),
-            ("inference", ran.ran),
-            ("postprocess", postprocess),
-        ];
-        stages.iter().for_each(|(stage, took)| self.metrics().stage(&model.name, stage, *took));
-        self.metrics().answered(&model.name, &variant.name, total, cost.usd);
-        let timing = Timing {
-            decode_ms: ms(decode),
-            preprocess_ms: ms(preprocess),
-            queue_ms: ms(queue),
-            inference_ms: ms(ran.ran),
-            postprocess_ms: ms(postprocess),
-            total_ms: ms(total),
-        };
-        let (model, variant, batch_size) = (Arc::clone(model), variant.name.clone(), ran.batch_size);
-        Ok(PictureAnswer { model, variant, picture: facts, answer, timing, batch_size, cost, drawn })
+        let (inference, batch_size, aside) = (ran.ran, ran.batch_size, decoding.cpu + reading.cpu);
+        Ok(Work { answer, drawn, facts, decode, preprocess, queue, inference, postprocess, batch_size, aside })
+    }
+
+    /// The answer of another variant to the same picture.
+    pub(super) async fn look_again(
+        &self,
+        model: &Arc<ServedModel>,
+        variant: &ServedVariant,
+        bytes: Bytes,
+        options: &ReadOptions,
+        terms: Terms,
+        meter: &Arc<Meter>,
+    ) -> Result<Answer, Error> {
+        Ok(self.work(model, variant, (bytes, None), options, terms, meter).await?.answer)
     }
 
     /// Decodes and prepares a picture on a decode thread, unless its answer would come too late anyway.
@@ -173,6 +235,7 @@ impl Pipeline {
         bytes: Bytes,
         keep: bool,
         terms: Terms,
+        meter: &Arc<Meter>,
     ) -> Result<(Ready, Spent), Error> {
         let decoding = &self.0.decoding;
         // Where others wait, a picture that cannot be answered in time any more is not decoded.
@@ -186,7 +249,7 @@ impl Pipeline {
             let in_time = latest.is_some_and(|latest| Instant::now() < latest);
             in_time.then(|| make_ready(&name, &bytes, &limits, &preparer, keep))
         };
-        let (ready, spent) = self.on_thread(decoding, &model.name, work).await?;
+        let (ready, spent) = self.on_thread(decoding, &model.name, Some(meter), work).await?;
         drop(inside);
         let ready = ready.ok_or_else(|| terms.deadline.passed())??;
         decoding.learn(spent.took);

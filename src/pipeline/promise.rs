@@ -7,8 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Pipeline, ServedModel, ServedVariant, Terms};
-use crate::error::Error;
+use super::{Pipeline, Route, ServedModel, ServedVariant, Terms};
+use crate::{batch::job::Priority, error::Error};
 
 /// How many answers are remembered, and for how long. The margin covers all of them: where so many requests come that
 /// some have to be refused, a shorter queue costs no throughput, as long as it does not run empty.
@@ -69,13 +69,12 @@ impl Pipeline {
     ///
     /// # Errors
     /// [`Error::TooSlow`] when its deadline would pass first.
-    pub fn may_promise(&self, model: &ServedModel, variant: Option<&str>, terms: Terms) -> Result<(), Error> {
-        // A variant that there is not is refused later, with the rest of the request.
-        let Ok(chosen) = model.variant(variant) else { return Ok(()) };
+    pub fn may_promise(&self, model: &ServedModel, route: Route, terms: Terms) -> Result<(), Error> {
+        let chosen = model.of(route);
         self.ended(model, &chosen.name, self.expected(model, chosen, terms).map(drop))
     }
 
-    /// As [`Pipeline::may_promise`], for a picture whose bytes are here.
+    /// Lets a picture in whose bytes are here, if it can be answered in time.
     pub(super) fn promise<'a>(
         &self,
         model: &ServedModel,
@@ -86,25 +85,51 @@ impl Pipeline {
         Ok(Promise { surprises: &variant.surprises, made_at: Instant::now(), expected, kept: false })
     }
 
+    /// How long an answer would take, or the refusal where that is longer than there is time.
+    fn expected(&self, model: &ServedModel, variant: &ServedVariant, terms: Terms) -> Result<Duration, Error> {
+        let left = terms.deadline.at.saturating_duration_since(Instant::now());
+        let forecast = self.forecast(variant, terms.priority, left);
+        if forecast.is_late(left) {
+            return Err(model.too_slow(forecast.expected + forecast.margin, terms.deadline));
+        }
+        Ok(forecast.expected)
+    }
+
     /// Decoding and running overlap between requests: the slower of the two decides how long those ahead take. (Those
     /// who wait to be decoded go in the order of arrival, whatever their priority.)
-    fn expected(&self, model: &ServedModel, variant: &ServedVariant, terms: Terms) -> Result<Duration, Error> {
-        let (decoding, now) = (&self.0.decoding, Instant::now());
+    pub(super) fn forecast(&self, variant: &ServedVariant, priority: Priority, left: Duration) -> Forecast {
+        let decoding = &self.0.decoding;
         let mine = variant.decoding.inside();
-        let outlook = variant.queue.outlook(mine, terms.priority);
+        let outlook = variant.queue.outlook(mine, priority);
         let expected = (decoding.expected() + outlook.alone).max(outlook.behind);
-        let left = terms.deadline.at.saturating_duration_since(now);
         // A margin there always is, since the first surprises of a rush come before any is known; and never more than
         // half of the time, so that a bad moment cannot keep everybody away.
-        let margin = variant.surprises.margin(now).clamp(left / 5, left / 2);
+        let margin = variant.surprises.margin(Instant::now()).clamp(left / 5, left / 2);
         // Where nobody is in its way, it is refused only when a run alone takes too long.
         let nobody_here = mine == 0 && outlook.nobody_waits;
         let welcome = nobody_here && (decoding.inside() < decoding.threads() || outlook.must_learn);
         let hopeless = outlook.alone > left && !outlook.must_learn;
-        if hopeless || (!welcome && expected + margin > left) {
-            return Err(model.too_slow(expected + margin, terms.deadline));
-        }
-        Ok(expected)
+        Forecast { expected, margin, welcome, hopeless }
+    }
+}
+
+/// When an answer would come.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Forecast {
+    /// After so long.
+    expected: Duration,
+    /// Or so much later.
+    margin: Duration,
+    /// Nobody is in its way.
+    welcome: bool,
+    /// A run alone takes too long.
+    hopeless: bool,
+}
+
+impl Forecast {
+    /// Would that be too late?
+    pub(super) fn is_late(&self, left: Duration) -> bool {
+        self.hopeless || (!self.welcome && self.expected + self.margin > left)
     }
 }
 

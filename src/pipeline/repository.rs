@@ -12,6 +12,7 @@ use std::{
 
 use super::{Loaded, Loader, Pipeline, ServedModel};
 use crate::{
+    cost::{Account, CpuTime},
     error::Error,
     lifecycle::State,
     metrics::Metrics,
@@ -125,6 +126,7 @@ impl Pipeline {
         let tasks = self.models().into_iter().map(|model| (model.task, model.name.clone()));
         // Only tests load twice.
         let _ = self.0.repository.defaults.set(tasks.collect());
+        self.0.ledger.book_start();
         self.0.lifecycle.advance(State::Ready);
         Ok(())
     }
@@ -190,11 +192,13 @@ impl Pipeline {
     }
 
     fn load_one(&self, name: &str, seen: u64) -> Result<(), Error> {
+        let began = CpuTime::of_this_thread();
         let loaded = self.loader().and_then(|loader| {
             let mut loaded = loader.load_all(Some(name), None);
             loaded.pop().unwrap_or_else(|| Err(ModelError { model: None, reason: "it has gone".to_owned() }))
         });
         self.metrics().loaded(name, loaded.is_ok());
+        self.0.ledger.book_load(Account::Reload, name, CpuTime::since(began));
         match loaded {
             Ok(loaded) => {
                 tracing::info!(model = name, version = loaded.model.version, "loaded");

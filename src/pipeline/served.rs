@@ -9,7 +9,10 @@ use std::{
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use super::{Deadline, Terms, ms, promise::Surprises, stage::Inside};
+use super::{
+    Deadline, Terms, learned::Learned, ms, promise::Surprises, route::Routing, shadow::Shadow, stage::Inside,
+    traffic::Traffic,
+};
 use crate::{
     batch::{
         curve::CurvePoint,
@@ -20,9 +23,9 @@ use crate::{
         stats::Stats,
     },
     config::Provider,
+    cost::Meter,
     error::Error,
     registry::manifest::{Decoding, Task},
-    router,
     vision::{
         answer::ReadOptions,
         outputs::OutputReader,
@@ -58,6 +61,9 @@ pub struct ServedModel {
     pub max_queue: usize,
     /// Its variants, the default first.
     pub variants: Vec<ServedVariant>,
+    pub(super) routing: Routing,
+    pub(super) shadow: Option<Shadow>,
+    pub(super) traffic: Traffic,
 }
 
 /// Whether a graph takes several pictures at once.
@@ -122,21 +128,39 @@ pub struct ServedVariant {
     /// How many of its pictures wait to be decoded, or are.
     pub(super) decoding: Inside,
     pub(super) surprises: Surprises,
+    /// Dollars an answer, lately.
+    pub(super) typical_usd: Learned,
+    /// How far its answers agreed with the shadow's, lately, 0 to 1.
+    pub(super) agreement: Learned,
 }
 
 impl ServedModel {
+    /// One without variants.
+    #[cfg(test)]
+    pub(crate) fn for_tests() -> Self {
+        Self {
+            name: String::new(),
+            version: String::new(),
+            task: Task::Classify,
+            labels: Vec::new(),
+            decoding: Decoding::Softmax,
+            defaults: ReadOptions { min_score: 0.3, iou: 0.5, max_detections: 300, top_k: 5 },
+            input_size: (1, 1),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            picture_input: 0,
+            max_queue: 1,
+            variants: Vec::new(),
+            routing: Routing::default(),
+            shadow: None,
+            traffic: Traffic::default(),
+        }
+    }
+
     /// How many requests wait for it.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.variants.iter().map(|variant| variant.queue.len()).sum()
-    }
-
-    /// The variant that answers.
-    pub(super) fn variant(&self, requested: Option<&str>) -> Result<&ServedVariant, Error> {
-        let names = self.variants.iter().map(|variant| variant.name.as_str());
-        let unknown = |why: String| Error::BadParameter { name: "variant".to_owned(), why };
-        let choice = router::choose(names, requested).map_err(|error| unknown(error.to_string()))?;
-        self.variants.get(choice.variant).ok_or_else(|| unknown("the model has no variants".to_owned()))
     }
 
     /// Ends the workers; with `abandon` at once, else when all that waits is done.
@@ -145,22 +169,30 @@ impl ServedModel {
     }
 
     /// Queues inputs and waits for their outputs. When this future is dropped, the job is never computed.
-    pub(super) async fn run(&self, variant: &ServedVariant, inputs: Vec<Tensor>, terms: Terms) -> Result<Ran, Error> {
-        let Terms { deadline, priority } = terms;
+    pub(super) async fn run(
+        &self,
+        variant: &ServedVariant,
+        inputs: Vec<Tensor>,
+        terms: Terms,
+        meter: &Arc<Meter>,
+    ) -> Result<Ran, Error> {
+        let Terms { deadline, priority, tenant: _ } = terms;
         let (reply, answer) = oneshot::channel();
         let rows = inputs.get(variant.preparer.picture_input()).and_then(|input| input.shape().first()).copied();
         // Where the axis is fixed, the first dimension may be anything.
         let rows = if variant.batch_axis.is_free() { rows.unwrap_or(1) } else { 1 };
         let shares = variant.batch_axis.is_free();
         let waiting = Waiting { rows, shares, queued_at: Instant::now(), deadline: deadline.at };
-        variant.queue.push(Job { inputs, waiting, priority, reply }).map_err(|refusal| match refusal {
-            Refusal::Full(retry_after) => {
-                Error::QueueFull { model: self.name.clone(), waiting: self.max_queue, retry_after }
-            }
-            Refusal::TooSlow(expected) => self.too_slow(expected, deadline),
-            Refusal::Late => deadline.passed(),
-            Refusal::Closed => Error::Closed,
-        })?;
+        variant.queue.push(Job { inputs, waiting, priority, reply, meter: Some(Arc::clone(meter)) }).map_err(
+            |refusal| match refusal {
+                Refusal::Full(retry_after) => {
+                    Error::QueueFull { model: self.name.clone(), waiting: self.max_queue, retry_after }
+                }
+                Refusal::TooSlow(expected) => self.too_slow(expected, deadline),
+                Refusal::Late => deadline.passed(),
+                Refusal::Closed => Error::Closed,
+            },
+        )?;
         let failed = |cause: String| Error::ModelFailed { model: self.name.clone(), cause };
         let mut leaving = Leaving { queue: &variant.queue, answered: false };
         let answer = answer.await;

@@ -10,12 +10,13 @@ use futures_util::future::try_join_all;
 use tokio::time::timeout_at;
 
 use super::{
-    Permit, Pipeline, RequestCost, ServedModel, ServedVariant, Terms, Timing, ms, pictures::CountedWhenDropped,
+    Permit, Pipeline, RequestCost, Route, ServedModel, ServedVariant, Terms, Timing, ms, pictures::CountedWhenDropped,
 };
 use crate::{
     batch::job::Ran,
-    cost::CpuTime,
+    cost::{Account, Meter},
     error::Error,
+    router::Reason,
     vision::tensor::{Port, Tensor, in_words},
 };
 
@@ -25,7 +26,7 @@ pub struct TensorRequest {
     /// Who answers.
     pub model: Arc<ServedModel>,
     /// With which of its files.
-    pub variant: Option<String>,
+    pub route: Route,
     /// The inputs.
     pub inputs: TensorInputs,
     /// Until when it is wanted, and before whom.
@@ -48,6 +49,8 @@ pub struct TensorAnswer {
     pub model: Arc<ServedModel>,
     /// With which file.
     pub variant: String,
+    /// Why with this one.
+    pub reason: Reason,
     /// The graph's outputs, in its order.
     pub outputs: Vec<(String, Tensor)>,
     /// Where the time went; of several pictures, the slowest.
@@ -62,7 +65,6 @@ pub struct TensorAnswer {
 #[derive(Default)]
 struct Outcome {
     outputs: Vec<Tensor>,
-    cpu: CpuTime,
     timing: Timing,
     batch_size: usize,
 }
@@ -75,21 +77,22 @@ impl Pipeline {
     /// [`Pipeline::answer`].
     pub async fn infer(&self, _permit: &Permit, request: TensorRequest) -> Result<TensorAnswer, Error> {
         let started = Instant::now();
-        let TensorRequest { model, variant, inputs, terms } = request;
+        let TensorRequest { model, route, inputs, terms } = request;
         let deadline = terms.deadline;
-        let variant = self.ended(&model, "", model.variant(variant.as_deref()))?;
+        let variant = model.of(route);
+        let meter = self.meter(Account::Request, &model, variant, terms.tenant);
         let mut gone = CountedWhenDropped { metrics: self.metrics(), model: &model.name, armed: true };
         let work = async {
             match inputs {
-                TensorInputs::Tensors(named) => run_tensors(&model, variant, named, terms).await,
-                TensorInputs::Pictures(pictures) => self.run_pictures(&model, variant, pictures, terms).await,
+                TensorInputs::Tensors(named) => run_tensors(&model, variant, named, terms, &meter).await,
+                TensorInputs::Pictures(pictures) => self.run_pictures(&model, variant, pictures, terms, &meter).await,
             }
         };
         let result = timeout_at(deadline.at.into(), work).await;
         gone.armed = false;
-        let Outcome { outputs, cpu, mut timing, batch_size } =
+        let Outcome { outputs, mut timing, batch_size } =
             self.ended(&model, &variant.name, result.unwrap_or_else(|_| Err(deadline.passed())))?;
-        let cost = self.0.prices.price(cpu);
+        let cost = meter.settle();
         let total = started.elapsed();
         timing.total_ms = ms(total);
         let stages = [
@@ -101,10 +104,11 @@ impl Pipeline {
         for (stage, took_ms) in stages {
             self.metrics().stage(&model.name, stage, Duration::from_secs_f64(took_ms / 1000.0));
         }
-        self.metrics().answered(&model.name, &variant.name, total, cost.usd);
+        self.metrics().answered(&model.name, &variant.name, total);
         let names = variant.outputs.iter().map(|port| port.name.clone());
         let (outputs, variant) = (names.zip(outputs).collect(), variant.name.clone());
-        Ok(TensorAnswer { model: Arc::clone(&model), variant, outputs, timing, batch_size, cost })
+        let (model, reason) = (Arc::clone(&model), route.reason);
+        Ok(TensorAnswer { model, variant, reason, outputs, timing, batch_size, cost })
     }
 
     /// Each picture is decoded and queued for itself, so that one does not wait for another.
@@ -114,12 +118,13 @@ impl Pipeline {
         variant: &ServedVariant,
         pictures: Vec<Bytes>,
         terms: Terms,
+        meter: &Arc<Meter>,
     ) -> Result<Outcome, Error> {
         let each = pictures.into_iter().map(|bytes| async move {
             let promise = self.promise(model, variant, terms)?;
-            let (ready, decoding) = self.make_ready(model, variant, bytes, false, terms).await?;
+            let (ready, decoding) = self.make_ready(model, variant, bytes, false, terms, meter).await?;
             let (decode, preprocess) = (ready.decode, ready.preprocess);
-            let ran = model.run(variant, ready.prepared.inputs, terms).await?;
+            let ran = model.run(variant, ready.prepared.inputs, terms, meter).await?;
             promise.kept();
             Ok::<_, Error>((decoding, decode, preprocess, ran))
         });
@@ -127,7 +132,6 @@ impl Pipeline {
         let mut outcome = Outcome::default();
         for (decoding, decode, preprocess, ran) in try_join_all(each).await? {
             outcome.account(&ran, decoding.waited);
-            outcome.cpu += decoding.cpu;
             outcome.timing.decode_ms = outcome.timing.decode_ms.max(ms(decode));
             outcome.timing.preprocess_ms = outcome.timing.preprocess_ms.max(ms(preprocess));
             rows.push(ran.outputs);
@@ -148,7 +152,6 @@ impl Pipeline {
 
 impl Outcome {
     fn account(&mut self, ran: &Ran, waited: Duration) {
-        self.cpu += ran.cpu;
         self.batch_size = self.batch_size.max(ran.batch_size);
         self.timing.queue_ms = self.timing.queue_ms.max(ms(waited + ran.queued));
         self.timing.inference_ms = self.timing.inference_ms.max(ms(ran.ran));
@@ -160,9 +163,10 @@ async fn run_tensors(
     variant: &ServedVariant,
     named: Vec<(String, Tensor)>,
     terms: Terms,
+    meter: &Arc<Meter>,
 ) -> Result<Outcome, Error> {
     let inputs = in_order(model, variant, named)?;
-    let ran = model.run(variant, inputs, terms).await?;
+    let ran = model.run(variant, inputs, terms, meter).await?;
     let mut outcome = Outcome::default();
     outcome.account(&ran, Duration::ZERO);
     outcome.outputs = ran.outputs;

@@ -7,8 +7,10 @@ use crate::{
     batch::{
         curve::Curve,
         policy::{Limits, powers_up_to},
+        pool::PoolCpu,
         worker::{Occupies, Stopwatch},
     },
+    cost::CpuTime,
     engine::Engine,
     vision::{
         answer::ReadOptions,
@@ -93,9 +95,9 @@ pub(super) fn measure(
     preparer: &Preparer,
     limits: &mut Limits,
     occupies: Occupies,
-) -> Result<Curve, String> {
+) -> Result<(Curve, PoolCpu), String> {
     let Prepared { inputs, .. } = preparer.prepare(&noise(preparer, 1))?;
-    let mut curve = Curve::default();
+    let (mut curve, mut pool_cpu) = (Curve::default(), PoolCpu::default());
     let (mut best, mut worse) = (f64::INFINITY, 0);
     for size in sizes(limits) {
         let inputs = stacked(std::slice::from_ref(&inputs), size).ok_or("its inputs do not stack")?;
@@ -113,9 +115,10 @@ pub(super) fn measure(
             if run >= least && begun.elapsed() > time {
                 break;
             }
-            let watch = Stopwatch::start();
+            let (watch, process) = (Stopwatch::start(), CpuTime::of_this_process());
             engine.run(&inputs).map_err(|error| format!("a batch of {size} fails: {error}"))?;
-            curve.record(size, watch.stop(occupies).0);
+            curve.record(size, watch.stop(occupies));
+            pool_cpu.record(size, CpuTime::of_this_process() - process);
         }
         #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
         let each = curve.occupied(size).as_secs_f64() / size as f64;
@@ -126,7 +129,7 @@ pub(super) fn measure(
             break;
         }
     }
-    Ok(curve)
+    Ok((curve, pool_cpu))
 }
 
 /// The buckets, or powers of two up to the largest batch.

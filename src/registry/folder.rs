@@ -55,6 +55,21 @@ impl ModelFolder {
         }
         Ok(self)
     }
+
+    /// The same with another variant first.
+    ///
+    /// # Errors
+    /// When there is no such variant: which there are.
+    pub fn with_default(mut self, variant: &str) -> Result<Self, ModelError> {
+        let Some(index) = self.variants.iter().position(|file| file.name == variant) else {
+            let names: Vec<_> = self.variants.iter().map(|file| &file.name).collect();
+            let reason = format!("default_variant is \"{variant}\", but the variants are {names:?}");
+            return Err(ModelError { model: Some(self.name), reason });
+        };
+        let default = self.variants.remove(index);
+        self.variants.insert(0, default);
+        Ok(self)
+    }
 }
 
 /// Reads a model's folder.
@@ -78,7 +93,7 @@ pub fn read(folder: &Path) -> Result<ModelFolder, ModelError> {
     }
     let labels = read_labels(folder, &manifest.labels).map_err(fail)?;
     let (version, version_folder) = newest_version(folder);
-    let mut variants = if manifest.variants.is_empty() {
+    let variants = if manifest.variants.is_empty() {
         found_variants(&version_folder)
     } else {
         manifest.variants.iter().map(|spec| declared_variant(&version_folder, spec)).collect()
@@ -90,17 +105,9 @@ pub fn read(folder: &Path) -> Result<ModelFolder, ModelError> {
     if names.len() < variants.len() {
         return Err(fail("two variants have the same name".to_owned()));
     }
-    if manifest.default_variant != "auto" {
-        let Some(index) = variants.iter().position(|variant| variant.name == manifest.default_variant) else {
-            return Err(fail(format!(
-                "default_variant is \"{}\", but the variants are {names:?}",
-                manifest.default_variant
-            )));
-        };
-        let default = variants.remove(index);
-        variants.insert(0, default);
-    }
-    Ok(ModelFolder { name, version, manifest, labels, variants })
+    let default = Some(manifest.default_variant.clone()).filter(|name| name != "auto");
+    let folder = ModelFolder { name, version, manifest, labels, variants };
+    default.map_or(Ok(folder.clone()), |name| folder.with_default(&name))
 }
 
 /// "line 2: unknown field …": TOML's own message spans several lines, to draw an arrow.
@@ -205,7 +212,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said_in_one_sentence() {
-        insta::assert_snapshot!(reason(&[("model.toml", "task = 'detect'\nlables = ['a']\noutput.decode = 'yolox'")]), @"models/cats/model.toml is not a valid manifest: line 2: unknown field `lables`, expected one of `task`, `labels`, `default_variant`, `input`, `output`, `variant`, `batching`, `execution`");
+        insta::assert_snapshot!(reason(&[("model.toml", "task = 'detect'\nlables = ['a']\noutput.decode = 'yolox'")]), @"models/cats/model.toml is not a valid manifest: line 2: unknown field `lables`, expected one of `task`, `labels`, `default_variant`, `input`, `output`, `variant`, `batching`, `execution`, `routing`");
         insta::assert_snapshot!(reason(&[("model.toml", "task = 'detect'\nlabels = ['a']\noutput.decode = 'softmax'")]), @r#"task is "detect", but outputs decoded as Softmax answer "classify""#);
         insta::assert_snapshot!(reason(&[("model.toml", "task = 'detect'\nlabels = ['a']\noutput.decode = 'yolo'")]), @"models/cats/model.toml is not a valid manifest: line 3: unknown variant `yolo`, expected one of `yolox`, `yolov5`, `yolov8`, `nanodet`, `fastestdet`, `ssd`, `boxes-scores`, `detr`, `nms-in-graph`, `softmax`, `logits`, `sigmoid`");
         insta::assert_snapshot!(reason(&[("model.toml", THREE_LINES)]), @"the labels models/cats/names.txt cannot be read: No such file or directory (os error 2)");

@@ -10,6 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub use super::routing::{Routing, Shadow};
 pub use crate::config::Task;
 use crate::config::{Auto, Provider, Unit};
 
@@ -21,7 +22,7 @@ pub struct Manifest {
     pub task: Task,
     /// The names of the classes, in the order of the graph's outputs.
     pub labels: Labels,
-    /// The variant that answers when a request names none: a variant's name, or `auto` (the first one).
+    /// The variant that answers when a request names none: a variant's name, or `auto`: the router's choice.
     #[serde(default = "auto")]
     pub default_variant: String,
     /// How a picture becomes the graph's input.
@@ -38,6 +39,9 @@ pub struct Manifest {
     /// Where and on how many threads the model runs.
     #[serde(default)]
     pub execution: Execution,
+    /// Which variant answers, where a request does not say.
+    #[serde(default)]
+    pub routing: Routing,
 }
 
 fn auto() -> String {

@@ -10,6 +10,7 @@
 pub mod file;
 pub mod folder;
 pub mod manifest;
+mod routing;
 
 use std::{
     collections::BTreeMap,

@@ -1,6 +1,7 @@
 //! Starts servers on free ports, finds what tests share, and says so when it is not there.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     process::Command,
     sync::Once,
@@ -101,6 +102,65 @@ impl Drop for Server {
             let _ = thread.join();
         }
     }
+}
+
+/// The binary as a process of its own, where a test asks what the process uses.
+pub(crate) struct Process {
+    pub(crate) url: String,
+    pub(crate) client: reqwest::Client,
+    child: std::process::Child,
+}
+
+impl Process {
+    /// Starts it on a free port with these settings, and waits until it is ready.
+    pub(crate) async fn start(models: &Path, settings: &[(&str, &str)]) -> Self {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
+        let child = ounce()
+            .args(["serve", "--log", "error", "--listen", &free.to_string()])
+            .args([Path::new("--models"), models])
+            .envs(settings.iter().copied())
+            .spawn()
+            .expect("the binary starts");
+        let this = Self { url: format!("http://{free}"), client: reqwest::Client::new(), child };
+        let ready = || this.client.get(format!("{}/readyz", this.url)).send();
+        until("the server is ready", async || ready().await.is_ok_and(|response| response.status() == 200)).await;
+        this
+    }
+
+    /// What Prometheus would scrape, by the series' name with its labels.
+    pub(crate) async fn metrics(&self) -> BTreeMap<String, f64> {
+        let response = self.client.get(format!("{}/metrics", self.url)).send().await.expect("an answer");
+        series(&response.text().await.expect("text"))
+    }
+
+    /// CPU seconds that it has used, as the system has counted them.
+    pub(crate) fn cpu_seconds(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("Linux");
+        let after_name = stat.rsplit(')').next().expect("a name");
+        let ticks = |place: usize| -> f64 {
+            after_name.split_whitespace().nth(place).and_then(|ticks| ticks.parse().ok()).expect("ticks")
+        };
+        // Hundredths of a second, in user and in system mode.
+        (ticks(11) + ticks(12)) / 100.0
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill().and_then(|()| self.child.wait());
+    }
+}
+
+/// Series of the text format by name and labels.
+pub(crate) fn series(text: &str) -> BTreeMap<String, f64> {
+    let lines = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' '));
+    lines.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect()
+}
+
+/// The sum of the series of a metric that have all of these labels.
+pub(crate) fn sum(series: &BTreeMap<String, f64>, metric: &str, labels: &[&str]) -> f64 {
+    let of = |name: &&String| name.split('{').next() == Some(metric) && labels.iter().all(|label| name.contains(label));
+    series.iter().filter(|(name, _)| of(name)).map(|(_, value)| value).sum()
 }
 
 /// The project's folder.

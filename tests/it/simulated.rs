@@ -147,7 +147,10 @@ pub(crate) fn ounce(
             let (reply, receiver) = oneshot::channel();
             let waiting =
                 Waiting { rows: arrival.rows, shares: true, queued_at: now, deadline: now + arrival.deadline };
-            if line.push(Job { inputs: Vec::new(), waiting, priority: arrival.priority, reply }, now).is_ok() {
+            if line
+                .push(Job { inputs: Vec::new(), waiting, priority: arrival.priority, reply, meter: None }, now)
+                .is_ok()
+            {
                 replies[next_arrival] = Some(receiver);
                 story.fates[next_arrival] = Fate::Late;
                 hang_ups.extend(arrival.patience.map(|patience| (now + patience, next_arrival)));

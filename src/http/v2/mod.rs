@@ -29,7 +29,7 @@ use super::{
     observe::record_model,
     path::Path,
     problem::{Problem, ProblemBody, Refusals},
-    refused,
+    refused, tenant,
 };
 use crate::{
     error::Error,
@@ -160,8 +160,8 @@ pub(super) async fn model_ready(
 ///
 /// JSON, optionally with the binary tensor extension (`Inference-Header-Content-Length`): tensors of any of the
 /// protocol's datatypes, or datatype BYTES for the picture input, each element an encoded picture (base64 in JSON).
-/// Request parameters: `timeout` (microseconds), `priority` (1 first to 10 last; 0: the default), `variant`, `binary_data_output`; output parameters: `binary_data`,
-/// `classification`.
+/// Request parameters: `timeout` (microseconds), `priority` (1 first to 10 last; 0: the default), `variant`, `objective`,
+/// `min_accuracy`, `max_cost_usd`, `binary_data_output`; output parameters: `binary_data`, `classification`.
 #[utoipa::path(
     post, path = "/v2/models/{model}/infer", tag = "open inference",
     params(("model" = String, Path, description = "The model's name")),
@@ -205,8 +205,9 @@ async fn answer(
         .await
         .inspect_err(|problem| refused(pipeline, &model.name, problem))?;
     let deadline = Deadline::after(received, request.budget.unwrap_or(pipeline.config().requests.deadline));
-    let terms = Terms { deadline, priority: request.priority };
-    let tensors = TensorRequest { model, variant: request.variant, inputs: request.inputs, terms };
+    let terms = Terms { deadline, priority: request.priority, tenant: tenant(pipeline, headers) };
+    let route = pipeline.route(&model, &request.wishes, terms)?;
+    let tensors = TensorRequest { model, route, inputs: request.inputs, terms };
     let answer = pipeline.infer(&permit, tensors).await?;
     let size = answer.outputs.iter().map(|(_, tensor)| tensor.shape().iter().product::<usize>()).sum();
     heavy(pipeline, size, move || Ok(response::write(&answer, request.id.as_deref(), &request.outputs))).await

@@ -8,8 +8,12 @@ use serde_json::{Map, Value, value::RawValue};
 
 use super::{blobs, elements};
 use crate::{
-    http::{params::did_you_mean, pictures::MOST, problem::Problem},
-    pipeline::{ElementType, Priority, ServedModel, Tensor, TensorInputs},
+    http::{
+        params::{did_you_mean, objective},
+        pictures::MOST,
+        problem::Problem,
+    },
+    pipeline::{ElementType, Priority, ServedModel, Tensor, TensorInputs, Wishes},
 };
 
 /// A request that was read.
@@ -17,8 +21,8 @@ use crate::{
 pub(super) struct Request {
     /// The client's name for it, echoed.
     pub id: Option<String>,
-    /// The variant asked for.
-    pub variant: Option<String>,
+    /// What is wanted of the variant that answers.
+    pub wishes: Wishes,
     /// How long the answer may take.
     pub budget: Option<Duration>,
     /// Who goes first when requests wait.
@@ -108,11 +112,10 @@ pub(super) fn parse(
         .map_err(|error| Problem::bad_body(format!("the JSON of the request cannot be read: {error}")))?;
     reader.end().map_err(|error| Problem::bad_body(format!("the JSON of the request does not end: {error}")))?;
 
-    let variant = optional(&json.parameters, "variant", "a name", |value| value.as_str().map(ToOwned::to_owned))?;
     let default_binary = flag(&json.parameters, "binary_data_output")?.unwrap_or(false);
     Ok(Request {
         id: json.id,
-        variant,
+        wishes: wishes(&json.parameters)?,
         budget: budget(&json.parameters)?,
         priority: priority(&json.parameters)?,
         inputs: inputs(model, &json.inputs, binary, limits)?,
@@ -139,7 +142,7 @@ fn raw(model: &ServedModel, body: &Bytes) -> Result<Request, Problem> {
         elements::from_bytes(port.element, &shape, body).map_err(|why| Problem::bad_parameter(&port.name, why))?;
     Ok(Request {
         id: None,
-        variant: None,
+        wishes: Wishes::default(),
         budget: None,
         priority: Priority::default(),
         inputs: TensorInputs::Tensors(vec![(port.name.clone(), tensor)]),
@@ -256,6 +259,18 @@ fn outputs(model: &ServedModel, wanted: &[Output], default_binary: bool) -> Resu
         Ok(Wanted { index, binary, classes: classes.filter(|n| *n > 0) })
     };
     wanted.iter().map(one).collect()
+}
+
+fn wishes(parameters: &Map<String, Value>) -> Result<Wishes, Problem> {
+    let number = |name, what, most: f64| {
+        optional(parameters, name, what, |value| value.as_f64().filter(|number| (0.0..=most).contains(number)))
+    };
+    Ok(Wishes {
+        variant: optional(parameters, "variant", "a name", |value| value.as_str().map(ToOwned::to_owned))?,
+        objective: optional(parameters, "objective", "cost, latency or accuracy", |value| objective(value.as_str()?))?,
+        min_accuracy: number("min_accuracy", "a number from 0 to 1", 1.0)?,
+        max_cost_usd: number("max_cost_usd", "a number of dollars from 0 up", f64::MAX)?,
+    })
 }
 
 /// `timeout`, in microseconds; 0 is none.

@@ -37,11 +37,17 @@ struct Body<'a> {
 #[derive(Debug, Serialize)]
 struct Circumstances<'a> {
     variant: &'a str,
+    routed: &'static str,
     batch_size: usize,
     queue_ms: f64,
     inference_ms: f64,
     total_ms: f64,
     cost_usd: f64,
+    cpu_seconds: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gpu_seconds: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    energy_joules: Option<f64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -89,15 +95,19 @@ pub(super) fn write(answer: &TensorAnswer, id: Option<&str>, wanted: &[Wanted]) 
         id,
         parameters: Circumstances {
             variant: &answer.variant,
+            routed: answer.reason.name(),
             batch_size: answer.batch_size,
             queue_ms: places(answer.timing.queue_ms, 3),
             inference_ms: places(answer.timing.inference_ms, 3),
             total_ms: places(answer.timing.total_ms, 3),
             cost_usd: significant(answer.cost.usd, 4),
+            cpu_seconds: places(answer.cost.cpu_seconds, 6),
+            gpu_seconds: answer.cost.gpu_seconds.map(|seconds| places(seconds, 6)),
+            energy_joules: answer.cost.energy_joules.map(|joules| significant(joules, 4)),
         },
         outputs,
     };
-    let timing = wire::server_timing(&answer.timing);
+    let timing = wire::server_timing(&answer.timing, Some(&answer.cost));
     if wanted.iter().all(|wanted| !wanted.binary) {
         return (timing, Json(body)).into_response();
     }

@@ -1,8 +1,5 @@
 use super::*;
-use crate::{
-    pipeline::{Port, ReadOptions},
-    registry::manifest::{Decoding, Task},
-};
+use crate::pipeline::Port;
 
 fn model() -> ServedModel {
     let port = |name: &str, shape: &[Option<usize>]| Port {
@@ -10,20 +7,12 @@ fn model() -> ServedModel {
         element: ElementType::F32,
         shape: shape.to_vec(),
     };
-    ServedModel {
-        name: "m".to_owned(),
-        version: "1".to_owned(),
-        task: Task::Classify,
-        labels: vec![],
-        decoding: Decoding::Softmax,
-        defaults: ReadOptions { min_score: 0.3, iou: 0.5, max_detections: 300, top_k: 5 },
-        input_size: (2, 1),
-        inputs: vec![port("x", &[None, Some(2)])],
-        outputs: vec![port("scores", &[None, Some(2)]), port("more", &[None, Some(2)])],
-        picture_input: 0,
-        max_queue: 1,
-        variants: vec![],
-    }
+    let mut model = ServedModel::for_tests();
+    model.name = "m".to_owned();
+    model.input_size = (2, 1);
+    model.inputs = vec![port("x", &[None, Some(2)])];
+    model.outputs = vec![port("scores", &[None, Some(2)]), port("more", &[None, Some(2)])];
+    model
 }
 
 /// Reads a body of JSON with `binary` behind it.
@@ -55,7 +44,7 @@ fn data_comes_in_json_or_behind_it_or_alone() {
         b"",
     );
     let request = request.expect("read");
-    assert_eq!((request.id.as_deref(), request.variant.as_deref()), (Some("7"), Some("int8")));
+    assert_eq!((request.id.as_deref(), request.wishes.variant.as_deref()), (Some("7"), Some("int8")));
     assert_eq!((request.budget, tensor(&request)), (Some(Duration::from_micros(1500)), vec![1.0, 2.0]));
     assert_eq!(request.outputs[1], Wanted { index: 1, binary: false, classes: None });
 

@@ -1,0 +1,297 @@
+//! Where the money goes: accounts that together are the price of the replica times the time that passed.
+//!
+//! What was used for requests, for loading models and for shadow runs is booked when it was measured, by the threads
+//! that worked. From time to time the system is asked what the whole process used: what of that is on no account is
+//! `overhead` (sockets, JSON, the runtime), and what of its CPUs it did not use is `idle`. So if requests are charged more
+//! than was used, the sum comes out too large: it proves something.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use super::{
+    budget::{Budget, Means},
+    capacity::capacity_cpus,
+    energy::{Energy, Watts},
+    meter::Bill,
+    price::{PriceSheet, RequestCost},
+    tenants::{Tenant, Tenants},
+    time::{CpuTime, Used},
+};
+use crate::{
+    config::{Config, Flavour, NotNegative},
+    metrics::Metrics,
+};
+
+/// What money is spent on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Account {
+    /// Requests that were answered: the sum of the costs in the answers.
+    Request,
+    /// Requests that were not, in spite of work for them: bad pictures, late ones, clients that went away.
+    Unanswered,
+    /// Runs beside the requests, to compare variants.
+    Shadow,
+    /// Loading models before the first request.
+    Warmup,
+    /// Loading models while others answer.
+    Reload,
+    /// What the process used for none of these.
+    Overhead,
+    /// What it could have used and did not.
+    Idle,
+}
+
+impl Account {
+    /// As metrics label it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Unanswered => "unanswered",
+            Self::Shadow => "shadow",
+            Self::Warmup => "warmup",
+            Self::Reload => "reload",
+            Self::Overhead => "overhead",
+            Self::Idle => "idle",
+        }
+    }
+}
+
+/// The rate of spending is that of so long.
+const LATELY: Duration = Duration::from_secs(60);
+
+/// How busy the CPUs are is that of so long.
+const JUST_NOW: Duration = Duration::from_secs(2);
+
+/// All accounts of a server.
+#[derive(Debug)]
+pub struct Ledger {
+    prices: PriceSheet,
+    /// CPUs that are paid for.
+    pub cpus: f64,
+    usd_per_kwh: Option<NotNegative>,
+    co2_g_per_kwh: Option<NotNegative>,
+    /// Who pays.
+    pub tenants: Tenants,
+    metrics: Arc<Metrics>,
+    booked_cpu_nanos: AtomicU64,
+    booked_gpu_nanos: AtomicU64,
+    books: Mutex<Books>,
+    budgets: Mutex<Budgets>,
+}
+
+#[derive(Debug)]
+struct Books {
+    began: Instant,
+    process_then: CpuTime,
+    request_usd: f64,
+    // What the metrics were told, which count upwards only.
+    overhead: Used,
+    idle: Used,
+    // (when, dollars for requests, CPU time of the process), oldest first.
+    history: VecDeque<(Instant, f64, CpuTime)>,
+    energy: Energy,
+    watts: Option<Watts>,
+}
+
+#[derive(Debug)]
+struct Budgets {
+    replica: Option<Budget>,
+    // By the tenants' places.
+    tenants: Vec<Option<Budget>>,
+}
+
+/// A budget that leaves nothing to spend.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Spent {
+    /// The tenant's name; none for the whole replica's.
+    pub tenant: Option<String>,
+    /// The budget.
+    pub usd_per_hour: f64,
+    /// When there will be something again.
+    pub retry_after: Option<Duration>,
+}
+
+impl Ledger {
+    /// Open accounts.
+    #[must_use]
+    pub fn new(config: &Config, metrics: Arc<Metrics>) -> Arc<Self> {
+        let (now, cpus) = (Instant::now(), capacity_cpus());
+        let prices = PriceSheet::new(&config.cost, cpus);
+        metrics.price(prices.usd_per_hour);
+        let budget = |usd: Option<NotNegative>| usd.map(|usd| Budget::new(usd.get(), now));
+        let tenants = Tenants::new(config);
+        let theirs = |name: &String| budget(config.tenants.get(name).and_then(|tenant| tenant.budget_usd_per_hour));
+        let budgets = Budgets {
+            replica: budget(config.cost.budget_usd_per_hour),
+            tenants: tenants.names().iter().map(theirs).collect(),
+        };
+        Arc::new(Self {
+            prices,
+            cpus,
+            usd_per_kwh: config.cost.usd_per_kwh,
+            co2_g_per_kwh: config.cost.co2_g_per_kwh,
+            metrics,
+            booked_cpu_nanos: AtomicU64::new(0),
+            booked_gpu_nanos: AtomicU64::new(0),
+            books: Mutex::new(Books {
+                began: now,
+                process_then: CpuTime::of_this_process(),
+                request_usd: 0.0,
+                overhead: Used::default(),
+                idle: Used::default(),
+                history: VecDeque::new(),
+                energy: Energy::new(config.runtime.flavour == Flavour::Gpu, now),
+                watts: None,
+            }),
+            budgets: Mutex::new(budgets),
+            tenants,
+        })
+    }
+
+    /// Dollars for what was used.
+    #[must_use]
+    pub fn usd(&self, used: Used) -> f64 {
+        self.prices.usd(used)
+    }
+
+    /// What that costs.
+    pub(super) fn price(&self, used: Used) -> RequestCost {
+        self.prices.price(used, self.books().watts)
+    }
+
+    /// Books what was used for a request or a shadow run.
+    pub(super) fn book(&self, account: Account, bill: &Bill, used: Used) {
+        let tenant = self.tenants.name(bill.tenant);
+        let usd = self.book_on(account, [&bill.model, &bill.variant, tenant], used);
+        if matches!(account, Account::Request | Account::Unanswered) {
+            self.books().request_usd += usd;
+            let (mut budgets, now) = (self.budgets(), Instant::now());
+            let Budgets { replica, tenants } = &mut *budgets;
+            let theirs = tenants.get_mut(bill.tenant.place()).and_then(Option::as_mut);
+            replica.iter_mut().chain(theirs).for_each(|budget| budget.spend(usd, now));
+        }
+    }
+
+    /// Books what loading a model used.
+    pub fn book_load(&self, account: Account, model: &str, used: CpuTime) {
+        self.book_on(account, [model, "", ""], used.into());
+    }
+
+    /// Books all that the process has used so far, and that is on no account yet, as that of its start.
+    pub fn book_start(&self) {
+        let booked = self.booked();
+        let used = CpuTime::of_this_process() - self.books().process_then - booked.cpu;
+        self.book_load(Account::Warmup, "", used);
+    }
+
+    fn book_on(&self, account: Account, labels: [&str; 3], used: Used) -> f64 {
+        let usd = self.usd(used);
+        self.booked_cpu_nanos.fetch_add(used.cpu.nanos(), Ordering::Relaxed);
+        self.booked_gpu_nanos.fetch_add(used.gpu.nanos(), Ordering::Relaxed);
+        self.metrics.spent(account.name(), labels, usd);
+        usd
+    }
+
+    fn booked(&self) -> Used {
+        let nanos = |booked: &AtomicU64| CpuTime::from_nanos(booked.load(Ordering::Relaxed));
+        Used { cpu: nanos(&self.booked_cpu_nanos), gpu: nanos(&self.booked_gpu_nanos) }
+    }
+
+    /// Asks the system what the process used, and books overhead and idle time. To be called every second or so.
+    pub fn balance(&self) {
+        let mut books = self.books();
+        // In this order, so that nothing is booked that is not in the process's time.
+        let (booked, process, now) = (self.booked(), CpuTime::of_this_process(), Instant::now());
+        let (process, wall) = (process - books.process_then, now - books.began);
+        let cpus = CpuTime::from(wall.mul_f64(self.cpus));
+        let overhead = Used::from(process - booked.cpu);
+        let idle = Used { cpu: cpus - process, gpu: CpuTime::from(wall) - booked.gpu };
+        // A run that goes on is overhead until it is booked, and is then overhead no more: counters wait for that.
+        let more = |told: &mut Used, now: Used| {
+            let more = now - *told;
+            *told += more;
+            self.usd(more)
+        };
+        let (overhead_usd, idle_usd) = (more(&mut books.overhead, overhead), more(&mut books.idle, idle));
+        self.metrics.spent(Account::Overhead.name(), ["", "", ""], overhead_usd);
+        self.metrics.spent(Account::Idle.name(), ["", "", ""], idle_usd);
+
+        let request_usd = books.request_usd;
+        books.history.push_back((now, request_usd, process));
+        while books.history.len() > 2 && books.history.get(1).is_some_and(|(at, ..)| now - *at >= LATELY) {
+            books.history.pop_front();
+        }
+        self.metrics.rates(books.usd_per_hour(), 1.0 - books.busy(self.cpus));
+        let (drawn, watts) = books.energy.look(now);
+        books.watts = watts.or(books.watts);
+        for (source, joules) in [("cpu", drawn.cpu_joules), ("gpu", drawn.gpu_joules)] {
+            let Some(joules) = joules else { continue };
+            let kwh = joules / 3.6e6;
+            let times = |factor: Option<NotNegative>| factor.map(|factor| factor.get() * kwh);
+            self.metrics.energy(source, joules, times(self.usd_per_kwh), times(self.co2_g_per_kwh));
+        }
+    }
+
+    /// The part of its CPUs that the process used in the last seconds, 0 to 1 and a little.
+    #[must_use]
+    pub fn busy(&self) -> f64 {
+        self.books().busy(self.cpus)
+    }
+
+    /// What a tenant's requests may still cost, by its budget and by the replica's.
+    ///
+    /// # Errors
+    /// With the budget that leaves nothing.
+    pub fn means(&self, tenant: Tenant) -> Result<Means, Spent> {
+        let (mut budgets, now) = (self.budgets(), Instant::now());
+        let Budgets { replica, tenants } = &mut *budgets;
+        let theirs = tenants.get_mut(tenant.place()).and_then(Option::as_mut);
+        let theirs = theirs.map(|budget| (Some(self.tenants.name(tenant)), budget));
+        let mut means = Means::Plenty;
+        for (whose, budget) in replica.iter_mut().map(|budget| (None, budget)).chain(theirs) {
+            match budget.means(now) {
+                Means::Nothing(retry_after) => {
+                    let (tenant, usd_per_hour) = (whose.map(ToOwned::to_owned), budget.usd_per_hour);
+                    return Err(Spent { tenant, usd_per_hour, retry_after });
+                }
+                Means::Little => means = Means::Little,
+                Means::Plenty => {}
+            }
+        }
+        Ok(means)
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn budgets(&self) -> MutexGuard<'_, Budgets> {
+        self.budgets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Books {
+    /// What requests cost an hour, at the rate of the last minute.
+    fn usd_per_hour(&self) -> f64 {
+        let (Some((then, before, _)), Some((now, usd, _))) = (self.history.front(), self.history.back()) else {
+            return 0.0;
+        };
+        let hours = (*now - *then).as_secs_f64() / 3600.0;
+        if hours > 0.0 { (usd - before) / hours } else { 0.0 }
+    }
+
+    fn busy(&self, cpus: f64) -> f64 {
+        let Some((now, _, used)) = self.history.back() else { return 0.0 };
+        let before = self.history.iter().rev().find(|(at, ..)| *now - *at >= JUST_NOW).or(self.history.front());
+        let Some((then, _, used_then)) = before else { return 0.0 };
+        let passed = (*now - *then).as_secs_f64();
+        if passed > 0.0 { (*used - *used_then).seconds() / passed / cpus } else { 0.0 }
+    }
+}

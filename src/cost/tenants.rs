@@ -1,0 +1,83 @@
+//! Who pays: a tenant by the key or the header that came with a request. Names come from the settings, never from the
+//! wire, so nobody can make up labels.
+
+use std::collections::HashMap;
+
+use crate::config::Config;
+
+/// A tenant, by its place in the settings; the default one is whoever is not in them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tenant(usize);
+
+impl Tenant {
+    pub(super) fn place(self) -> usize {
+        self.0
+    }
+}
+
+/// All tenants.
+#[derive(Debug)]
+pub struct Tenants {
+    names: Vec<String>,
+    by_key: HashMap<String, Tenant>,
+    /// The header whose value is a tenant's name; lower case.
+    pub header: Option<String>,
+}
+
+impl Tenants {
+    /// Those of the settings, after `default`.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        let names: Vec<String> = ["default".to_owned()]
+            .into_iter()
+            .chain(config.tenants.keys().cloned().filter(|n| n != "default"))
+            .collect();
+        let place = |name: &str| Tenant(names.iter().position(|known| known == name).unwrap_or_default());
+        let keys = config.tenants.iter().flat_map(|(name, tenant)| tenant.api_keys.iter().map(move |key| (key, name)));
+        let by_key = keys.filter(|(key, _)| !key.is_empty()).map(|(key, name)| (key.clone(), place(name))).collect();
+        let header = config.cost.tenant_header.as_ref().map(|header| header.to_ascii_lowercase());
+        Self { by_key, names, header }
+    }
+
+    /// Whose request it is: by its key, else by the header's value, else nobody's in particular.
+    #[must_use]
+    pub fn find(&self, key: Option<&str>, header: Option<&str>) -> Tenant {
+        let by_header = || header.and_then(|name| self.names.iter().position(|known| known == name)).map(Tenant);
+        key.and_then(|key| self.by_key.get(key)).copied().or_else(by_header).unwrap_or_default()
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self, tenant: Tenant) -> &str {
+        self.names.get(tenant.0).map_or("default", String::as_str)
+    }
+
+    /// All names, in the order of their places.
+    pub(super) fn names(&self) -> &[String] {
+        &self.names
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Layers;
+
+    #[test]
+    fn a_key_or_a_trusted_header_names_the_tenant_and_all_else_is_default() {
+        let variables = [
+            ("OUNCE_TENANTS__ACME__API_KEYS", "k-1, k-2"),
+            ("OUNCE_TENANTS__BOB__API_KEYS", ""),
+            ("OUNCE_COST__TENANT_HEADER", "X-Tenant"),
+        ];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let config = Layers::defaults().and_then(|layers| layers.env(variables)).and_then(|layers| layers.build());
+        let tenants = Tenants::new(&config.expect("valid"));
+        let name = |key, header| tenants.name(tenants.find(key, header)).to_owned();
+        assert_eq!(name(Some("k-2"), None), "acme");
+        assert_eq!(name(Some("k-3"), Some("bob")), "bob");
+        assert_eq!(name(None, Some("carol")), "default");
+        assert_eq!(name(Some(""), None), "default", "an empty list of keys has no empty key");
+        assert_eq!(tenants.header.as_deref(), Some("x-tenant"));
+    }
+}

@@ -1,0 +1,152 @@
+//! CPU time and device time, as clocks tell them.
+
+use std::{
+    ops::{Add, AddAssign, Div, Mul, Sub},
+    time::Duration,
+};
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// CPU time that was used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, PartialOrd)]
+pub struct CpuTime(Duration);
+
+impl CpuTime {
+    /// What this thread has used since it began.
+    #[must_use]
+    pub fn of_this_thread() -> Self {
+        Self::read(ClockId::ThreadCPUTime)
+    }
+
+    /// What all threads of this process have used since it began.
+    #[must_use]
+    pub fn of_this_process() -> Self {
+        Self::read(ClockId::ProcessCPUTime)
+    }
+
+    /// What this thread has used since `earlier`.
+    #[must_use]
+    pub fn since(earlier: Self) -> Self {
+        Self(Self::of_this_thread().0.saturating_sub(earlier.0))
+    }
+
+    /// In seconds.
+    #[must_use]
+    pub fn seconds(self) -> f64 {
+        self.0.as_secs_f64()
+    }
+
+    /// So many nanoseconds.
+    #[must_use]
+    pub fn from_nanos(nanos: u64) -> Self {
+        Self(Duration::from_nanos(nanos))
+    }
+
+    /// In nanoseconds; they suffice for five hundred years.
+    #[must_use]
+    pub fn nanos(self) -> u64 {
+        u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn read(clock: ClockId) -> Self {
+        let spent = clock_gettime(clock);
+        Self(Duration::new(spent.tv_sec.unsigned_abs(), u32::try_from(spent.tv_nsec).unwrap_or(0)))
+    }
+}
+
+impl From<Duration> for CpuTime {
+    fn from(time: Duration) -> Self {
+        Self(time)
+    }
+}
+
+impl Add for CpuTime {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self(self.0 + other.0)
+    }
+}
+
+impl AddAssign for CpuTime {
+    fn add_assign(&mut self, other: Self) {
+        self.0 += other.0;
+    }
+}
+
+impl Sub for CpuTime {
+    type Output = Self;
+
+    /// Zero where there would be less.
+    fn sub(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+}
+
+impl Mul<usize> for CpuTime {
+    type Output = Self;
+
+    fn mul(self, times: usize) -> Self {
+        Self(self.0.saturating_mul(u32::try_from(times).unwrap_or(u32::MAX)))
+    }
+}
+
+impl Div<usize> for CpuTime {
+    type Output = Self;
+
+    fn div(self, parts: usize) -> Self {
+        Self(self.0 / u32::try_from(parts.max(1)).unwrap_or(u32::MAX))
+    }
+}
+
+/// What work took of the machine.
+#[derive(Debug, Clone, Copy, Default, PartialEq, PartialOrd)]
+pub struct Used {
+    /// Of its CPUs.
+    pub cpu: CpuTime,
+    /// Of its GPU.
+    pub gpu: CpuTime,
+}
+
+impl Used {
+    /// The share of `rows` in work on `of` rows.
+    #[must_use]
+    pub fn share(self, rows: usize, of: usize) -> Self {
+        Self { cpu: self.cpu / of * rows, gpu: self.gpu / of * rows }
+    }
+}
+
+impl From<CpuTime> for Used {
+    fn from(cpu: CpuTime) -> Self {
+        Self { cpu, gpu: CpuTime::default() }
+    }
+}
+
+impl AddAssign for Used {
+    fn add_assign(&mut self, other: Self) {
+        self.cpu += other.cpu;
+        self.gpu += other.gpu;
+    }
+}
+
+impl Sub for Used {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        Self { cpu: self.cpu - other.cpu, gpu: self.gpu - other.gpu }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_works_uses_time_of_its_process() {
+        let (mine, all) = (CpuTime::of_this_thread(), CpuTime::of_this_process());
+        let sum: u64 = std::hint::black_box((0..3_000_000u64).map(std::hint::black_box).sum());
+        let used = CpuTime::since(mine);
+        assert!(sum > 0 && used.seconds() > 0.0);
+        assert!(CpuTime::of_this_process() - all >= used);
+    }
+}

@@ -1,0 +1,39 @@
+//! `[routing]` in `model.toml`: which variant answers, where a request does not say.
+
+use serde::Deserialize;
+
+use crate::config::{NotNegative, Objective, Positive, Unit};
+
+/// What the router goes by, where a request does not say.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Routing {
+    /// What is best; `cost` when left out.
+    pub objective: Option<Objective>,
+    /// The promise: 99 in 100 answers within so many milliseconds. Where a heavy variant would break it, a lighter one
+    /// answers.
+    pub slo_p99_ms: Option<Positive>,
+    /// No variant below it answers, by the first metric that `accuracy` has of `ap50`, `accuracy`, `f1`, or its first.
+    pub min_accuracy: Option<Unit>,
+    /// No variant whose answers cost more dollars.
+    pub max_cost_usd: Option<NotNegative>,
+    /// No variant that agreed less often with the shadow, 0 to 1, as long as there is another.
+    pub min_agreement: Option<Unit>,
+    /// Whom answers are compared with, when there is time.
+    pub shadow: Option<Shadow>,
+}
+
+/// A variant that answers some requests a second time, for comparison.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shadow {
+    /// Its name.
+    pub variant: String,
+    /// The part of the answers that are compared, 0 to 1.
+    #[serde(default = "default_share")]
+    pub share: Unit,
+}
+
+fn default_share() -> Unit {
+    Unit::clamped(0.01)
+}

@@ -1,0 +1,135 @@
+//! Stepping down to lighter variants under load and up again, without flapping. Pure: `now` is an argument.
+//!
+//! Down goes at once, up only after a while in which the heavier variant would have had room to spare. If it then proves
+//! too heavy after all, the next try comes later, twice as late each time.
+
+use std::time::{Duration, Instant};
+
+/// Above this part of the machine's time, what is asked of it is too much.
+const TOO_MUCH: f64 = 0.9;
+
+/// Below this part there is room to spare.
+const ROOM: f64 = 0.7;
+
+/// After a step down the queue needs a moment to show it.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// The least and the most time until the next try of a heavier variant.
+const HOLD: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(160));
+
+/// How many classes of weight are closed, and since when.
+#[derive(Debug, Clone)]
+pub struct Load {
+    closed: usize,
+    changed_at: Option<Instant>,
+    // Since when there has been room for a heavier variant.
+    room_since: Option<Instant>,
+    hold: Duration,
+    stepped_up: bool,
+    switches: u64,
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self { closed: 0, changed_at: None, room_since: None, hold: HOLD.0, stepped_up: false, switches: 0 }
+    }
+}
+
+impl Load {
+    /// So many classes of weight are closed, the heaviest first.
+    #[must_use]
+    pub fn closed(&self) -> usize {
+        self.closed
+    }
+
+    /// How often that has changed.
+    #[must_use]
+    pub fn switches(&self) -> u64 {
+        self.switches
+    }
+
+    /// There is too much to do for what is open, and something lighter would do: closes one class more, unless that has
+    /// just been done. Says whether it did.
+    pub fn press(&mut self, now: Instant) -> bool {
+        self.room_since = None;
+        let since = self.changed_at.map(|at| now.saturating_duration_since(at));
+        if since.is_some_and(|since| since < SETTLE) {
+            return false;
+        }
+        if self.stepped_up && since.is_some_and(|since| since < self.hold) {
+            self.hold = (self.hold * 2).min(HOLD.1);
+        } else if since.is_none_or(|since| since > HOLD.1) {
+            self.hold = HOLD.0;
+        }
+        self.change(self.closed + 1, false, now);
+        true
+    }
+
+    /// What is asked of the server would take this part of its time now, and that part if one class more were open: opens
+    /// it after a while with room to spare. Says whether that is too much already for what is open.
+    pub fn look(&mut self, busy_now: f64, busy_if_opened: f64, now: Instant) -> bool {
+        if self.closed == 0 || busy_if_opened > ROOM {
+            self.room_since = None;
+        } else {
+            let since = *self.room_since.get_or_insert(now);
+            if now.saturating_duration_since(since) >= self.hold {
+                self.change(self.closed - 1, true, now);
+            }
+        }
+        busy_now > TOO_MUCH
+    }
+
+    fn change(&mut self, closed: usize, up: bool, now: Instant) {
+        (self.closed, self.stepped_up, self.changed_at, self.room_since) = (closed, up, Some(now), None);
+        self.switches += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const fn s(s: u64) -> Duration {
+        Duration::from_secs(s)
+    }
+
+    #[test]
+    fn down_at_once_and_up_after_a_while_with_room() {
+        let (mut load, now) = (Load::default(), Instant::now());
+        assert!(load.press(now));
+        assert!(!load.press(now + s(1)), "the queue needs a moment");
+        assert!(load.press(now + s(2)));
+        assert_eq!(load.closed(), 2);
+        assert!(!load.look(0.2, 0.5, now + s(20)), "room, since now");
+        load.look(0.2, 0.5, now + s(29));
+        assert_eq!(load.closed(), 2);
+        load.look(0.2, 0.8, now + s(30));
+        load.look(0.2, 0.5, now + s(31));
+        load.look(0.2, 0.5, now + s(41));
+        assert_eq!(load.closed(), 1, "ten seconds in a row");
+        assert!(load.look(0.95, 2.0, now + s(42)), "too much already");
+    }
+
+    proptest! {
+        /// Whatever the load does, and however wrong it is told: fewer than ten switches in any minute.
+        #[test]
+        fn it_never_flaps(seconds in prop::collection::vec((any::<bool>(), 0.0..1.5f64), 60..400)) {
+            let (mut load, start) = (Load::default(), Instant::now());
+            let mut switched = Vec::new();
+            for (second, (pressed, busy)) in seconds.into_iter().enumerate() {
+                let now = start + s(second as u64);
+                let before = load.switches();
+                load.look(0.5, busy, now);
+                if pressed && load.closed() < 1 {
+                    load.press(now);
+                }
+                (before..load.switches()).for_each(|_| switched.push(second));
+            }
+            for (place, first) in switched.iter().enumerate() {
+                prop_assert!(switched[place..].iter().take_while(|second| *second - first < 60).count() < 10);
+            }
+        }
+    }
+}

@@ -86,7 +86,9 @@ impl Evaluate {
         if !self.resident.is_empty() {
             return self.print_resident(config, &entrants[0], pipelines).await;
         }
-        self.check_output()?;
+        if let Some(path) = &self.output {
+            super::check_png(path)?;
+        }
         let task = entrants[0].folder.manifest.task;
         for Entrant { folder, .. } in &entrants {
             let other = folder.manifest.task;
@@ -124,19 +126,6 @@ impl Evaluate {
         bar.finish_and_clear();
         self.show(&report, &entrants[0].folder.name)?;
         Ok(if report.unreadable.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-    }
-
-    /// What would only fail at the end fails now.
-    fn check_output(&self) -> anyhow::Result<()> {
-        let Some(path) = &self.output else { return Ok(()) };
-        if !path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png")) {
-            bail!("-o writes a .png file, not {}", path.display());
-        }
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
-            bail!("{} is no folder to write a chart to", folder.display());
-        }
-        Ok(())
     }
 
     fn show(&self, report: &Report, model: &str) -> anyhow::Result<()> {

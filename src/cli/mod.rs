@@ -1,12 +1,17 @@
 //! The command line: one file a subcommand.
 
+mod bench;
 mod evaluate;
 mod models;
 mod predict;
 mod serve;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
+use anyhow::bail;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
@@ -31,6 +36,8 @@ enum Command {
     Predict(predict::Predict),
     /// Score a model on labelled pictures: every variant side by side
     Evaluate(evaluate::Evaluate),
+    /// Load a server with pictures: how fast it answers, how many it can take, what they cost
+    Bench(bench::Bench),
     /// Check a folder of models: what it would serve, what is wrong and where
     Models(models::Models),
 }
@@ -109,6 +116,18 @@ fn load(pipeline: &Pipeline, model: Option<&str>, variant: Option<&str>) -> anyh
     pipeline.load(model, variant).map_err(|wrong| anyhow::anyhow!(in_lines(wrong)))
 }
 
+/// A chart that could not be written in the end fails before anything is measured.
+fn check_png(path: &Path) -> anyhow::Result<()> {
+    if !path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png")) {
+        bail!("-o writes a .png file, not {}", path.display());
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        bail!("{} is no folder to write a chart to", folder.display());
+    }
+    Ok(())
+}
+
 impl Cli {
     /// Runs the subcommand. A setting or an argument that cannot be used ends with 2, whatever else fails with 1.
     #[must_use]
@@ -117,6 +136,7 @@ impl Cli {
             Command::Serve(serve) => serve.run(),
             Command::Predict(predict) => predict.run(),
             Command::Evaluate(evaluate) => evaluate.run(),
+            Command::Bench(bench) => bench.run(),
             Command::Models(models) => models.run(),
         };
         match result {

@@ -4,6 +4,7 @@ mod harness;
 mod simulated;
 
 mod batching;
+mod bench;
 mod evaluate;
 mod first_minutes;
 mod forms;

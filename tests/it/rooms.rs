@@ -7,7 +7,7 @@ use crate::harness::root;
 /// A room may use those further down, never those further up; rooms in one line are on one floor.
 const FLOORS: [&[&str]; 11] = [
     &["cli"],
-    &["server"],
+    &["server", "bench"],
     &["http", "evaluate"],
     &["pipeline"],
     &["router"],
@@ -20,7 +20,11 @@ const FLOORS: [&[&str]; 11] = [
 ];
 
 /// The room, and what it must not know although it may lie further down or is a library.
-const ABSENCES: [(&str, &[&str]); 6] = [
+const ABSENCES: [(&str, &[&str]); 7] = [
+    (
+        "bench",
+        &["http", "evaluate", "pipeline", "router", "batch", "engine", "vision", "registry", "cost", "axum", "ort"],
+    ),
     ("vision", &["tokio", "axum", "ort"]),
     ("cost", &["tokio", "axum", "ort"]),
     ("router", &["tokio", "axum", "ort"]),

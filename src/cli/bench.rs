@@ -1,0 +1,204 @@
+//! `ounce bench`
+
+use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::bench::{self, Load, Plan, Progress, Report, Target, Watch, Work};
+
+/// Load a server with pictures: how fast it answers, how many it can take, what they cost.
+///
+/// A closed loop (--connections) keeps so many requests waiting for answers. An open loop (--rate) sends requests at
+/// random moments at a rate, whatever the answers do, and counts latency from when a request was due, which is the
+/// correction for coordinated omission. --sweep finds capacity by the first and offers fractions of it by the second.
+#[derive(Debug, Args)]
+pub(super) struct Bench {
+    /// Where to: http://HOST:PORT, with /v1/detect or any other path that takes a picture by POST
+    url: String,
+    /// A picture to send, or a folder of pictures; may be given again, then they are sent in turn
+    #[arg(long, value_name = "FILE|DIR")]
+    picture: Vec<PathBuf>,
+    /// Closed loops with so many connections
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,8,32")]
+    connections: Vec<NonZeroUsize>,
+    /// Open loops at so many requests a second instead
+    #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with_all = ["connections", "sweep"], value_parser = rate)]
+    rate: Vec<f64>,
+    /// Closed loops to find capacity, then open loops at 0.1 to 1.5 of it
+    #[arg(long)]
+    sweep: bool,
+    /// How long each load is measured, as in 10s, 500ms or 2m
+    #[arg(long, default_value = "10s", value_parser = duration)]
+    duration: Duration,
+    /// How long each load goes on before that
+    #[arg(long, default_value = "2s", value_parser = duration)]
+    warmup: Duration,
+    /// Answers within this time are goodput
+    #[arg(long, value_name = "DURATION", default_value = "100ms", value_parser = duration)]
+    slo_p99: Duration,
+    /// A header to send, as in 'Authorization: Bearer KEY'; may be given again
+    #[arg(long, value_name = "NAME: VALUE", value_parser = header)]
+    header: Vec<(String, String)>,
+    /// Print JSON instead of the table
+    #[arg(long)]
+    json: bool,
+    /// Draw latency over load to this file (.png)
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+impl Bench {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        if let Some(path) = &self.output {
+            super::check_png(path)?;
+        }
+        if self.duration.is_zero() {
+            bail!("--duration is longer than nothing");
+        }
+        allow_many_connections();
+        let pictures = if self.picture.is_empty() {
+            bench::generated_picture().map(|picture| vec![picture])
+        } else {
+            bench::read_pictures(&self.picture)
+        };
+        let target = Target::new(&self.url, pictures.map_err(anyhow::Error::msg)?, &self.header);
+        let target = target.map_err(anyhow::Error::msg)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let report = runtime.block_on(self.measure(&target))?;
+        // Connections are closed before the runtime is.
+        drop(target);
+        self.show(&report)?;
+        if report.answered() == 0 {
+            bail!("nothing was answered: {}", report.first_error().unwrap_or("no answer came in time"));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn measure(&self, target: &Target) -> anyhow::Result<Report> {
+        target.probe().await.map_err(|why| anyhow::anyhow!("nothing was answered: {why}"))?;
+        let connections = || self.connections.iter().map(|count| count.get()).collect();
+        let work = match () {
+            () if self.sweep => Work::Sweep(connections()),
+            () if self.rate.is_empty() => Work::Closed(connections()),
+            () => Work::Open(self.rate.clone()),
+        };
+        let plan = Plan { warmup: self.warmup, duration: self.duration, slo_p99: self.slo_p99 };
+        let bar = progress(work.steps(), plan.total());
+        let watch = Watch::new({
+            let (bar, steps) = (bar.clone(), work.steps());
+            move |progress| show_progress(&bar, steps, &progress)
+        });
+        tokio::spawn({
+            let watch = watch.clone();
+            async move {
+                if tokio::signal::ctrl_c().await.is_ok() {
+                    watch.stop();
+                }
+            }
+        });
+        let report = bench::run(target, &work, &plan, &watch).await;
+        bar.finish_and_clear();
+        let report = report.map_err(anyhow::Error::msg)?;
+        Ok(Report { generated_picture: self.picture.is_empty(), ..report })
+    }
+
+    fn show(&self, report: &Report) -> anyhow::Result<()> {
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(report)?);
+        } else {
+            print!("{report}");
+        }
+        if let Some(path) = &self.output {
+            let png = report.chart().png().map_err(anyhow::Error::msg)?;
+            std::fs::write(path, png).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        Ok(())
+    }
+}
+
+fn progress(steps: usize, step: Duration) -> ProgressBar {
+    let bar = ProgressBar::new(steps as u64 * millis(step));
+    if !std::io::IsTerminal::is_terminal(&std::io::stderr()) {
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {msg}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn show_progress(bar: &ProgressBar, steps: usize, progress: &Progress) {
+    bar.set_position(progress.step as u64 * millis(progress.total) + millis(progress.elapsed));
+    let load = match progress.load {
+        Load::Closed { connections } => format!("{connections} connections"),
+        Load::Open { rate_per_s } => format!("{rate_per_s:.0}/s"),
+    };
+    let left = bar.length().unwrap_or(0).saturating_sub(bar.position()).div_ceil(1000);
+    let (step, answered) = (progress.step + 1, progress.answered);
+    bar.set_message(format!("{step} of {steps}: {load}, {answered} answers, {left} s left"));
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Every request that waits holds a socket, and systems allow a process fewer than it may ask for.
+fn allow_many_connections() {
+    let limit = getrlimit(Resource::Nofile);
+    // Where it is not allowed, requests that find no socket are counted as errors.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+/// A number and its unit.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let number = text.trim_end_matches(char::is_alphabetic);
+    let seconds = match &text[number.len()..] {
+        "ms" => 1e-3,
+        "s" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        _ => f64::NAN,
+    };
+    let duration = number.parse().ok().and_then(|number: f64| Duration::try_from_secs_f64(number * seconds).ok());
+    duration
+        .filter(|long| long.as_secs() <= 86_400)
+        .ok_or("a duration is as in 500ms, 10s or 2m, a day at most".to_owned())
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.trim().parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0);
+    rate.ok_or("a rate is a number of requests a second above 0".to_owned())
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or("a header is as in 'Name: value'")?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_units() {
+        let millis = |text| duration(text).map(|duration| duration.as_millis());
+        assert_eq!(millis("10s"), Ok(10_000));
+        assert_eq!(millis("1.5m"), Ok(90_000));
+        assert_eq!(millis("250ms"), Ok(250));
+        assert_eq!(millis("0s"), Ok(0));
+        for wrong in ["", "10", "s", "-1s", "1e99s", "10 parsecs", "nans", "25h"] {
+            assert!(millis(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn rates_and_headers_are_checked() {
+        assert_eq!(rate("2.5"), Ok(2.5));
+        assert!(["0", "-1", "inf", "NaN", "many"].into_iter().all(|wrong| rate(wrong).is_err()));
+        assert_eq!(header("X-Key: a:b "), Ok(("X-Key".to_owned(), "a:b".to_owned())));
+        assert!(header("X-Key").is_err());
+    }
+}

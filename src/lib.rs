@@ -5,6 +5,7 @@
 //! A room may use those below it, never those above. One request comes down through them and its answer goes back up.
 //!
 //! - [`cli`]: one file a subcommand.
+//! - [`tune`]: the cheapest way to serve a model here that keeps a promise.
 //! - [`server`]: wires the rooms; sockets and the shutdown signal come from outside.
 //! - [`bench`]: a load generator; knows nothing of the others, only HTTP.
 //! - [`http`]: the only room that knows axum and status codes.
@@ -35,4 +36,5 @@ pub mod registry;
 pub mod router;
 pub mod server;
 pub mod telemetry;
+pub mod tune;
 pub mod vision;

@@ -60,7 +60,31 @@ impl Listeners {
 /// # Errors
 /// When a model cannot be served or a socket fails.
 pub async fn run(config: Config, listeners: Listeners, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    run_only(config, listeners, Only::default(), || {}, shutdown).await
+}
+
+/// Which models are served: all, one, or one variant of one.
+#[derive(Debug, Clone, Default)]
+pub struct Only {
+    /// This model.
+    pub model: Option<String>,
+    /// This variant of it.
+    pub variant: Option<String>,
+}
+
+/// As [`run`], for some of the models; calls `ready` when these are loaded.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_only(
+    config: Config,
+    listeners: Listeners,
+    only: Only,
+    ready: impl FnOnce(),
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
     let begun = Instant::now();
+    let all = only.model.is_none();
     let (drain_delay, grace) = (config.shutdown.drain_delay, config.shutdown.grace);
     let header_timeout = config.requests.header_timeout;
     let pipeline = Pipeline::new(config)?;
@@ -74,7 +98,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: impl Future<Out
     tokio::pin!(shutdown);
     let loading = pipeline.clone();
     let loaded = tokio::select! {
-        loaded = tokio::task::spawn_blocking(move || loading.load(None, None)) => loaded?,
+        loaded = tokio::task::spawn_blocking(move || loading.load(only.model.as_deref(), only.variant.as_deref())) => loaded?,
         () = &mut shutdown => return Ok(()),
     };
     if let Err(wrong) = loaded {
@@ -85,7 +109,9 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: impl Future<Out
     let (cpus, decode_threads) = pipeline.threads();
     tracing::info!(%address, ?models, cpus, decode_threads, took_ms = begun.elapsed().as_secs_f64() * 1000.0, "ready");
 
-    let watching = tokio::spawn(watch(pipeline.clone()));
+    ready();
+    // Where not all are served, what is new in the folder is not, either.
+    let watching = tokio::spawn(watch(pipeline.clone(), all));
     let looking = tokio::spawn(look_at_load(pipeline.clone()));
     shutdown.await;
     watching.abort();
@@ -111,9 +137,9 @@ async fn look_at_load(pipeline: Pipeline) {
 }
 
 /// Looks at the model folder from time to time, so that what changes there is served.
-async fn watch(pipeline: Pipeline) {
+async fn watch(pipeline: Pipeline, all: bool) {
     let every = pipeline.config().reload.watch;
-    if every.is_zero() {
+    if every.is_zero() || !all {
         return;
     }
     let mut last = LastLook::default();

@@ -5,6 +5,7 @@ mod evaluate;
 mod models;
 mod predict;
 mod serve;
+mod tune;
 
 use std::{
     path::{Path, PathBuf},
@@ -38,6 +39,8 @@ enum Command {
     Evaluate(evaluate::Evaluate),
     /// Load a server with pictures: how fast it answers, how many it can take, what they cost
     Bench(bench::Bench),
+    /// Find the cheapest way to serve a model here that keeps a promise
+    Tune(tune::Tune),
     /// Check a folder of models: what it would serve, what is wrong and where
     Models(models::Models),
 }
@@ -137,6 +140,7 @@ impl Cli {
             Command::Predict(predict) => predict.run(),
             Command::Evaluate(evaluate) => evaluate.run(),
             Command::Bench(bench) => bench.run(),
+            Command::Tune(tune) => tune.run(),
             Command::Models(models) => models.run(),
         };
         match result {

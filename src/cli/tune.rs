@@ -1,0 +1,147 @@
+//! `ounce tune`
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::Context;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::{Settings, bench::duration};
+use crate::{
+    bench::{self, Watch},
+    config::Config,
+    registry::folder::MANIFEST,
+    telemetry,
+    tune::{self, Found, Promise, Stage, Subject},
+};
+
+/// Find the cheapest way to serve a model on this machine that keeps a promise.
+///
+/// Tries its variants, sessions, threads, decode threads and batch limits: each is served by this process and asked over
+/// a socket, until 99 in 100 answers no longer come in time. What the latency curve says is worse is not tried. The
+/// cheapest is confirmed with requests that come at random moments, and written as settings for `ounce serve --config`.
+/// Ctrl-C ends it with the best so far.
+#[derive(Debug, Args)]
+pub(super) struct Tune {
+    #[command(flatten)]
+    settings: Settings,
+    /// The model: its name in the models folder, or its folder
+    model: PathBuf,
+    /// The promise: 99 in 100 answers come within it
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    slo_p99: Duration,
+    /// No variant that is less accurate
+    #[arg(long, value_name = "0..1")]
+    min_accuracy: Option<f64>,
+    /// A picture to send, or a folder of pictures; may be given again
+    #[arg(long, value_name = "FILE|DIR")]
+    picture: Vec<PathBuf>,
+    /// How long each load is measured
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
+    step: Duration,
+    /// Where the settings go [default: MODEL.tuned.toml]
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Draw the frontier to this file (.png)
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+    /// Print JSON instead of the table
+    #[arg(long)]
+    json: bool,
+}
+
+impl Tune {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        if let Some(path) = &self.plot {
+            super::check_png(path)?;
+        }
+        let config = self.settings.layers("error")?.build()?;
+        telemetry::init(&config.log)?;
+        let subject = self.subject(config)?;
+        let promise = Promise { slo_p99: self.slo_p99, min_accuracy: self.min_accuracy, step: self.step };
+        let bar = progress();
+        let watch = Watch::default();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let found = runtime.block_on(async {
+            tokio::spawn({
+                let watch = watch.clone();
+                async move {
+                    if tokio::signal::ctrl_c().await.is_ok() {
+                        watch.stop();
+                    }
+                }
+            });
+            tune::tune(&subject, &promise, &watch, |stage| show(&bar, stage)).await
+        });
+        bar.finish_and_clear();
+        self.tell(&found.map_err(anyhow::Error::msg)?)
+    }
+
+    fn subject(&self, config: Config) -> anyhow::Result<Subject> {
+        let named = config.models.join(&self.model);
+        let path = [self.model.as_path(), &named].into_iter().find(|path| path.join(MANIFEST).is_file());
+        let path = path.with_context(|| format!("{} holds no {MANIFEST}: name one model", self.model.display()))?;
+        let path = path.canonicalize()?;
+        let model = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let models = path.parent().unwrap_or(&path).to_owned();
+        let pictures = if self.picture.is_empty() {
+            eprintln!(
+                "no --picture: a made-up one of 640×480 pixels is sent; yours may take longer or shorter to decode"
+            );
+            bench::generated_picture().map(|picture| vec![picture])
+        } else {
+            bench::read_pictures(&self.picture)
+        };
+        Ok(Subject { config: Config { models, ..config }, model, pictures: pictures.map_err(anyhow::Error::msg)? })
+    }
+
+    fn tell(&self, found: &Found) -> anyhow::Result<ExitCode> {
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(found)?);
+        } else {
+            print!("{found}");
+        }
+        let write = |path: &Path, bytes: &[u8]| {
+            std::fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
+        };
+        if let Some(path) = &self.plot {
+            write(path, &found.chart().png().map_err(anyhow::Error::msg)?)?;
+        }
+        let Some(settings) = found.settings_toml() else { return Ok(ExitCode::FAILURE) };
+        let path = self.output.clone().unwrap_or_else(|| format!("{}.tuned.toml", found.model).into());
+        write(&path, settings.as_bytes())?;
+        if !self.json {
+            println!("written: {}", path.display());
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn progress() -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    if !std::io::IsTerminal::is_terminal(&std::io::stderr()) {
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} {msg} ({eta} left)") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn show(bar: &ProgressBar, stage: Stage<'_>) {
+    match stage {
+        Stage::Trying(setting, place, of) => {
+            bar.set_length(of as u64);
+            bar.set_position(place as u64);
+            bar.set_message(setting.to_string());
+        }
+        Stage::Confirming(setting) => {
+            bar.set_position(bar.length().unwrap_or_default());
+            bar.set_message(format!("once more: {setting}"));
+        }
+    }
+}

@@ -7,7 +7,7 @@
 //! - [`cli`]: one file a subcommand.
 //! - [`tune`]: the cheapest way to serve a model here that keeps a promise.
 //! - [`server`]: wires the rooms; sockets and the shutdown signal come from outside.
-//! - [`bench`]: a load generator; knows nothing of the others, only HTTP.
+//! - [`bench`](mod@bench): a load generator; knows nothing of the others, only HTTP.
 //! - [`http`]: the only room that knows axum and status codes.
 //! - [`evaluate`]: scores of models on labelled pictures, through the pipeline.
 //! - [`pipeline`]: one request's life: admit → decode → queue → run → read → account.

@@ -19,7 +19,7 @@ mod send;
 mod target;
 mod watch;
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use serde::Serialize;
 
@@ -72,6 +72,16 @@ pub enum Work {
     Open(Vec<f64>),
     /// Closed loops with so many connections, then open loops at [`SWEEP`] of the best one's answers a second.
     Sweep(Vec<usize>),
+}
+
+impl fmt::Display for Load {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed { connections: 1 } => f.write_str("1 connection"),
+            Self::Closed { connections } => write!(f, "{connections} connections"),
+            Self::Open { rate_per_s } => write!(f, "{rate_per_s:.1}/s"),
+        }
+    }
 }
 
 impl Work {

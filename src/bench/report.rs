@@ -148,7 +148,7 @@ impl Report {
         let rates = [step.answers_per_s, step.goodput_per_s].map(|rate| format!("{rate:.1}"));
         let quantiles = [step.p50_ms, step.p90_ms, step.p99_ms, step.p99_9_ms, step.max_ms].map(milliseconds);
         let usd = step.usd_per_million.map_or("-".to_owned(), |usd| format!("{usd:.3}"));
-        let mut row = vec![name(&step.load)];
+        let mut row = vec![step.load.to_string()];
         if let (Load::Open { rate_per_s }, Some(capacity)) = (step.load, self.capacity_per_s) {
             row[0] += &format!(" ({:.2})", rate_per_s / capacity);
         }
@@ -158,7 +158,7 @@ impl Report {
 
     /// What a table has no column for.
     fn remarks(&self, f: &mut fmt::Formatter<'_>, step: &Measured) -> fmt::Result {
-        let at = name(&step.load);
+        let at = step.load;
         let list = |counts: &std::collections::BTreeMap<String, u64>| {
             counts.iter().map(|(name, count)| format!("{name} ×{count}")).collect::<Vec<_>>().join(", ")
         };
@@ -182,14 +182,6 @@ impl Report {
             )?;
         }
         Ok(())
-    }
-}
-
-fn name(load: &Load) -> String {
-    match load {
-        Load::Closed { connections: 1 } => "1 connection".to_owned(),
-        Load::Closed { connections } => format!("{connections} connections"),
-        Load::Open { rate_per_s } => format!("{rate_per_s:.1}/s"),
     }
 }
 

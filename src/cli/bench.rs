@@ -7,7 +7,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::bench::{self, Load, Plan, Progress, Report, Target, Watch, Work};
+use crate::bench::{self, Plan, Progress, Report, Target, Watch, Work};
 
 /// Load a server with pictures: how fast it answers, how many it can take, what they cost.
 ///
@@ -31,10 +31,10 @@ pub(super) struct Bench {
     #[arg(long)]
     sweep: bool,
     /// How long each load is measured, as in 10s, 500ms or 2m
-    #[arg(long, default_value = "10s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     duration: Duration,
     /// How long each load goes on before that
-    #[arg(long, default_value = "2s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
     warmup: Duration,
     /// Answers within this time are goodput
     #[arg(long, value_name = "DURATION", default_value = "100ms", value_parser = duration)]
@@ -132,13 +132,9 @@ fn progress(steps: usize, step: Duration) -> ProgressBar {
 
 fn show_progress(bar: &ProgressBar, steps: usize, progress: &Progress) {
     bar.set_position(progress.step as u64 * millis(progress.total) + millis(progress.elapsed));
-    let load = match progress.load {
-        Load::Closed { connections } => format!("{connections} connections"),
-        Load::Open { rate_per_s } => format!("{rate_per_s:.0}/s"),
-    };
     let left = bar.length().unwrap_or(0).saturating_sub(bar.position()).div_ceil(1000);
-    let (step, answered) = (progress.step + 1, progress.answered);
-    bar.set_message(format!("{step} of {steps}: {load}, {answered} answers, {left} s left"));
+    let Progress { step, load, answered, .. } = *progress;
+    bar.set_message(format!("{} of {steps}: {load}, {answered} answers, {left} s left", step + 1));
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -9,7 +9,10 @@ use embedded_graphics::{
     prelude::{DrawTarget, Drawable, OriginDimensions, Point, Size},
     text::{Baseline, Text},
 };
-use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
+use image::{
+    ExtendedColorType, ImageEncoder,
+    codecs::png::{CompressionType, FilterType, PngEncoder},
+};
 
 /// Red, green, blue.
 pub(super) type Color = (u8, u8, u8);
@@ -137,7 +140,8 @@ impl Sheet {
     /// The sheet as a PNG file.
     pub fn png(&self) -> Result<Vec<u8>, String> {
         let mut bytes = Vec::new();
-        PngEncoder::new(&mut bytes)
+        // Flat colours are smallest without a filter.
+        PngEncoder::new_with_quality(&mut bytes, CompressionType::Best, FilterType::NoFilter)
             .write_image(&self.rgb, self.width, self.height, ExtendedColorType::Rgb8)
             .map_err(|error| format!("the chart cannot be encoded: {error}"))?;
         Ok(bytes)

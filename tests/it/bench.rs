@@ -14,7 +14,9 @@ async fn bench(url: &str, more: &[&str]) -> Output {
 }
 
 fn json(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)))
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(!text.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_str(&text).expect("JSON")
 }
 
 fn said(output: &Output, code: i32) -> String {
@@ -23,7 +25,8 @@ fn said(output: &Output, code: i32) -> String {
 }
 
 fn count(step: &Value, what: &str) -> u64 {
-    step[what].as_u64().unwrap_or_else(|| panic!("{what}: {step}"))
+    assert!(step[what].is_u64(), "{what}: {step}");
+    step[what].as_u64().unwrap_or_default()
 }
 
 #[tokio::test]
@@ -97,7 +100,7 @@ async fn what_cannot_be_measured_is_told_in_a_sentence() {
         (&no_model, &[], 1, "nobody"),
         ("https://example.org", &[], 1, "is https"),
         (&server.url, &["--picture", "nothing.jpg"], 1, "cannot read nothing.jpg"),
-        (&server.url, &["--picture", "docs"], 1, "there is no picture in docs"),
+        (&server.url, &["--picture", "src"], 1, "there is no picture in src"),
         (&server.url, &["-o", "chart.jpg"], 1, "a .png file"),
         (&server.url, &["--slo-p99", "50"], 2, "500ms, 10s or 2m"),
         (&server.url, &["--rate", "5", "--sweep"], 2, "cannot be used with"),

@@ -14,6 +14,7 @@ mod hostile;
 mod lifecycle;
 mod overload;
 mod parity;
+mod prometheus;
 mod providers;
 mod queueing;
 mod reload;

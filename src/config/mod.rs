@@ -11,7 +11,7 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 use serde::{Deserialize, Deserializer};
 
 pub use self::{
-    knobs::{Auto, Provider, Task, Unit},
+    knobs::{Auto, OtlpEndpoint, Provider, Task, Unit},
     layers::{ConfigError, Layers, Origin},
 };
 
@@ -41,6 +41,8 @@ pub struct Config {
     pub cost: Cost,
     /// What is logged.
     pub log: Log,
+    /// Where traces go.
+    pub telemetry: Telemetry,
 }
 
 impl Config {
@@ -242,6 +244,18 @@ pub enum LogFormat {
     Text,
     /// For machines: one JSON object a line.
     Json,
+}
+
+/// Where traces go.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Telemetry {
+    /// The collector that takes spans; none: no span is made.
+    #[serde(deserialize_with = "unless_empty")]
+    pub otlp_endpoint: Option<OtlpEndpoint>,
+    /// The share of traces that are exported where the client did not decide.
+    pub otlp_sample_ratio: Unit,
+    /// Who the spans are said to be from.
+    pub service_name: String,
 }
 
 fn milliseconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {

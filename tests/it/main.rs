@@ -20,6 +20,7 @@ mod queueing;
 mod reload;
 mod rooms;
 mod size_input;
+mod traces;
 mod training;
 mod triton;
 mod wire;

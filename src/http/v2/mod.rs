@@ -26,7 +26,7 @@ use super::{
     health::check_ready,
     heavy,
     models::PortBody,
-    observe::record_model,
+    observe::{record_answer, record_model},
     path::Path,
     problem::{Problem, ProblemBody, Refusals},
     refused,
@@ -208,6 +208,7 @@ async fn answer(
     let terms = Terms { deadline, priority: request.priority };
     let tensors = TensorRequest { model, variant: request.variant, inputs: request.inputs, terms };
     let answer = pipeline.infer(&permit, tensors).await?;
+    record_answer(&answer.variant, &answer.timing);
     let size = answer.outputs.iter().map(|(_, tensor)| tensor.shape().iter().product::<usize>()).sum();
     heavy(pipeline, size, move || Ok(response::write(&answer, request.id.as_deref(), &request.outputs))).await
 }

@@ -66,6 +66,9 @@ impl Metrics {
             IntGaugeVec::new(Opts::new("ounce_build_info", "Always 1; the labels say what runs."), &["version"])?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         registered(&registry, build)?;
+        // The names that every dashboard knows: process_cpu_seconds_total, process_resident_memory_bytes and so on.
+        #[cfg(target_os = "linux")]
+        registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         Ok(Self {
             requests_total: counter(
                 "ounce_requests_total",
@@ -315,5 +318,7 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("ounce_refused_total{model=\"pedestrian\",reason=\"queue_full\"} 1"), "{text}");
+        let process = ["cpu_seconds_total", "resident_memory_bytes", "open_fds", "start_time_seconds"];
+        assert!(!cfg!(target_os = "linux") || process.iter().all(|name| text.contains(&format!("process_{name} "))));
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     config::Config,
     http,
     pipeline::{LastLook, Pipeline},
+    telemetry::Export,
 };
 
 /// How long to wait after a connection could not be accepted.
@@ -87,12 +88,14 @@ pub async fn run_only(
     let all = only.model.is_none();
     let (drain_delay, grace) = (config.shutdown.drain_delay, config.shutdown.grace);
     let header_timeout = config.requests.header_timeout;
+    let export = Export::start(&config.telemetry)?;
     let pipeline = Pipeline::new(config)?;
     let (stop, stopped) = watch::channel(false);
     let address = listeners.main.local_addr()?;
-    let mut servers = vec![serve(listeners.main, http::app(pipeline.clone()), header_timeout, stopped.clone())];
+    let app = http::app(pipeline.clone(), export.traces());
+    let mut servers = vec![serve(listeners.main, app, header_timeout, stopped.clone())];
     if let Some(admin) = listeners.admin {
-        servers.push(serve(admin, http::admin(pipeline.clone()), header_timeout, stopped));
+        servers.push(serve(admin, http::admin(pipeline.clone(), export.traces()), header_timeout, stopped));
     }
 
     tokio::pin!(shutdown);
@@ -122,6 +125,7 @@ pub async fn run_only(
     end(servers, grace).await?;
     looking.abort();
     tokio::task::spawn_blocking(move || pipeline.close()).await?;
+    export.end().await;
     tracing::info!("stopped");
     Ok(())
 }

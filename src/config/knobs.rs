@@ -1,6 +1,6 @@
 //! The kinds of values that settings and manifests share.
 
-use std::{fmt, num::NonZeroUsize};
+use std::{fmt, num::NonZeroUsize, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -102,6 +102,36 @@ impl TryFrom<f32> for Unit {
 
     fn try_from(value: f32) -> Result<Self, String> {
         if (0.0..=1.0).contains(&value) { Ok(Self(value)) } else { Err(format!("{value} is not between 0 and 1")) }
+    }
+}
+
+/// The base URL of a collector that speaks OTLP over plain HTTP, as in `http://collector:4318`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtlpEndpoint(String);
+
+impl OtlpEndpoint {
+    /// Where traces are posted.
+    #[must_use]
+    pub fn traces(&self) -> String {
+        format!("{}/v1/traces", self.0)
+    }
+}
+
+impl FromStr for OtlpEndpoint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let base = text.trim_end_matches('/');
+        let authority = base.strip_prefix("http://").and_then(|rest| rest.split('/').next());
+        match authority {
+            Some(authority) if !authority.is_empty() && base.bytes().all(|byte| byte.is_ascii_graphic()) => {
+                Ok(Self(base.to_owned()))
+            }
+            _ => {
+                Err("a collector is named as in \"http://collector:4318\"; TLS is left to one beside the server"
+                    .to_owned())
+            }
+        }
     }
 }
 

@@ -316,6 +316,7 @@ mod tests {
             ("OUNCE_THREADS__DECODE", "2"),
             ("OUNCE_RUNTIME__PROVIDERS", "cuda, cpu"),
             ("OUNCE_ADMIN_LISTEN", "127.0.0.1:9090"),
+            ("OUNCE_TELEMETRY__OTLP_ENDPOINT", "http://collector:4318/"),
         ])
         .and_then(|layers| layers.build())
         .expect("valid");
@@ -323,6 +324,8 @@ mod tests {
         assert_eq!(config.threads.decode.or(7), 2);
         assert_eq!(config.runtime.providers(), [super::super::Provider::Cuda, super::super::Provider::Cpu]);
         assert_eq!(config.admin_listen.map(|a| a.port()), Some(9090));
+        let traces = config.telemetry.otlp_endpoint.map(|endpoint| endpoint.traces());
+        assert_eq!(traces.as_deref(), Some("http://collector:4318/v1/traces"));
     }
 
     #[test]
@@ -355,5 +358,12 @@ mod tests {
             sentence(env(&[("OUNCE_RUNTIME__PROVIDERS", "cdua")]).and_then(|l| l.build())),
             @r#"OUNCE_RUNTIME__PROVIDERS sets `runtime.providers` to ["cdua"]: unknown variant `cdua`, expected one of `auto`, `tensorrt`, `cuda`, `openvino`, `cpu`"#
         );
+        for endpoint in ["https://collector:4318", "collector:4318", "http://", "http://a b"] {
+            let refused = sentence(env(&[("OUNCE_TELEMETRY__OTLP_ENDPOINT", endpoint)]).and_then(|l| l.build()));
+            assert!(
+                refused.ends_with("as in \"http://collector:4318\"; TLS is left to one beside the server"),
+                "{refused}"
+            );
+        }
     }
 }

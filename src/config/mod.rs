@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer};
 pub type UsdPerHour = NotNegative;
 
 pub use self::{
-    knobs::{Auto, NotNegative, Objective, Positive, Provider, Task, Unit},
+    knobs::{Auto, NotNegative, Objective, OtlpEndpoint, Positive, Provider, Task, Unit},
     layers::{ConfigError, Layers, Origin},
 };
 
@@ -50,6 +50,8 @@ pub struct Config {
     pub model: BTreeMap<String, ModelSettings>,
     /// What is logged.
     pub log: Log,
+    /// Where traces go.
+    pub telemetry: Telemetry,
 }
 
 impl Config {
@@ -286,6 +288,18 @@ pub enum LogFormat {
     Text,
     /// For machines: one JSON object a line.
     Json,
+}
+
+/// Where traces go.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Telemetry {
+    /// The collector that takes spans; none: no span is made.
+    #[serde(deserialize_with = "unless_empty")]
+    pub otlp_endpoint: Option<OtlpEndpoint>,
+    /// The share of traces that are exported where the client did not decide.
+    pub otlp_sample_ratio: Unit,
+    /// Who the spans are said to be from.
+    pub service_name: String,
 }
 
 fn milliseconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {

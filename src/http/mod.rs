@@ -1,6 +1,6 @@
 //! The wire: the only room that knows axum and status codes.
 //!
-//! A request comes in through `observe` (its id, its line in the log), a route of `routes` and one of the handlers
+//! A request comes in through `observe` (its id, its trace, its line in the log), a route of `routes` and one of the handlers
 //! of `v1`, `v2`, `models` or `health`. What goes wrong is a `problem`, of one of the `kinds`.
 
 mod accept;
@@ -19,6 +19,7 @@ mod pictures;
 mod problem;
 mod round;
 mod routes;
+mod trace;
 mod v1;
 mod v2;
 mod wire;

@@ -12,10 +12,10 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::{docs, frontier, health, kinds, models, observe, problem, v1, v2};
-use crate::pipeline::Pipeline;
+use crate::{pipeline::Pipeline, telemetry::Traces};
 
 /// What is served on the main listener.
-pub fn app(pipeline: Pipeline) -> Router {
+pub fn app(pipeline: Pipeline, traces: Traces) -> Router {
     let mut described = OpenApiRouter::with_openapi(docs::Description::openapi())
         .routes(routes!(v1::detect))
         .routes(routes!(v1::classify))
@@ -51,11 +51,12 @@ pub fn app(pipeline: Pipeline) -> Router {
             .route("/errors", get(kinds::page))
             .with_state(pipeline)
             .merge(SwaggerUi::new("/docs").url("/openapi.json", description)),
+        traces,
     )
 }
 
 /// What is served on the admin listener.
-pub fn admin(pipeline: Pipeline) -> Router {
+pub fn admin(pipeline: Pipeline, traces: Traces) -> Router {
     layered(
         Router::new()
             .route("/metrics", get(health::metrics))
@@ -65,18 +66,19 @@ pub fn admin(pipeline: Pipeline) -> Router {
             .route("/livez", get(health::live))
             .route("/readyz", get(health::ready))
             .with_state(pipeline),
+        traces,
     )
 }
 
 /// The layers around all routes, the innermost first.
-fn layered(routes: Router) -> Router {
+fn layered(routes: Router, traces: Traces) -> Router {
     routes
         .fallback(problem::no_such_route)
         .method_not_allowed_fallback(problem::wrong_method)
         // Bodies are limited by `body`, which knows the operator's limits and says so in its refusals.
         .layer(DefaultBodyLimit::disable())
         .layer(CatchPanicLayer::custom(problem::panicked))
-        .layer(middleware::from_fn(observe::observe))
+        .layer(middleware::from_fn_with_state(traces, observe::observe))
 }
 
 #[cfg(test)]
@@ -96,7 +98,8 @@ mod tests {
                 unreachable!("boom")
             }
         };
-        let app = layered(Router::new().route("/boom", get(boom)).route("/fine", get(|| async { "fine" })));
+        let routes = Router::new().route("/boom", get(boom)).route("/fine", get(|| async { "fine" }));
+        let app = layered(routes, Traces::default());
         let request = Request::builder().method(method).uri(path).header("x-request-id", id).body(Body::empty());
         app.oneshot(request.expect("request")).await.expect("infallible")
     }

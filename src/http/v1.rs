@@ -15,7 +15,7 @@ use super::{
     body::{Upload, held},
     docs::{AnswerOrResults, Binary, PictureForm, PictureJson},
     formats::{self, Shaped},
-    observe::{RequestId, record_model},
+    observe::{RequestId, record_answer, record_model},
     params::{Params, PictureParams},
     path::Path,
     pictures::{self, Part, Pictures},
@@ -151,7 +151,9 @@ impl Ask<'_> {
             terms: self.terms,
             draw,
         };
-        Ok(self.pipeline.answer(&self.permit, request).await?)
+        let answer = self.pipeline.answer(&self.permit, request).await?;
+        record_answer(&answer.variant, &answer.timing);
+        Ok(answer)
     }
 
     async fn one(self, bytes: axum::body::Bytes, headers: &HeaderMap) -> Result<Response, Problem> {

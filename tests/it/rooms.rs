@@ -67,6 +67,13 @@ fn no_session_is_behind_a_lock_and_no_file_is_too_long() {
     }
 }
 
+#[test]
+fn only_telemetry_knows_opentelemetry() {
+    for (path, code) in files(&root().join("src")) {
+        assert!(!code.contains("opentelemetry") || path.contains("/src/telemetry/"), "{path}");
+    }
+}
+
 /// The first segments after `crate::`, in `use crate::{a::…, b}` and in `crate::a::…`.
 fn uses(code: &str, start: &str) -> Vec<String> {
     let plain: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();

@@ -26,7 +26,7 @@ use super::{
     health::check_ready,
     heavy,
     models::PortBody,
-    observe::record_model,
+    observe::{record_answer, record_model},
     path::Path,
     problem::{Problem, ProblemBody, Refusals},
     refused, tenant,
@@ -209,6 +209,7 @@ async fn answer(
     let route = pipeline.route(&model, &request.wishes, terms)?;
     let tensors = TensorRequest { model, route, inputs: request.inputs, terms };
     let answer = pipeline.infer(&permit, tensors).await?;
+    record_answer(&answer.variant, &answer.timing);
     let size = answer.outputs.iter().map(|(_, tensor)| tensor.shape().iter().product::<usize>()).sum();
     heavy(pipeline, size, move || Ok(response::write(&answer, request.id.as_deref(), &request.outputs))).await
 }

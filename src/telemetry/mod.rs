@@ -1,9 +1,21 @@
-//! Logging: set up once, by the binary.
+//! Logs and traces: logging is set up once, by the binary; traces are one server's, and go to a collector that speaks OTLP.
+//!
+//! The only room that knows OpenTelemetry. It builds spans itself, from what was measured anyway, when a request is over:
+//! that needs no tracer, no clock of its own, and nothing at all for requests that are not sampled.
+
+mod context;
+mod export;
+mod request;
 
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
+pub use self::{
+    context::TraceContext,
+    export::{Export, Traces, Watched},
+    request::{Answered, RequestSpan, Told},
+};
 use crate::config::{Log, LogFormat};
 
 /// Sends logs to standard error.

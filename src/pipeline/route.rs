@@ -75,7 +75,8 @@ impl Pipeline {
         Ok(Route { variant: choice.variant, reason: choice.reason })
     }
 
-    /// Where a queue is too long for a variant that would else be in time, load closes it to everybody for a while.
+    /// Where a queue is too long for a variant that would else be in time, a lighter one answers. Where that goes on, the
+    /// heavier one is closed to everybody for a while.
     fn choose_under_load(
         &self,
         model: &ServedModel,
@@ -87,17 +88,22 @@ impl Pipeline {
         if asked.variant.is_none() {
             model.traffic.arrived();
         }
+        asked.closed = model.traffic.load().closed();
+        let mut first = asked.variant.is_none();
         loop {
-            asked.closed = model.traffic.load().closed();
             let choice = model.choose(candidates, &asked)?;
-            let late = || {
-                let variant = model.variants.get(choice.variant);
-                variant.is_some_and(|variant| self.forecast(variant, terms.priority, within).is_late(within))
-            };
-            let press = choice.lighter && late() && model.traffic.load().press(now);
-            if !press {
+            let late = choice.lighter
+                && model.variants.get(choice.variant).is_some_and(|variant| {
+                    self.forecast(variant, terms.priority, within).is_late(within)
+                });
+            // How the best of what is open does, everybody tells; for more than that, each request goes its own way.
+            if std::mem::take(&mut first) {
+                model.traffic.load().request(late, choice.lighter, now);
+            }
+            if !late {
                 return Ok(choice);
             }
+            asked.closed += 1;
         }
     }
 
@@ -106,12 +112,14 @@ impl Pipeline {
         self.0.ledger.balance();
         let (busy, now) = (self.0.ledger.busy(), Instant::now());
         for model in self.models() {
-            let before = model.traffic.load().switches();
             model.look_at_load(&self.0.ledger, busy, now);
-            let load = model.traffic.load();
-            self.metrics().closed(&model.name, load.closed(), load.switches());
-            if load.switches() != before {
-                tracing::info!(model = model.name, closed = load.closed(), "heavier variants were closed or opened");
+            let (closed, switches) = {
+                let mut load = model.traffic.load();
+                (load.closed(), load.news())
+            };
+            self.metrics().closed(&model.name, closed, switches);
+            if switches > 0 {
+                tracing::info!(model = model.name, closed, "load has closed heavier variants, or they are open again");
             }
         }
     }

@@ -11,6 +11,12 @@ const TOO_MUCH: f64 = 0.9;
 /// Below this part there is room to spare.
 const ROOM: f64 = 0.7;
 
+/// One request in so many moves the share of late ones by its full weight: about so many make it.
+const REQUESTS: f64 = 16.0;
+
+/// Where more than this share of the requests would be late, it is not a bad moment but load.
+const MANY: f64 = 0.5;
+
 /// After a step down the queue needs a moment to show it.
 const SETTLE: Duration = Duration::from_secs(2);
 
@@ -26,12 +32,14 @@ pub struct Load {
     room_since: Option<Instant>,
     hold: Duration,
     stepped_up: bool,
-    switches: u64,
+    // The share of the latest requests that would have been late.
+    late: f64,
+    untold: u64,
 }
 
 impl Default for Load {
     fn default() -> Self {
-        Self { closed: 0, changed_at: None, room_since: None, hold: HOLD.0, stepped_up: false, switches: 0 }
+        Self { closed: 0, changed_at: None, room_since: None, hold: HOLD.0, stepped_up: false, late: 0.0, untold: 0 }
     }
 }
 
@@ -42,10 +50,16 @@ impl Load {
         self.closed
     }
 
-    /// How often that has changed.
-    #[must_use]
-    pub fn switches(&self) -> u64 {
-        self.switches
+    /// How often that has changed since this was asked last.
+    pub fn news(&mut self) -> u64 {
+        std::mem::take(&mut self.untold)
+    }
+
+    /// A request came that would be late, or not, with the best of what is open. Where that goes on, one class more is
+    /// closed. Says whether it was.
+    pub fn request(&mut self, late: bool, lighter: bool, now: Instant) -> bool {
+        self.late += (f64::from(u8::from(late)) - self.late) / REQUESTS;
+        self.late > MANY && lighter && self.press(now)
     }
 
     /// There is too much to do for what is open, and something lighter would do: closes one class more, unless that has
@@ -81,7 +95,8 @@ impl Load {
 
     fn change(&mut self, closed: usize, up: bool, now: Instant) {
         (self.closed, self.stepped_up, self.changed_at, self.room_since) = (closed, up, Some(now), None);
-        self.switches += 1;
+        self.untold += 1;
+        self.late = 0.0;
     }
 }
 
@@ -112,6 +127,16 @@ mod tests {
         assert!(load.look(0.95, 2.0, now + s(42)), "too much already");
     }
 
+    #[test]
+    fn a_bad_moment_is_not_load() {
+        let (mut load, now) = (Load::default(), Instant::now());
+        assert!((0..10).all(|_| !load.request(true, true, now)), "ten in a row may be a bad moment");
+        let mut load = Load::default();
+        assert!((0..100).all(|n| !load.request(n % 3 == 0, true, now)), "so may one in three");
+        assert!((0..16).any(|_| load.request(true, true, now)));
+        assert!((0..99).all(|_| !load.request(true, false, now)), "nothing lighter would do");
+    }
+
     proptest! {
         /// Whatever the load does, and however wrong it is told: fewer than ten switches in any minute.
         #[test]
@@ -120,12 +145,11 @@ mod tests {
             let mut switched = Vec::new();
             for (second, (pressed, busy)) in seconds.into_iter().enumerate() {
                 let now = start + s(second as u64);
-                let before = load.switches();
                 load.look(0.5, busy, now);
-                if pressed && load.closed() < 1 {
+                if pressed && load.closed() < 2 {
                     load.press(now);
                 }
-                (before..load.switches()).for_each(|_| switched.push(second));
+                (0..load.news()).for_each(|_| switched.push(second));
             }
             for (place, first) in switched.iter().enumerate() {
                 prop_assert!(switched[place..].iter().take_while(|second| *second - first < 60).count() < 10);

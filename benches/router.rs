@@ -1,0 +1,190 @@
+//! A ramp to twice what the accurate variant can answer, with the router and without: `cargo bench --bench router`.
+//!
+//! The model is `tests/models/mobilenets`: two public classifiers of the same classes, of which the accurate one takes far
+//! longer. Poisson arrivals rise from half of its capacity to twice that, stay, and fall again, whatever the answers do.
+//! Every request wants an answer within 100 ms; one in ten also wants an accuracy that only the accurate variant has.
+//! Once the router chooses, once every request names the accurate variant. Draws docs/router.png; needs `../shared`.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    process::{Child, Command},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use ounce::plot::{Axis, Chart, Reference, Series};
+use reqwest::Client;
+use tokio::{task::JoinSet, time::Instant};
+
+const DEADLINE_MS: u64 = 100;
+/// Seconds of rising, of the most, of falling, and of the least again.
+const UP: f64 = 15.0;
+const MOST: f64 = 30.0;
+const DOWN: f64 = 15.0;
+const LEAST: f64 = 20.0;
+
+#[derive(Debug, Clone)]
+struct Outcome {
+    second: usize,
+    strict: bool,
+    in_time: bool,
+    variant: Option<String>,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let pictures = fs::read_dir("../shared/datasets/people/valid/images").expect("../shared is here");
+    let first = pictures.flatten().map(|picture| picture.path()).min().expect("a picture");
+    let photo: Bytes = fs::read(first).expect("it can be read").into();
+    let capacity = {
+        let server = Server::start().await;
+        server.capacity(&photo).await
+    };
+    println!("the accurate variant alone answers {capacity:.0} a second");
+    let mut chart = Chart::new(
+        "twice what the accurate variant can answer, with the router and without",
+        Axis::linear("seconds"),
+        Axis::linear("a second"),
+    );
+    let seconds = (UP + MOST + DOWN + LEAST) as usize;
+    let offered = (0..=seconds).map(|second| (second as f64, capacity * load(second as f64))).collect();
+    chart.series.push(Series::line("offered", offered));
+    let mut in_time = Vec::new();
+    for (name, query) in [("with the router", ""), ("without", "&variant=v2")] {
+        let server = Server::start().await;
+        let outcomes = server.ramp(&photo, capacity, query).await;
+        let good = |second: usize| outcomes.iter().filter(|o| o.second == second && o.in_time).count() as f64;
+        let line = (0..seconds).map(|second| (second as f64 + 0.5, good(second))).collect();
+        chart.series.push(Series::line(format!("in time {name}"), line));
+        let mut variants: BTreeMap<String, usize> = BTreeMap::new();
+        outcomes.iter().filter_map(|o| o.variant.clone()).for_each(|variant| *variants.entry(variant).or_default() += 1);
+        let all = outcomes.iter().filter(|o| o.in_time).count();
+        in_time.push(all);
+        println!("{name}: {all} of {} in time; answers by variant: {variants:?}", outcomes.len());
+        if query.is_empty() {
+            let accurate = |second: usize| {
+                outcomes.iter().filter(|o| o.second == second && o.in_time && o.variant.as_deref() == Some("v2")).count()
+            };
+            let line = (0..seconds).map(|second| (second as f64 + 0.5, accurate(second) as f64)).collect();
+            chart.series.push(Series::line("of them by the accurate variant", line));
+            let strict: Vec<_> = outcomes.iter().filter(|o| o.strict).collect();
+            let kept = strict.iter().all(|o| o.variant.as_deref().is_none_or(|variant| variant == "v2"));
+            let strict_in_time = strict.iter().filter(|o| o.in_time).count();
+            println!("  those that want more accuracy: {strict_in_time} of {} in time, floor kept: {kept}", strict.len());
+            let switches = server.metric("ounce_router_switches_total").await;
+            println!("  switches: {switches} in {seconds} s, {:.1} a minute", switches * 60.0 / seconds as f64);
+        }
+    }
+    println!("with the router {:.2} times the answers in time", in_time[0] as f64 / in_time[1] as f64);
+    chart.across.push(Reference { at: capacity, label: "capacity of the accurate variant".to_owned() });
+    fs::write("docs/router.png", chart.png().expect("a chart")).expect("docs/router.png can be written");
+}
+
+/// What is offered at a moment, relative to the accurate variant's capacity.
+fn load(second: f64) -> f64 {
+    let between = |share: f64| 0.5 + 1.5 * share.clamp(0.0, 1.0);
+    if second < UP + MOST { between(second / UP) } else { between(1.0 - (second - UP - MOST) / DOWN) }
+}
+
+struct Server {
+    url: String,
+    process: Child,
+    client: Client,
+}
+
+impl Server {
+    async fn start() -> Self {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
+        let models = std::env::temp_dir().join(format!("ounce-router-{}", std::process::id()));
+        fs::create_dir_all(&models).expect("a folder");
+        let link = models.join("mobilenets");
+        if !link.exists() {
+            let model = fs::canonicalize("tests/models/mobilenets").expect("the model");
+            std::os::unix::fs::symlink(model, link).expect("a link");
+        }
+        let process = Command::new(env!("CARGO_BIN_EXE_ounce"))
+            .args(["serve", "--listen", &free.to_string(), "--log", "warn,ounce::pipeline::route=info"])
+            .arg("--models")
+            .arg(models)
+            .spawn()
+            .expect("the server starts");
+        let server = Self { url: format!("http://{free}"), process, client: Client::new() };
+        while !reqwest::get(format!("{}/readyz", server.url)).await.is_ok_and(|response| response.status() == 200) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        server
+    }
+
+    async fn metric(&self, name: &str) -> f64 {
+        let text = reqwest::get(format!("{}/metrics", self.url)).await.expect("an answer").text().await.expect("text");
+        let values = text.lines().filter(|line| line.starts_with(name)).filter_map(|line| line.rsplit_once(' '));
+        values.filter_map(|(_, value)| value.parse::<f64>().ok()).sum()
+    }
+
+    /// Answers a second of the accurate variant, with sixteen connections that always wait for one.
+    async fn capacity(&self, photo: &Bytes) -> f64 {
+        for seconds in [2.0, 6.0] {
+            let begun = Instant::now();
+            let mut clients = JoinSet::new();
+            for _ in 0..16 {
+                let post = self.client.post(format!("{}/v1/classify?variant=v2", self.url)).body(photo.clone());
+                clients.spawn(async move {
+                    let mut answers = 0;
+                    while begun.elapsed().as_secs_f64() < seconds {
+                        let response = post.try_clone().expect("bytes").send().await.expect("an answer");
+                        answers += u32::from(response.status() == 200);
+                        let _ = response.bytes().await;
+                    }
+                    answers
+                });
+            }
+            let answers: u32 = clients.join_all().await.into_iter().sum();
+            if seconds > 2.0 {
+                return f64::from(answers) / begun.elapsed().as_secs_f64();
+            }
+        }
+        0.0
+    }
+
+    /// Poisson arrivals at the moment's rate, each sent when it is due.
+    async fn ramp(&self, photo: &Bytes, capacity: f64, query: &str) -> Vec<Outcome> {
+        let mut random = 42u64;
+        let mut unit = move || {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 11) as f64 / (1u64 << 53) as f64
+        };
+        let begun = Instant::now();
+        let mut requests = JoinSet::new();
+        let (mut due, mut number) = (0.0, 0u64);
+        loop {
+            due -= (1.0 - unit()).ln() / (capacity * load(due));
+            if due > UP + MOST + DOWN + LEAST {
+                return requests.join_all().await;
+            }
+            tokio::time::sleep_until(begun + Duration::from_secs_f64(due)).await;
+            number += 1;
+            let strict = number.is_multiple_of(10);
+            let floor = if strict && query.is_empty() { "&min_accuracy=0.8" } else { "" };
+            let url = format!("{}/v1/classify?deadline_ms={DEADLINE_MS}{query}{floor}", self.url);
+            let (request, due_at) = (self.client.post(url).body(photo.clone()), begun + Duration::from_secs_f64(due));
+            requests.spawn(async move {
+                let answered = match request.send().await {
+                    Ok(response) if response.status() == 200 => response.bytes().await.ok(),
+                    Ok(response) => response.bytes().await.ok().and(None),
+                    Err(_) => None,
+                };
+                let in_time = answered.is_some() && due_at.elapsed() <= Duration::from_millis(DEADLINE_MS);
+                let answer = answered.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
+                let variant = answer.and_then(|answer| answer["variant"].as_str().map(ToOwned::to_owned));
+                Outcome { second: due as usize, strict, in_time, variant }
+            });
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill().and_then(|()| self.process.wait());
+    }
+}

@@ -20,6 +20,7 @@ use ounce::{
         curve::Curve,
         job::{Job, Priority},
         policy::{Limits, Waiting},
+        pool::PoolCpu,
         queue::Queue,
         worker::{self, Occupies, Setting, Stopwatch},
     },
@@ -125,11 +126,18 @@ fn real(per_second: f64, seconds: f64) -> Measured {
         let inputs = Tensor::stack(&[&row()], rows, None).expect("rows");
         let watch = Stopwatch::start();
         Sleeper.run(&[inputs]).expect("it only sleeps");
-        curve.record(rows, watch.stop(Occupies::Device).0);
+        curve.record(rows, watch.stop(Occupies::Device));
     }
     let queue = Arc::new(Queue::new(256, 1, limits(), curve));
     let metrics = Arc::new(Metrics::new().expect("metrics"));
-    let setting = Setting { model: "sleeper".into(), limits: limits(), occupies: Occupies::Device, metrics };
+    let setting = Setting {
+        model: "sleeper".into(),
+        limits: limits(),
+        occupies: Occupies::Device,
+        pool_cpu: PoolCpu::default(),
+        device: Arc::default(),
+        metrics,
+    };
     let worker = worker::start(Arc::clone(&queue), 0, Box::new(Sleeper), setting).expect("a thread");
     let begun = Instant::now();
     let (sender, receiver) = std::sync::mpsc::channel();

@@ -58,20 +58,29 @@ async fn main() {
         let line = (0..seconds).map(|second| (second as f64 + 0.5, good(second))).collect();
         chart.series.push(Series::line(format!("in time {name}"), line));
         let mut variants: BTreeMap<String, usize> = BTreeMap::new();
-        outcomes.iter().filter_map(|o| o.variant.clone()).for_each(|variant| *variants.entry(variant).or_default() += 1);
+        outcomes
+            .iter()
+            .filter_map(|o| o.variant.clone())
+            .for_each(|variant| *variants.entry(variant).or_default() += 1);
         let all = outcomes.iter().filter(|o| o.in_time).count();
         in_time.push(all);
         println!("{name}: {all} of {} in time; answers by variant: {variants:?}", outcomes.len());
         if query.is_empty() {
             let accurate = |second: usize| {
-                outcomes.iter().filter(|o| o.second == second && o.in_time && o.variant.as_deref() == Some("v2")).count()
+                outcomes
+                    .iter()
+                    .filter(|o| o.second == second && o.in_time && o.variant.as_deref() == Some("v2"))
+                    .count()
             };
             let line = (0..seconds).map(|second| (second as f64 + 0.5, accurate(second) as f64)).collect();
             chart.series.push(Series::line("of them by the accurate variant", line));
             let strict: Vec<_> = outcomes.iter().filter(|o| o.strict).collect();
             let kept = strict.iter().all(|o| o.variant.as_deref().is_none_or(|variant| variant == "v2"));
             let strict_in_time = strict.iter().filter(|o| o.in_time).count();
-            println!("  those that want more accuracy: {strict_in_time} of {} in time, floor kept: {kept}", strict.len());
+            println!(
+                "  those that want more accuracy: {strict_in_time} of {} in time, floor kept: {kept}",
+                strict.len()
+            );
             let switches = server.metric("ounce_router_switches_total").await;
             println!("  switches: {switches} in {seconds} s, {:.1} a minute", switches * 60.0 / seconds as f64);
         }

@@ -200,6 +200,13 @@ impl Metrics {
         co2_g.into_iter().for_each(|grams| add(&self.co2_grams_total, grams));
     }
 
+    /// Forgets what is read off models when somebody asks, so that nothing stays of those that are gone.
+    pub fn forget_readings(&self) {
+        self.run_seconds.reset();
+        self.cost_usd_per_thousand.reset();
+        self.shadow_agreement_ratio.reset();
+    }
+
     /// A point of a latency curve: its quantiles, each with its label.
     pub fn curve(&self, model: &str, variant: &str, batch_size: usize, quantiles: &[(&str, Duration)]) {
         for (quantile, time) in quantiles {
@@ -219,9 +226,13 @@ impl Metrics {
         self.router_switches_total.with_label_values(&[model]).inc_by(switches);
     }
 
-    /// An answer was compared with that of another variant; so far the latest agreed.
-    pub fn compared(&self, model: &str, variant: &str, shadow: &str, agreement: f64) {
+    /// An answer was compared with that of another variant.
+    pub fn compared(&self, model: &str, variant: &str, shadow: &str) {
         self.shadow_runs_total.with_label_values(&[model, variant, shadow]).inc();
+    }
+
+    /// So far the latest of them agreed.
+    pub fn agrees(&self, model: &str, variant: &str, shadow: &str, agreement: f64) {
         self.shadow_agreement_ratio.with_label_values(&[model, variant, shadow]).set(agreement);
     }
 
@@ -273,7 +284,6 @@ impl Metrics {
         let _ = self.instances.remove_label_values(&[model, variant]);
         let _ = self.intra_op_threads.remove_label_values(&[model, variant]);
         let _ = self.queue_depth.remove_label_values(&[model]);
-        let _ = self.cost_usd_per_thousand.remove_label_values(&[model, variant]);
         let _ = self.router_closed.remove_label_values(&[model]);
     }
 

@@ -34,6 +34,18 @@ pub struct Outlook {
     pub must_learn: bool,
 }
 
+/// What runs of a variant take.
+#[derive(Debug, Clone, Copy)]
+pub struct Gist {
+    /// The least time of a run of one row, lately. (The median of a variant that nobody asks may be that of a bad moment,
+    /// and would stay it.)
+    pub fastest: Duration,
+    /// The median time that a run of one row occupies what runs share.
+    pub occupied: Duration,
+    /// The same for one row of a run of the size where that is least.
+    pub least_occupied: Duration,
+}
+
 #[derive(Debug)]
 struct State {
     line: Line,
@@ -122,25 +134,23 @@ impl Queue {
         self.lock().line.curve().fastest(1)
     }
 
-    /// The median time of a run of one row.
-    #[must_use]
-    pub fn typical(&self) -> Duration {
-        self.lock().line.curve().typical(1)
-    }
-
     /// The median time that a run of so many rows occupies what runs share.
     #[must_use]
     pub fn occupied(&self, rows: usize) -> Duration {
         self.lock().line.curve().occupied(rows)
     }
 
-    /// The time that one row occupies what runs share, in runs of the size where that is least.
+    /// What the router goes by.
     #[must_use]
-    pub fn least_occupied(&self) -> Duration {
+    pub fn gist(&self) -> Gist {
         let state = self.lock();
         let curve = state.line.curve();
         let each = |rows: usize| curve.occupied(rows) / u32::try_from(rows).unwrap_or(u32::MAX).max(1);
-        curve.sizes().map(each).min().unwrap_or_default()
+        Gist {
+            fastest: curve.fastest(1),
+            occupied: curve.occupied(1),
+            least_occupied: curve.sizes().map(each).min().unwrap_or_default(),
+        }
     }
 
     /// What runs cost, by rows.

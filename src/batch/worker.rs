@@ -16,7 +16,7 @@ use super::{
     stats::Done,
 };
 use crate::{
-    cost::{CpuTime, Used},
+    cost::{CpuTime, DeviceClock, Used},
     engine::Engine,
     metrics::Metrics,
     vision::tensor::Tensor,
@@ -33,6 +33,8 @@ pub struct Setting {
     pub occupies: Occupies,
     /// What runs use, where that cannot be measured run by run.
     pub pool_cpu: PoolCpu,
+    /// The GPU's time, which all that run on it share.
+    pub device: Arc<DeviceClock>,
     /// Where runs are counted.
     pub metrics: Arc<Metrics>,
 }
@@ -92,10 +94,16 @@ impl Worker<'_> {
             _ => gather(&jobs, padded, &mut self.buffers),
         };
         let gather = begun.elapsed();
+        let on_device = (self.setting.occupies == Occupies::Device).then(|| self.setting.device.begin(Instant::now()));
         let watch = Stopwatch::start();
         let result = gathered.and_then(|inputs| guarded(&mut *self.engine, inputs));
         let run = watch.stop(self.setting.occupies);
-        charge(&jobs, self.used(cpu, run, padded), rows);
+        let gpu = on_device.map(|run| run.end(Instant::now())).unwrap_or_default();
+        // Of a batch that fails nobody knows yet whose fault it was: its mates do not pay for it.
+        if result.is_ok() || jobs.len() == 1 {
+            let used = Used { cpu: self.used(cpu, run, padded), gpu };
+            jobs.iter().for_each(|job| job.charge(used.share(job.waiting.rows, rows)));
+        }
         let outputs = match result {
             Ok(outputs) => outputs,
             Err(cause) if jobs.len() == 1 => {
@@ -140,12 +148,11 @@ impl Worker<'_> {
         }
     }
 
-    /// What a run has used, with the rows put together before it.
-    fn used(&self, since: CpuTime, run: Run, padded: usize) -> Used {
+    /// The CPU time of a run, with the rows put together before it.
+    fn used(&self, since: CpuTime, run: Run, padded: usize) -> CpuTime {
         match self.setting.occupies {
-            Occupies::ThisThread => CpuTime::since(since).into(),
-            Occupies::Device => Used { cpu: CpuTime::since(since), gpu: run.wall.into() },
-            Occupies::Threads(_) => self.setting.pool_cpu.of(padded).into(),
+            Occupies::ThisThread | Occupies::Device => CpuTime::since(since),
+            Occupies::Threads(threads) => self.setting.pool_cpu.of(padded).min(CpuTime::from(run.wall) * threads),
         }
     }
 
@@ -177,11 +184,6 @@ impl Stopwatch {
         };
         Run { wall, occupied }
     }
-}
-
-/// To each its rows' share.
-fn charge(jobs: &[Job], used: Used, rows: usize) {
-    jobs.iter().for_each(|job| job.charge(used.share(job.waiting.rows, rows)));
 }
 
 /// A panic in a run is that run's failure, not the end of the worker.
@@ -253,6 +255,7 @@ mod tests {
             limits,
             occupies: Occupies::ThisThread,
             pool_cpu: PoolCpu::default(),
+            device: Arc::default(),
             metrics,
         };
         let engine = Doubler::default();
@@ -315,6 +318,7 @@ mod tests {
             limits,
             occupies: Occupies::Device,
             pool_cpu: PoolCpu::default(),
+            device: Arc::default(),
             metrics,
         };
         let workers: Vec<_> = (0..3)

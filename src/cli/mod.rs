@@ -122,7 +122,7 @@ fn load(pipeline: &Pipeline, model: Option<&str>, variant: Option<&str>) -> anyh
 /// A chart that could not be written in the end fails before anything is measured.
 fn check_png(path: &Path) -> anyhow::Result<()> {
     if !path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png")) {
-        bail!("-o writes a .png file, not {}", path.display());
+        bail!("a chart is written to a .png file, not {}", path.display());
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {

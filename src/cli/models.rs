@@ -27,7 +27,8 @@ impl Models {
         if let Some(folder) = self.folder {
             config.models = folder;
         }
-        let loader = Loader::new(&config, Arc::new(Metrics::new()?)).map_err(|error| anyhow::anyhow!(error.reason))?;
+        let loader = Loader::new(&config, Arc::new(Metrics::new()?), Arc::default())
+            .map_err(|error| anyhow::anyhow!(error.reason))?;
         let mut wrong = 0;
         for model in loader.load_all(None, None) {
             match model {

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -70,7 +70,11 @@ impl Tune {
             tokio::spawn({
                 let watch = watch.clone();
                 async move {
-                    if tokio::signal::ctrl_c().await.is_ok() {
+                    // The second one does not wait for the load that is being measured.
+                    while tokio::signal::ctrl_c().await.is_ok() {
+                        if watch.is_stopped() {
+                            std::process::exit(130);
+                        }
                         watch.stop();
                     }
                 }
@@ -85,8 +89,13 @@ impl Tune {
         let named = config.models.join(&self.model);
         let path = [self.model.as_path(), &named].into_iter().find(|path| path.join(MANIFEST).is_file());
         let path = path.with_context(|| format!("{} holds no {MANIFEST}: name one model", self.model.display()))?;
-        let path = path.canonicalize()?;
+        // What a link is called is its own; `.` has no name.
+        let path = if path.file_name().is_some() { std::path::absolute(path)? } else { path.canonicalize()? };
         let model = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let sane = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if !model.chars().all(sane) {
+            bail!("settings cannot name `{model}`: give its folder a name of letters, digits, - and _");
+        }
         let models = path.parent().unwrap_or(&path).to_owned();
         let pictures = if self.picture.is_empty() {
             eprintln!(
@@ -108,16 +117,16 @@ impl Tune {
         let write = |path: &Path, bytes: &[u8]| {
             std::fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
         };
+        let settings = found.settings_toml();
+        if let Some(settings) = &settings {
+            let path = self.output.clone().unwrap_or_else(|| format!("{}.tuned.toml", found.model).into());
+            write(&path, settings.as_bytes())?;
+            eprintln!("written: {}", path.display());
+        }
         if let Some(path) = &self.plot {
             write(path, &found.chart().png().map_err(anyhow::Error::msg)?)?;
         }
-        let Some(settings) = found.settings_toml() else { return Ok(ExitCode::FAILURE) };
-        let path = self.output.clone().unwrap_or_else(|| format!("{}.tuned.toml", found.model).into());
-        write(&path, settings.as_bytes())?;
-        if !self.json {
-            println!("written: {}", path.display());
-        }
-        Ok(ExitCode::SUCCESS)
+        Ok(if settings.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 

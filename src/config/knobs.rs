@@ -1,6 +1,6 @@
 //! The kinds of values that settings and manifests share.
 
-use std::{fmt, num::NonZeroUsize, str::FromStr};
+use std::{fmt, num::NonZeroUsize, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -175,24 +175,25 @@ impl TryFrom<f64> for NotNegative {
     }
 }
 
-/// A number above zero.
+/// Milliseconds: more than none, ten minutes at most.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Deserialize)]
 #[serde(try_from = "f64")]
-pub struct Positive(f64);
+pub struct Millis(f64);
 
-impl Positive {
-    /// The number.
+impl Millis {
+    /// As a duration.
     #[must_use]
-    pub fn get(self) -> f64 {
-        self.0
+    pub fn duration(self) -> Duration {
+        Duration::from_secs_f64(self.0 / 1e3)
     }
 }
 
-impl TryFrom<f64> for Positive {
+impl TryFrom<f64> for Millis {
     type Error = String;
 
     fn try_from(number: f64) -> Result<Self, String> {
-        if number.is_finite() && number > 0.0 { Ok(Self(number)) } else { Err(format!("{number} is not above 0")) }
+        let fits = number > 0.0 && number <= 600_000.0;
+        if fits { Ok(Self(number)) } else { Err(format!("{number} is not above 0 and up to 600000")) }
     }
 }
 
@@ -206,4 +207,45 @@ pub enum Objective {
     Latency,
     /// The one that errs least.
     Accuracy,
+}
+
+/// A key that nobody gets to read who prints settings.
+#[derive(Clone, PartialEq, Eq, Hash, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The key.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
+/// The name of an HTTP header, in lower case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeaderName(String);
+
+impl HeaderName {
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for HeaderName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+        let fits = !text.is_empty() && text.chars().all(token);
+        if fits { Ok(Self(text.to_ascii_lowercase())) } else { Err(format!("\"{text}\" is no name of a header")) }
+    }
 }

@@ -102,6 +102,12 @@ impl Layers {
         let wrong = |reason: String| ConfigError::File { path: shown.clone(), reason };
         let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
         let table = text.parse::<Table>().map_err(|error| wrong(error.to_string()))?;
+        // A tenant may be known by its name alone.
+        for section in ["tenants", "model"] {
+            for name in table.get(section).and_then(Value::as_table).into_iter().flat_map(Table::keys) {
+                self.make_section(section, name);
+            }
+        }
         for (key, value) in leaves(table) {
             self.set(&key, value, Origin::File(shown.clone()))?;
         }
@@ -153,13 +159,22 @@ impl Layers {
         for (key, (value, _)) in self.values.iter().filter(|(key, _)| !key.contains(ANY)) {
             insert(&mut root, key, value.clone());
         }
-        serde_path_to_error::deserialize(Value::Table(root)).map_err(|error| {
+        let wrong = |key: String, reason: String| {
+            let (value, origin) = self.values.get(&key).cloned().unwrap_or((Value::from(""), Origin::Default));
+            ConfigError::BadValue { value: shown(&key, &value), key, origin, reason }
+        };
+        let config: Config = serde_path_to_error::deserialize(Value::Table(root)).map_err(|error| {
             let path = error.path().to_string();
             let key = path.split('[').next().unwrap_or(&path).trim_end_matches('.').to_owned();
-            let (value, origin) = self.values.get(&key).cloned().unwrap_or((Value::from(""), Origin::Default));
-            let reason = error.into_inner().message().to_owned();
-            ConfigError::BadValue { key, origin, value: value.to_string(), reason }
-        })
+            let reason = if is_secret(&key) {
+                "a list of keys is wanted, as in [\"KEY\"]".to_owned()
+            } else {
+                error.into_inner().message().to_owned()
+            };
+            wrong(key, reason)
+        })?;
+        config.check().map_err(|(key, reason)| wrong(key, reason))?;
+        Ok(config)
     }
 
     fn set_text(&mut self, key: &str, text: &str, origin: Origin) -> Result<(), ConfigError> {
@@ -183,19 +198,27 @@ impl Layers {
 
     /// `tenants.acme.api_keys` is a setting, since `tenants.*.api_keys` is one.
     fn make_room(&mut self, key: &str) {
-        let [section, name, field] = key.split('.').collect::<Vec<_>>()[..] else { return };
+        if let [section, name, _] = key.split('.').collect::<Vec<_>>()[..] {
+            self.make_section(section, name);
+        }
+    }
+
+    fn make_section(&mut self, section: &str, name: &str) {
         let sane = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if name.is_empty() || !name.chars().all(sane) {
             return;
         }
-        if let Some(template) = self.values.get(&format!("{section}{ANY}{field}")).cloned() {
-            self.values.entry(key.to_owned()).or_insert(template);
+        let start = format!("{section}{ANY}");
+        let fields = self.values.iter().filter_map(|(key, value)| Some((key.strip_prefix(&start)?, value)));
+        let made: Vec<_> = fields.map(|(field, value)| (format!("{section}.{name}.{field}"), value.clone())).collect();
+        for (key, value) in made {
+            self.values.entry(key).or_insert(value);
         }
     }
 
     fn set(&mut self, key: &str, mut value: Value, origin: Origin) -> Result<(), ConfigError> {
         self.make_room(key);
-        match self.values.get_mut(key) {
+        match self.values.get_mut(key).filter(|_| !key.contains(ANY)) {
             Some(slot) => {
                 if let (Value::Float(_), Value::Integer(whole)) = (&slot.0, &value) {
                     value = whole.to_string().parse().map_or(value, Value::Float);
@@ -228,15 +251,21 @@ impl fmt::Display for Layers {
                 writeln!(f, "\n[{}]", table.replace('*', "\"*\""))?;
                 section = table;
             }
-            let line = match value {
-                // A secret is nobody's business who reads a log.
-                Value::Array(keys) if name == "api_keys" && !keys.is_empty() => format!("{name} = [\"…\"]"),
-                value => format!("{name} = {value}"),
-            };
+            let line = format!("{name} = {}", shown(key, value));
             writeln!(f, "{line:<40} # {origin}")?;
         }
         Ok(())
     }
+}
+
+/// A value, unless it is nobody's business who reads a log.
+fn shown(key: &str, value: &Value) -> String {
+    let empty = value.as_array().is_some_and(Vec::is_empty);
+    if is_secret(key) && !empty { "[\"…\"]".to_owned() } else { value.to_string() }
+}
+
+fn is_secret(key: &str) -> bool {
+    key.ends_with(".api_keys")
 }
 
 /// `{a: {b: 1}}` → `[("a.b", 1)]`.
@@ -338,6 +367,30 @@ mod tests {
             sentence(env(&[("OUNCE_BANANA", "1")])),
             @"OUNCE_BANANA sets `banana`, which is no setting (`ounce serve --print-config` lists them)"
         );
+    }
+
+    #[test]
+    fn tenants_are_named_by_the_operator_and_their_keys_are_not_shown() {
+        let keys = |bob: &str| {
+            env(&[("OUNCE_TENANTS__ACME__API_KEYS", "k-1"), ("OUNCE_TENANTS__BOB__API_KEYS", bob)]).expect("valid")
+        };
+        assert!(!keys("k-2").to_string().contains("k-2") && !format!("{:?}", keys("k-2").build()).contains("k-2"));
+        insta::assert_snapshot!(
+            sentence(keys("k-2,k-1").build()),
+            @r#"OUNCE_TENANTS__BOB__API_KEYS sets `tenants.bob.api_keys` to ["…"]: one of them is a key of `acme`, too; a request cannot be both tenants'"#
+        );
+        insta::assert_snapshot!(
+            sentence(env(&[("OUNCE_TENANTS__ACME__APIKEYS", "1")])),
+            @"OUNCE_TENANTS__ACME__APIKEYS sets `tenants.acme.apikeys`, which is no setting: `tenants.acme.api_keys`?"
+        );
+        let folder = tempfile::tempdir().expect("tempdir");
+        let path = folder.path().join("ounce.toml");
+        std::fs::write(&path, "[tenants.by-header]\n[model.\"*\"]\nmax_batch = 2\n").expect("write");
+        let refused = sentence(Layers::defaults().and_then(|layers| layers.file(&path)));
+        assert!(refused.contains("`model.*.max_batch`, which is no setting"), "{refused}");
+        std::fs::write(&path, "[tenants.by-header]\n").expect("write");
+        let config = Layers::defaults().and_then(|layers| layers.file(&path)).and_then(|layers| layers.build());
+        assert!(config.expect("valid").tenants.contains_key("by-header"));
     }
 
     #[test]

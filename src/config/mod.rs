@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer};
 pub type UsdPerHour = NotNegative;
 
 pub use self::{
-    knobs::{Auto, NotNegative, Objective, OtlpEndpoint, Positive, Provider, Task, Unit},
+    knobs::{Auto, HeaderName, Millis, NotNegative, Objective, OtlpEndpoint, Provider, Secret, Task, Unit},
     layers::{ConfigError, Layers, Origin},
 };
 
@@ -55,6 +55,20 @@ pub struct Config {
 }
 
 impl Config {
+    /// What no single value shows: a key that would be two tenants'.
+    fn check(&self) -> Result<(), (String, String)> {
+        let mut known: BTreeMap<&str, &str> = BTreeMap::new();
+        for (name, tenant) in &self.tenants {
+            for key in &tenant.api_keys {
+                if let Some(other) = known.insert(key.reveal(), name).filter(|other| other != name) {
+                    let reason = format!("one of them is a key of `{other}`, too; a request cannot be both tenants'");
+                    return Err((format!("tenants.{name}.api_keys"), reason));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The defaults, for tests and for commands that take no settings.
     ///
     /// # Errors
@@ -228,9 +242,9 @@ pub struct Cost {
     /// Grams of CO2 a kilowatt-hour.
     #[serde(deserialize_with = "optional")]
     pub co2_g_per_kwh: Option<NotNegative>,
-    /// The header whose value names a tenant; lower case.
+    /// The header whose value names a tenant.
     #[serde(deserialize_with = "unless_empty")]
-    pub tenant_header: Option<String>,
+    pub tenant_header: Option<HeaderName>,
 }
 
 /// Who pays.
@@ -238,7 +252,7 @@ pub struct Cost {
 pub struct Tenant {
     /// The keys whose requests are theirs.
     #[serde(default)]
-    pub api_keys: Vec<String>,
+    pub api_keys: Vec<Secret>,
     /// The most that their requests may cost.
     #[serde(default, deserialize_with = "optional")]
     pub budget_usd_per_hour: Option<UsdPerHour>,
@@ -256,7 +270,7 @@ pub struct ModelSettings {
     pub objective: Option<Objective>,
     /// What the router promises, in milliseconds.
     #[serde(deserialize_with = "optional")]
-    pub slo_p99_ms: Option<Positive>,
+    pub slo_p99_ms: Option<Millis>,
     /// No variant below it answers.
     #[serde(deserialize_with = "optional")]
     pub min_accuracy: Option<Unit>,

@@ -77,8 +77,10 @@ impl Energy {
             Some(stands_at - std::mem::replace(stood_at, stands_at))
         });
         let seconds = passed.as_secs_f64();
-        let watts = cpu_joules.map(|joules| Watts {
-            cpu: joules / seconds / self.machine_cpus,
+        // Where there is a GPU, half of the truth is none.
+        let whole = cpu_joules.is_some() && (self.gpu.is_none() || gpu_joules.is_some());
+        let watts = whole.then(|| Watts {
+            cpu: cpu_joules.unwrap_or_default() / seconds / self.machine_cpus,
             gpu: gpu_joules.unwrap_or_default() / seconds,
         });
         (Drawn { cpu_joules, gpu_joules }, watts)

@@ -9,7 +9,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -17,6 +17,7 @@ use std::{
 use super::{
     budget::{Budget, Means},
     capacity::capacity_cpus,
+    device::DeviceClock,
     energy::{Energy, Watts},
     meter::Bill,
     price::{PriceSheet, RequestCost},
@@ -69,6 +70,9 @@ const LATELY: Duration = Duration::from_secs(60);
 /// How busy the CPUs are is that of so long.
 const JUST_NOW: Duration = Duration::from_secs(2);
 
+/// Of what was known then, no more is remembered than at moments so far apart.
+const APART: Duration = Duration::from_millis(500);
+
 /// All accounts of a server.
 #[derive(Debug)]
 pub struct Ledger {
@@ -82,7 +86,13 @@ pub struct Ledger {
     metrics: Arc<Metrics>,
     booked_cpu_nanos: AtomicU64,
     booked_gpu_nanos: AtomicU64,
+    /// The GPU's time.
+    pub device: Arc<DeviceClock>,
+    // Loads that go on, and are booked when they have ended; till then they are no overhead.
+    loading: AtomicUsize,
     books: Mutex<Books>,
+    // Locked apart: the system takes its time to answer.
+    energy: Mutex<Energy>,
     budgets: Mutex<Budgets>,
 }
 
@@ -96,7 +106,6 @@ struct Books {
     idle: Used,
     // (when, dollars for requests, CPU time of the process), oldest first.
     history: VecDeque<(Instant, f64, CpuTime)>,
-    energy: Energy,
     watts: Option<Watts>,
 }
 
@@ -140,6 +149,9 @@ impl Ledger {
             metrics,
             booked_cpu_nanos: AtomicU64::new(0),
             booked_gpu_nanos: AtomicU64::new(0),
+            device: Arc::default(),
+            loading: AtomicUsize::new(0),
+            energy: Mutex::new(Energy::new(config.runtime.flavour == Flavour::Gpu, now)),
             books: Mutex::new(Books {
                 began: now,
                 process_then: CpuTime::of_this_process(),
@@ -147,7 +159,6 @@ impl Ledger {
                 overhead: Used::default(),
                 idle: Used::default(),
                 history: VecDeque::new(),
-                energy: Energy::new(config.runtime.flavour == Flavour::Gpu, now),
                 watts: None,
             }),
             budgets: Mutex::new(budgets),
@@ -179,16 +190,11 @@ impl Ledger {
         }
     }
 
-    /// Books what loading a model used.
-    pub fn book_load(&self, account: Account, model: &str, used: CpuTime) {
-        self.book_on(account, [model, "", ""], used.into());
-    }
-
-    /// Books all that the process has used so far, and that is on no account yet, as that of its start.
-    pub fn book_start(&self) {
-        let booked = self.booked();
-        let used = CpuTime::of_this_process() - self.books().process_then - booked.cpu;
-        self.book_load(Account::Warmup, "", used);
+    /// Models are loaded until what comes back is dropped: the thread that drops it did it.
+    #[must_use]
+    pub fn loading<'a>(&'a self, account: Account, model: &'a str) -> Loading<'a> {
+        self.loading.fetch_add(1, Ordering::SeqCst);
+        Loading { ledger: self, account, model, began: CpuTime::of_this_thread() }
     }
 
     fn book_on(&self, account: Account, labels: [&str; 3], used: Used) -> f64 {
@@ -207,6 +213,7 @@ impl Ledger {
     /// Asks the system what the process used, and books overhead and idle time. To be called every second or so.
     pub fn balance(&self) {
         let mut books = self.books();
+        let loading = self.loading.load(Ordering::SeqCst) > 0;
         // In this order, so that nothing is booked that is not in the process's time.
         let (booked, process, now) = (self.booked(), CpuTime::of_this_process(), Instant::now());
         let (process, wall) = (process - books.process_then, now - books.began);
@@ -219,18 +226,24 @@ impl Ledger {
             *told += more;
             self.usd(more)
         };
-        let (overhead_usd, idle_usd) = (more(&mut books.overhead, overhead), more(&mut books.idle, idle));
+        let overhead_usd = if loading { 0.0 } else { more(&mut books.overhead, overhead) };
+        let idle_usd = more(&mut books.idle, idle);
         self.metrics.spent(Account::Overhead.name(), ["", "", ""], overhead_usd);
         self.metrics.spent(Account::Idle.name(), ["", "", ""], idle_usd);
 
         let request_usd = books.request_usd;
-        books.history.push_back((now, request_usd, process));
+        if books.history.back().is_none_or(|(at, ..)| now - *at >= APART) {
+            books.history.push_back((now, request_usd, process));
+        }
         while books.history.len() > 2 && books.history.get(1).is_some_and(|(at, ..)| now - *at >= LATELY) {
             books.history.pop_front();
         }
         self.metrics.rates(books.usd_per_hour(), 1.0 - books.busy(self.cpus));
-        let (drawn, watts) = books.energy.look(now);
-        books.watts = watts.or(books.watts);
+        drop(books);
+        let (drawn, watts) = self.energy.lock().unwrap_or_else(PoisonError::into_inner).look(now);
+        if watts.is_some() {
+            self.books().watts = watts;
+        }
         for (source, joules) in [("cpu", drawn.cpu_joules), ("gpu", drawn.gpu_joules)] {
             let Some(joules) = joules else { continue };
             let kwh = joules / 3.6e6;
@@ -274,6 +287,27 @@ impl Ledger {
 
     fn budgets(&self) -> MutexGuard<'_, Budgets> {
         self.budgets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Models are being loaded, by this thread.
+#[derive(Debug)]
+pub struct Loading<'a> {
+    ledger: &'a Ledger,
+    account: Account,
+    model: &'a str,
+    began: CpuTime,
+}
+
+impl Drop for Loading<'_> {
+    fn drop(&mut self) {
+        let used = match self.account {
+            // Before the first request all that the process does is to start.
+            Account::Warmup => CpuTime::of_this_process() - self.ledger.books().process_then - self.ledger.booked().cpu,
+            _ => CpuTime::since(self.began),
+        };
+        self.ledger.book_on(self.account, [self.model, "", ""], used.into());
+        self.ledger.loading.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod budget;
 mod capacity;
+mod device;
 mod energy;
 mod ledger;
 mod meter;
@@ -17,7 +18,8 @@ mod time;
 pub use self::{
     budget::{Budget, Means},
     capacity::capacity_cpus,
-    ledger::{Account, Ledger, Spent},
+    device::{DeviceClock, OnDevice},
+    ledger::{Account, Ledger, Loading, Spent},
     meter::{Bill, Meter},
     price::{PriceSheet, RequestCost},
     tenants::{Tenant, Tenants},

@@ -30,20 +30,22 @@ impl Tenants {
     pub fn new(config: &Config) -> Self {
         let names: Vec<String> = ["default".to_owned()]
             .into_iter()
-            .chain(config.tenants.keys().cloned().filter(|n| n != "default"))
+            .chain(config.tenants.keys().filter(|name| *name != "default").cloned())
             .collect();
         let place = |name: &str| Tenant(names.iter().position(|known| known == name).unwrap_or_default());
-        let keys = config.tenants.iter().flat_map(|(name, tenant)| tenant.api_keys.iter().map(move |key| (key, name)));
-        let by_key = keys.filter(|(key, _)| !key.is_empty()).map(|(key, name)| (key.clone(), place(name))).collect();
-        let header = config.cost.tenant_header.as_ref().map(|header| header.to_ascii_lowercase());
+        let keys = config.tenants.iter();
+        let keys = keys.flat_map(|(name, tenant)| tenant.api_keys.iter().map(move |key| (key.reveal(), name)));
+        let by_key = keys.filter(|(key, _)| !key.is_empty()).map(|(key, name)| (key.to_owned(), place(name))).collect();
+        let header = config.cost.tenant_header.as_ref().map(|header| header.as_str().to_owned());
         Self { by_key, names, header }
     }
 
-    /// Whose request it is: by its key, else by the header's value, else nobody's in particular.
+    /// Whose request it is: by one of its keys, else by the header's value, else nobody's in particular.
     #[must_use]
-    pub fn find(&self, key: Option<&str>, header: Option<&str>) -> Tenant {
+    pub fn find(&self, keys: [Option<&str>; 2], header: Option<&str>) -> Tenant {
         let by_header = || header.and_then(|name| self.names.iter().position(|known| known == name)).map(Tenant);
-        key.and_then(|key| self.by_key.get(key)).copied().or_else(by_header).unwrap_or_default()
+        let by_key = keys.into_iter().flatten().find_map(|key| self.by_key.get(key)).copied();
+        by_key.or_else(by_header).unwrap_or_default()
     }
 
     /// Its name.
@@ -73,7 +75,7 @@ mod tests {
         let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let config = Layers::defaults().and_then(|layers| layers.env(variables)).and_then(|layers| layers.build());
         let tenants = Tenants::new(&config.expect("valid"));
-        let name = |key, header| tenants.name(tenants.find(key, header)).to_owned();
+        let name = |key, header| tenants.name(tenants.find([Some("a gateway's own"), key], header)).to_owned();
         assert_eq!(name(Some("k-2"), None), "acme");
         assert_eq!(name(Some("k-3"), Some("bob")), "bob");
         assert_eq!(name(None, Some("carol")), "default");

@@ -68,10 +68,9 @@ pub(super) async fn one(
     Path(name): Path<String>,
 ) -> Result<Json<FrontierBody>, Problem> {
     let model = pipeline.model(&name)?;
-    let metric = model.variants.iter().find_map(|variant| variant.quality());
     Ok(Json(FrontierBody {
         model: model.name.clone(),
-        accuracy_metric: metric.map(|(name, _)| name.to_owned()),
+        accuracy_metric: model.metric.clone(),
         points: pipeline.frontier(&model).into_iter().map(PointBody::from).collect(),
     }))
 }

@@ -44,7 +44,7 @@ fn tenant(pipeline: &Pipeline, headers: &HeaderMap) -> Tenant {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let bearer = text("authorization").and_then(|value| value.split_once(' '));
     let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, key)| key.trim());
-    pipeline.tenant(bearer.or_else(|| text("x-api-key")), |name| text(name).map(ToOwned::to_owned))
+    pipeline.tenant([bearer, text("x-api-key")], |name| text(name).map(ToOwned::to_owned))
 }
 
 /// Input from which on work is done off the threads that serve sockets.

@@ -27,6 +27,9 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 /// The longest id that is taken from a client.
 const LONGEST_ID: usize = 128;
 
+/// The longest path that a collector is told.
+const LONGEST_PATH: usize = 256;
+
 /// Names a request, in the answer, in problems and in the log.
 #[derive(Debug, Clone)]
 pub(super) struct RequestId(pub String);
@@ -84,7 +87,7 @@ pub(super) async fn observe(State(traces): State<Traces>, mut request: Request, 
         took: Duration::ZERO,
         method: trace::method(request.method()),
         route: matched.clone(),
-        path: request.uri().path().to_owned(),
+        path: request.uri().path().chars().take(LONGEST_PATH).collect(),
         protocol: trace::protocol(request.version()),
         status: None,
         request_id: id.0.clone(),

@@ -170,6 +170,8 @@ impl Ask<'_> {
     }
 
     async fn many(&self, parts: Vec<Part>, received: Instant) -> Response {
+        // The router has heard of one.
+        self.pipeline.more_pictures(&self.model, self.route, parts.len().saturating_sub(1));
         let answers = stream::iter(parts.into_iter().enumerate()).map(|(place, part)| self.part(place, part));
         let outcomes: Vec<_> = answers.buffered(AT_ONCE).collect().await;
 

@@ -20,7 +20,8 @@ impl Pipeline {
         let mut points = Vec::new();
         for variant in &model.variants {
             for of in variant.queue.curve() {
-                let run = variant.queue.occupied(of.rows).as_secs_f64();
+                let occupied = variant.queue.occupied(of.rows);
+                let run = occupied.as_secs_f64();
                 #[expect(clippy::cast_precision_loss, reason = "few")]
                 let at_once = (ledger.cpus / variant.threads as f64).min(variant.instances as f64);
                 #[expect(clippy::cast_precision_loss, reason = "few")]
@@ -33,8 +34,8 @@ impl Pipeline {
                     p90: of.p90,
                     p99: of.p99,
                     answers_per_second: if each > 0.0 { at_once / each } else { 0.0 },
-                    usd_per_million: variant.usd(of.rows, aside, ledger) * 1e6,
-                    accuracy: variant.quality().map(|(_, value)| value),
+                    usd_per_million: variant.usd((occupied, of.rows), aside, ledger) * 1e6,
+                    accuracy: model.quality(variant),
                 });
             }
         }

@@ -8,8 +8,14 @@ use std::{
 };
 
 use super::{
-    BatchAxis, ServedModel, ServedVariant, learned::Learned, promise::Surprises, route::Routing, shadow::Shadow,
-    stage::Inside, traffic::Traffic, trial,
+    BatchAxis, ServedModel, ServedVariant,
+    learned::Learned,
+    promise::Surprises,
+    route::Routing,
+    shadow::{Agreement, Shadow},
+    stage::Inside,
+    traffic::Traffic,
+    trial,
 };
 use crate::{
     batch::{
@@ -20,6 +26,7 @@ use crate::{
         worker::{self, Occupies, Setting},
     },
     config::{Auto, Config, ModelSettings, Provider},
+    cost::DeviceClock,
     engine::{
         free_axis,
         library::{self, Library},
@@ -45,6 +52,7 @@ pub struct Loader<'a> {
     config: &'a Config,
     library: Library,
     metrics: Arc<Metrics>,
+    device: Arc<DeviceClock>,
     cpus: usize,
 }
 
@@ -77,9 +85,9 @@ impl<'a> Loader<'a> {
     ///
     /// # Errors
     /// When there is none, or it is too old.
-    pub fn new(config: &'a Config, metrics: Arc<Metrics>) -> Result<Self, ModelError> {
+    pub fn new(config: &'a Config, metrics: Arc<Metrics>, device: Arc<DeviceClock>) -> Result<Self, ModelError> {
         let library = library::load(&config.runtime).map_err(|reason| ModelError { model: None, reason })?;
-        Ok(Self { config, library, metrics, cpus: usable_cpus() })
+        Ok(Self { config, library, metrics, device, cpus: usable_cpus() })
     }
 
     /// ONNX Runtime's file.
@@ -100,6 +108,14 @@ impl<'a> Loader<'a> {
         if models.is_empty() {
             let hint = "name another folder with --models or OUNCE_MODELS";
             return wrong(format!("{folder} holds no folder with a model.toml; {hint}"));
+        }
+        let names: Vec<&str> = models
+            .iter()
+            .filter_map(|model| model.as_ref().map_or_else(|error| error.model.as_deref(), |model| Some(&model.name)))
+            .collect();
+        // Where all are loaded, settings for one that is not there are a slip of the pen.
+        if let Some(stray) = self.config.model.keys().find(|name| only.is_none() && !names.contains(&name.as_str())) {
+            return wrong(format!("settings speak of `model.{stray}`, but {folder} holds {}", names.join(", ")));
         }
         if let Some(name) = only {
             models.retain(|model| {
@@ -142,7 +158,8 @@ impl<'a> Loader<'a> {
             picture_input: default.preparer.picture_input(),
             max_queue: folder.manifest.batching.max_queue.get(),
             variants: Vec::new(),
-            routing: Routing::new(&folder.manifest, settings, folder.variants.iter().all(|v| !v.accuracy.is_empty())),
+            routing: Routing::new(folder, settings),
+            metric: metric(&folder.variants),
             shadow: Shadow::new(folder).map_err(fail)?,
             traffic: Traffic::default(),
         };
@@ -293,6 +310,7 @@ impl<'a> Loader<'a> {
             limits: limits.clone(),
             occupies: occupies(&providers, plan),
             pool_cpu,
+            device: Arc::clone(&self.device),
             metrics: Arc::clone(&self.metrics),
         };
         let start = |(number, engine)| worker::start(Arc::clone(&queue), number, Box::new(engine), setting.clone());
@@ -320,10 +338,21 @@ impl<'a> Loader<'a> {
             decoding: Inside::default(),
             surprises: Surprises::default(),
             typical_usd: Learned::default(),
-            agreement: Learned::default(),
+            agreement: Agreement::default(),
         };
         Ok((served, workers))
     }
+}
+
+/// The metric by which variants can be compared: of those that all have, the one that is asked for most; else one of the
+/// first variant's.
+fn metric(variants: &[VariantFile]) -> Option<String> {
+    let usual = ["ap50", "accuracy", "f1"].map(ToOwned::to_owned);
+    let first = variants.first()?;
+    let names: Vec<_> =
+        usual.iter().filter(|name| first.accuracy.contains_key(*name)).chain(first.accuracy.keys()).collect();
+    let all_have = |name: &&&String| variants.iter().all(|variant| variant.accuracy.contains_key(**name));
+    names.iter().find(all_have).or(names.first()).map(|name| (*name).clone())
 }
 
 /// What a batch may be, by the manifest and by what the graph can do.

@@ -19,7 +19,7 @@ mod traffic;
 mod trial;
 
 use std::{
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -79,6 +79,7 @@ struct Inner {
     /// A permit a KiB of bodies in memory.
     body_kib: Arc<Semaphore>,
     ledger: Arc<Ledger>,
+    scraping: Mutex<()>,
 }
 
 /// Where a request's time went, in milliseconds.
@@ -108,6 +109,7 @@ impl Pipeline {
         let metrics = Arc::new(Metrics::new()?);
         let inner = Inner {
             lifecycle: Lifecycle::default(),
+            scraping: Mutex::default(),
             ledger: Ledger::new(&config, Arc::clone(&metrics)),
             metrics,
             repository: Repository::default(),
@@ -192,12 +194,18 @@ impl Pipeline {
     /// The text that Prometheus scrapes.
     #[must_use]
     pub fn render_metrics(&self) -> String {
+        // One after the other, or one would forget what the other has just read.
+        let _reading = self.0.scraping.lock().unwrap_or_else(PoisonError::into_inner);
         self.0.ledger.balance();
+        self.metrics().forget_readings();
         for model in self.models() {
             self.metrics().waiting(&model.name, model.waiting());
             for variant in &model.variants {
                 if let Some(usd) = variant.typical_usd.get() {
                     self.metrics().costs(&model.name, &variant.name, usd);
+                }
+                if let (Some(shadow), Some(agreement)) = (&model.shadow, variant.agreement.so_far()) {
+                    self.metrics().agrees(&model.name, &variant.name, &shadow.variant, agreement);
                 }
                 for of in variant.curve() {
                     let quantiles = [("0.5", of.p50), ("0.9", of.p90), ("0.99", of.p99)];
@@ -208,11 +216,11 @@ impl Pipeline {
         self.metrics().render()
     }
 
-    /// Whose request it is, by its API key or the header that a proxy set.
+    /// Whose request it is, by its API keys or the header that a proxy set.
     #[must_use]
-    pub fn tenant(&self, key: Option<&str>, header: impl FnOnce(&str) -> Option<String>) -> Tenant {
+    pub fn tenant(&self, keys: [Option<&str>; 2], header: impl FnOnce(&str) -> Option<String>) -> Tenant {
         let tenants = &self.0.ledger.tenants;
-        tenants.find(key, tenants.header.as_deref().and_then(header).as_deref())
+        tenants.find(keys, tenants.header.as_deref().and_then(header).as_deref())
     }
 
     /// Counts what is used for one answer of a variant.

@@ -146,13 +146,8 @@ impl Pipeline {
         promise.into_iter().for_each(Promise::kept);
 
         let total = started.elapsed();
-        let cost = meter.settle();
-        self.shadow(model, variant, (bytes, options), &work.answer);
-        model.traffic.learn_aside(work.aside);
-        variant.typical_usd.learn(cost.usd);
-        if route.reason != Reason::Requested {
-            model.traffic.answered(cost.cpu_seconds);
-        }
+        let cost = self.settle(model, route, &meter, draw.is_none().then_some(work.aside), 1);
+        self.shadow(model, route, (bytes, options), &work.answer);
         let stages = [
             ("decode", work.decode),
             ("preprocess", work.preprocess),
@@ -196,7 +191,7 @@ impl Pipeline {
         let (ready, decoding) = self.make_ready(model, variant, bytes, keep, terms, meter).await?;
         let Ready { prepared, facts, picture, decode, preprocess } = ready;
         let ran = model.run(variant, prepared.inputs, terms, meter).await?;
-        let (reader, served, options) = (Arc::clone(&variant.reader), Arc::clone(model), options.clone());
+        let (reader, served, options) = (Arc::clone(&variant.reader), Arc::clone(model), *options);
         let read = move || {
             let begun = Instant::now();
             let answer = reader.read(&ran.outputs, &prepared.placement, &options)?;

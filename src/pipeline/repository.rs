@@ -12,7 +12,7 @@ use std::{
 
 use super::{Loaded, Loader, Pipeline, ServedModel};
 use crate::{
-    cost::{Account, CpuTime},
+    cost::Account,
     error::Error,
     lifecycle::State,
     metrics::Metrics,
@@ -110,6 +110,7 @@ impl Pipeline {
     /// When a model cannot be served: all that are wrong, each in one sentence.
     pub fn load(&self, only: Option<&str>, variant: Option<&str>) -> Result<(), Vec<ModelError>> {
         let _changing = self.changing();
+        let loading = self.0.ledger.loading(Account::Warmup, "");
         let seen = registry::fingerprints(&self.config().models).unwrap_or_default();
         let loader = self.loader().map_err(|error| vec![error])?;
         let (mut wrong, mut loaded) = (Vec::new(), Vec::new());
@@ -126,7 +127,7 @@ impl Pipeline {
         let tasks = self.models().into_iter().map(|model| (model.task, model.name.clone()));
         // Only tests load twice.
         let _ = self.0.repository.defaults.set(tasks.collect());
-        self.0.ledger.book_start();
+        drop(loading);
         self.0.lifecycle.advance(State::Ready);
         Ok(())
     }
@@ -192,13 +193,12 @@ impl Pipeline {
     }
 
     fn load_one(&self, name: &str, seen: u64) -> Result<(), Error> {
-        let began = CpuTime::of_this_thread();
+        let _loading = self.0.ledger.loading(Account::Reload, name);
         let loaded = self.loader().and_then(|loader| {
             let mut loaded = loader.load_all(Some(name), None);
             loaded.pop().unwrap_or_else(|| Err(ModelError { model: None, reason: "it has gone".to_owned() }))
         });
         self.metrics().loaded(name, loaded.is_ok());
-        self.0.ledger.book_load(Account::Reload, name, CpuTime::since(began));
         match loaded {
             Ok(loaded) => {
                 tracing::info!(model = name, version = loaded.model.version, "loaded");
@@ -307,7 +307,7 @@ impl Pipeline {
     }
 
     fn loader(&self) -> Result<Loader<'_>, ModelError> {
-        Loader::new(self.config(), Arc::clone(&self.0.metrics))
+        Loader::new(self.config(), Arc::clone(&self.0.metrics), Arc::clone(&self.0.ledger.device))
     }
 
     fn folders(&self) -> Result<BTreeMap<String, u64>, Error> {

@@ -4,10 +4,16 @@ use std::time::{Duration, Instant};
 
 use super::{Pipeline, ServedModel, ServedVariant, Terms};
 use crate::{
-    cost::{CpuTime, Ledger, Means, Spent, Used},
+    batch::job::Priority,
+    config::{Millis, ModelSettings, NotNegative, Provider, Unit},
+    cost::{CpuTime, Ledger, Means, Meter, RequestCost, Spent, Tenant, Used},
     error::Error,
+    registry::folder::ModelFolder,
     router::{self, Asked, Candidate, Choice, Objective, Reason, Unmet},
 };
+
+/// Below this part of the machine's time a variant is not felt.
+const FELT: f64 = 0.05;
 
 /// What a request wants of the variant that answers it.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -53,24 +59,48 @@ impl Pipeline {
     /// that there is not.
     pub fn route(&self, model: &ServedModel, wishes: &Wishes, terms: Terms) -> Result<Route, Error> {
         let route = self.ended(model, "", self.try_route(model, wishes, terms))?;
+        if route.reason != Reason::Requested {
+            model.traffic.arrived();
+        }
         self.metrics().routed(&model.name, &model.of(route).name, route.reason.name());
         Ok(route)
     }
 
+    /// A request that was routed holds so many pictures more.
+    pub fn more_pictures(&self, model: &ServedModel, route: Route, more: usize) {
+        if route.reason != Reason::Requested {
+            (0..more).for_each(|_| model.traffic.arrived());
+        }
+    }
+
+    /// May this tenant's requests cost anything at all? Asked early, where a request is worth reading only then.
+    ///
+    /// # Errors
+    /// [`Error::OverBudget`].
+    pub fn may_spend(&self, model: &ServedModel, tenant: Tenant) -> Result<(), Error> {
+        self.ended(model, "", self.means(tenant).map(drop))
+    }
+
+    fn means(&self, tenant: Tenant) -> Result<Means, Error> {
+        self.0.ledger.means(tenant).map_err(|Spent { tenant, usd_per_hour, retry_after }| Error::OverBudget {
+            tenant,
+            usd_per_hour,
+            retry_after,
+        })
+    }
+
     fn try_route(&self, model: &ServedModel, wishes: &Wishes, terms: Terms) -> Result<Route, Error> {
-        let means = self.0.ledger.means(terms.tenant).map_err(|Spent { tenant, usd_per_hour, retry_after }| {
-            Error::OverBudget { tenant, usd_per_hour, retry_after }
-        })?;
-        let now = Instant::now();
-        let left = terms.deadline.at.saturating_duration_since(now);
+        let save = self.means(terms.tenant)? == Means::Little;
+        if model.routing.steady && *wishes == Wishes::default() && !save {
+            return Ok(Route { variant: 0, reason: Reason::Default });
+        }
+        let left = terms.deadline.at.saturating_duration_since(Instant::now());
         let within = model.routing.slo.map_or(left, |slo| slo.min(left));
-        let asked = Asked { within: Some(within), save: means == Means::Little, ..model.asked(wishes) };
+        let asked = Asked { within: Some(within), save, ..model.asked(wishes) };
         let candidates = model.candidates(&self.0.ledger);
-        let steady = model.routing.steady && *wishes == Wishes::default() && !asked.save;
-        let choice = if steady {
-            Choice { variant: 0, reason: Reason::Default, lighter: false }
-        } else {
-            self.choose_under_load(model, &candidates, asked, (terms, within), now)?
+        let choice = match asked.variant {
+            Some(_) => model.choose(&candidates, &asked)?,
+            None => self.choose_under_load(model, &candidates, asked, (terms, within))?,
         };
         Ok(Route { variant: choice.variant, reason: choice.reason })
     }
@@ -83,28 +113,45 @@ impl Pipeline {
         candidates: &[Candidate<'_>],
         mut asked: Asked<'_>,
         (terms, within): (Terms, Duration),
-        now: Instant,
     ) -> Result<Choice, Error> {
-        if asked.variant.is_none() {
-            model.traffic.arrived();
-        }
+        let forecast = |choice: Choice, priority| {
+            let variant = model.variants.get(choice.variant)?;
+            choice.lighter.then(|| self.forecast(variant, priority, within))
+        };
         asked.closed = model.traffic.load().closed();
-        let mut first = asked.variant.is_none();
-        loop {
-            let choice = model.choose(candidates, &asked)?;
-            let late = choice.lighter
-                && model.variants.get(choice.variant).is_some_and(|variant| {
-                    self.forecast(variant, terms.priority, within).is_late(within)
-                });
-            // How the best of what is open does, everybody tells; for more than that, each request goes its own way.
-            if std::mem::take(&mut first) {
-                model.traffic.load().request(late, choice.lighter, now);
-            }
-            if !late {
-                return Ok(choice);
-            }
-            asked.closed += 1;
+        let mut choice = model.choose(candidates, &asked)?;
+        // Everybody tells how long the queue is, by what the model promises to all, not by what one wants for itself.
+        let promised = model.routing.slo.unwrap_or(self.config().requests.deadline);
+        let too_long = forecast(choice, Priority::default()).is_some_and(|forecast| forecast.is_late(promised));
+        model.traffic.load().request(too_long, choice.weight, choice.lighter, Instant::now());
+        // Each one goes its own way for more than that.
+        while forecast(choice, terms.priority).is_some_and(|forecast| forecast.is_late(within)) {
+            asked.closed = choice.weight + 1;
+            choice = model.choose(candidates, &asked)?;
         }
+        Ok(choice)
+    }
+
+    /// An answer is there: books it, and learns what answers cost. `aside` is what it took beside its runs, each; it is no
+    /// measure where more was done than usual.
+    pub(super) fn settle(
+        &self,
+        model: &ServedModel,
+        route: Route,
+        meter: &Meter,
+        aside: Option<CpuTime>,
+        pictures: usize,
+    ) -> RequestCost {
+        let cost = meter.settle();
+        if let Some(aside) = aside {
+            model.traffic.learn_aside(aside);
+            #[expect(clippy::cast_precision_loss, reason = "few")]
+            model.of(route).typical_usd.learn(cost.usd / pictures.max(1) as f64);
+        }
+        if route.reason != Reason::Requested {
+            model.traffic.answered(cost.cpu_seconds, pictures);
+        }
+        cost
     }
 
     /// To be called every second or so: balances the books, and opens heavier variants again where there is room.
@@ -134,28 +181,33 @@ impl ServedModel {
 
     fn candidates<'a>(&'a self, ledger: &Ledger) -> Vec<Candidate<'a>> {
         let aside = self.traffic.aside();
-        let candidate = |variant: &'a ServedVariant| Candidate {
-            name: &variant.name,
-            accuracy: variant.quality().map(|(_, value)| value),
-            agreement: variant.agreement.get(),
-            usd: variant.usd(1, aside, ledger),
-            alone: variant.queue.typical() + aside,
-            demand: variant.demand(aside, ledger.cpus),
+        let candidate = |variant: &'a ServedVariant| {
+            let gist = variant.queue.gist();
+            Candidate {
+                name: &variant.name,
+                accuracy: self.quality(variant),
+                agreement: variant.agreement.get(),
+                usd: variant.usd((gist.occupied, 1), aside, ledger),
+                alone: gist.fastest + aside,
+                demand: variant.demand(gist.least_occupied, aside, ledger.cpus),
+            }
         };
         self.variants.iter().map(candidate).collect()
     }
 
     fn asked<'a>(&'a self, wishes: &'a Wishes) -> Asked<'a> {
         let routing = &self.routing;
+        let ours = wishes.variant.is_none();
         // What a request wants is more than the model's default.
         let default = routing.default.as_deref().filter(|_| wishes.objective.is_none());
         Asked {
             variant: wishes.variant.as_deref(),
             default,
             objective: wishes.objective.or(routing.objective),
-            min_accuracy: wishes.min_accuracy.or(routing.min_accuracy),
-            min_agreement: routing.min_agreement,
-            max_cost_usd: wishes.max_cost_usd.or(routing.max_cost_usd),
+            // Who names a variant is not held to what is said for those who do not.
+            min_accuracy: wishes.min_accuracy.or(routing.min_accuracy.filter(|_| ours)),
+            min_agreement: routing.min_agreement.filter(|_| ours),
+            max_cost_usd: wishes.max_cost_usd.or(routing.max_cost_usd.filter(|_| ours)),
             ..Asked::default()
         }
     }
@@ -174,32 +226,41 @@ impl ServedModel {
         let (closed, wishes) = (self.traffic.load().closed(), Wishes::default());
         let asked = Asked { within: self.routing.slo, ..self.asked(&wishes) };
         let at = |closed: usize| self.choose(&candidates, &Asked { closed, ..asked }).ok();
-        // What the process does beside this: other models, requests that name a variant, sockets.
-        let beside = (busy - used / ledger.cpus).max(0.0);
-        let busy_at = |choice: Option<Choice>| {
-            choice.map_or(0.0, |choice| per_second * candidates[choice.variant].demand + beside)
-        };
+        let demand =
+            |choice: Option<Choice>| choice.map_or(0.0, |choice| per_second * candidates[choice.variant].demand);
         let (here, above) = (at(closed), at(closed.saturating_sub(1)));
-        let (busy_here, busy_above) = (busy_at(here), busy_at(above));
+        // What the process does beside this: other models, requests that name a variant, sockets. And where a lighter or a
+        // heavier variant would hardly be felt, that is no reason for or against it.
+        let beside = (busy - used / ledger.cpus).max(0.0);
+        let felt = |difference: f64| if difference > FELT { beside } else { 0.0 };
+        let lightest = demand(at(usize::MAX));
+        let busy_here = demand(here) + felt(demand(here) - lightest);
+        let busy_above = demand(above) + felt(demand(above) - demand(here));
         let mut load = self.traffic.load();
-        if load.look(busy_here, busy_above, now) && here.is_some_and(|choice| choice.lighter) {
-            load.press(now);
+        let too_much = load.look(busy_here, busy_above, now);
+        if let Some(choice) = here.filter(|choice| too_much && choice.lighter) {
+            load.press(choice.weight, now);
         }
+    }
+
+    /// Is a variant passed over, since it agrees too seldom with the shadow?
+    pub(super) fn passes_over(&self, variant: &ServedVariant) -> bool {
+        let least = self.routing.min_agreement;
+        least.zip(variant.agreement.get()).is_some_and(|(least, agreement)| agreement < least)
+    }
+
+    /// What the manifest says of a variant's quality, by the metric by which this model's variants are compared.
+    #[must_use]
+    pub fn quality(&self, variant: &ServedVariant) -> Option<f64> {
+        variant.accuracy.get(self.metric.as_ref()?).copied()
     }
 }
 
 impl ServedVariant {
-    /// What the manifest says of its quality, by the metric that is asked for most.
-    #[must_use]
-    pub fn quality(&self) -> Option<(&str, f64)> {
-        let known = ["ap50", "accuracy", "f1"].into_iter().find_map(|name| self.accuracy.get_key_value(name));
-        known.or_else(|| self.accuracy.first_key_value()).map(|(name, value)| (name.as_str(), *value))
-    }
-
     /// The part of the machine's time that an answer a second takes, in batches of the best size, with so much work beside
     /// its run.
-    fn demand(&self, aside: Duration, cpus: f64) -> f64 {
-        let run = self.queue.least_occupied().as_secs_f64();
+    fn demand(&self, run: Duration, aside: Duration, cpus: f64) -> f64 {
+        let run = run.as_secs_f64();
         let aside = aside.as_secs_f64() / cpus;
         #[expect(clippy::cast_precision_loss, reason = "few")]
         if self.on_device() {
@@ -209,9 +270,9 @@ impl ServedVariant {
         }
     }
 
-    /// Dollars for an answer out of a batch of that size, with so much work beside its run.
-    pub(super) fn usd(&self, batch_size: usize, aside: Duration, ledger: &Ledger) -> f64 {
-        let run = CpuTime::from(self.queue.occupied(batch_size)) / batch_size;
+    /// Dollars for an answer out of a run of that time and batch size, with so much work beside it.
+    pub(super) fn usd(&self, (run, batch_size): (Duration, usize), aside: Duration, ledger: &Ledger) -> f64 {
+        let run = CpuTime::from(run) / batch_size;
         let aside = CpuTime::from(aside);
         ledger.usd(match self.on_device() {
             true => Used { cpu: aside, gpu: run },
@@ -220,39 +281,35 @@ impl ServedVariant {
     }
 
     fn on_device(&self) -> bool {
-        use crate::config::Provider::{Cpu, Cuda, Openvino, Tensorrt};
         match self.providers.first() {
-            Some(Cuda | Tensorrt) => true,
-            Some(Cpu | Openvino) | None => false,
+            Some(Provider::Cuda | Provider::Tensorrt) => true,
+            Some(Provider::Cpu | Provider::Openvino) | None => false,
         }
     }
 }
 
 impl Routing {
     /// What the operator's settings and the manifest say, the settings first.
-    pub(super) fn new(
-        manifest: &crate::registry::manifest::Manifest,
-        settings: &crate::config::ModelSettings,
-        all_known: bool,
-    ) -> Self {
-        let routing = &manifest.routing;
+    pub(super) fn new(folder: &ModelFolder, settings: &ModelSettings) -> Self {
+        let routing = &folder.manifest.routing;
         // Numbers of few digits come as they were written.
-        let exact = |unit: crate::config::Unit| (f64::from(unit.get()) * 1e6).round() / 1e6;
-        let default = settings.default_variant.clone().unwrap_or_else(|| manifest.default_variant.clone());
-        let default = Some(default).filter(|name| name != "auto");
+        let exact = |unit: Unit| (f64::from(unit.get()) * 1e6).round() / 1e6;
+        let default = settings.default_variant.as_ref().unwrap_or(&folder.manifest.default_variant);
         let this = Self {
+            default: Some(default.clone()).filter(|name| name != "auto"),
             objective: settings.objective.or(routing.objective),
-            slo: settings.slo_p99_ms.or(routing.slo_p99_ms).map(|ms| Duration::from_secs_f64(ms.get() / 1e3)),
+            slo: settings.slo_p99_ms.or(routing.slo_p99_ms).map(Millis::duration),
             min_accuracy: settings.min_accuracy.or(routing.min_accuracy).map(exact),
             min_agreement: routing.min_agreement.map(exact),
-            max_cost_usd: routing.max_cost_usd.map(crate::config::NotNegative::get),
+            max_cost_usd: routing.max_cost_usd.map(NotNegative::get),
             steady: false,
-            default,
         };
         let silent = this.objective.is_none()
             && this.slo.is_none()
             && this.min_accuracy.is_none()
             && this.max_cost_usd.is_none();
-        Self { steady: silent && (this.default.is_some() || !all_known), ..this }
+        let unknown = folder.variants.iter().any(|variant| variant.accuracy.is_empty());
+        let steady = silent && folder.variants.len() > 1 && (this.default.is_some() || unknown);
+        Self { steady, ..this }
     }
 }

@@ -10,7 +10,13 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 
 use super::{
-    Deadline, Terms, learned::Learned, ms, promise::Surprises, route::Routing, shadow::Shadow, stage::Inside,
+    Deadline, Terms,
+    learned::Learned,
+    ms,
+    promise::Surprises,
+    route::Routing,
+    shadow::{Agreement, Shadow},
+    stage::Inside,
     traffic::Traffic,
 };
 use crate::{
@@ -61,6 +67,8 @@ pub struct ServedModel {
     pub max_queue: usize,
     /// Its variants, the default first.
     pub variants: Vec<ServedVariant>,
+    /// The metric by which variants are compared: one that all of them have, if there is one.
+    pub metric: Option<String>,
     pub(super) routing: Routing,
     pub(super) shadow: Option<Shadow>,
     pub(super) traffic: Traffic,
@@ -98,7 +106,7 @@ impl BatchAxis {
 pub struct ServedVariant {
     /// What requests call it.
     pub name: String,
-    /// Does it answer when a request names none?
+    /// Is it the first: the one that answers where nothing speaks for another?
     pub default: bool,
     /// The file's name.
     pub file: String,
@@ -131,7 +139,7 @@ pub struct ServedVariant {
     /// Dollars an answer, lately.
     pub(super) typical_usd: Learned,
     /// How far its answers agreed with the shadow's, lately, 0 to 1.
-    pub(super) agreement: Learned,
+    pub(super) agreement: Agreement,
 }
 
 impl ServedModel {
@@ -151,6 +159,7 @@ impl ServedModel {
             picture_input: 0,
             max_queue: 1,
             variants: Vec::new(),
+            metric: None,
             routing: Routing::default(),
             shadow: None,
             traffic: Traffic::default(),

@@ -12,11 +12,14 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Deadline, Pipeline, ServedModel, ServedVariant, Terms};
+use super::{Deadline, Pipeline, Route, ServedModel, ServedVariant, Terms, learned::Learned};
 use crate::{
     batch::job::Priority,
     cost::{Account, Tenant},
+    error::Error,
+    lifecycle::State,
     registry::folder::ModelFolder,
+    router::Reason,
     vision::answer::{Answer, ReadOptions},
 };
 
@@ -26,13 +29,40 @@ const BUSY: f64 = 0.5;
 /// Boxes that overlap by less are not of the same thing.
 const SAME_THING: f32 = 0.5;
 
+/// So many comparisons are needed before they say anything.
+const ENOUGH: u64 = 30;
+
 /// How long a shadow run may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How far a variant's answers agreed with the shadow's.
+#[derive(Debug, Default)]
+pub(super) struct Agreement {
+    lately: Learned,
+    compared: AtomicU64,
+}
+
+impl Agreement {
+    fn learn(&self, agreement: f64) {
+        self.lately.learn(agreement);
+        self.compared.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// 0 to 1, once enough answers were compared.
+    pub(super) fn get(&self) -> Option<f64> {
+        self.lately.get().filter(|_| self.compared.load(Ordering::Relaxed) >= ENOUGH)
+    }
+
+    /// The same, however few were compared.
+    pub(super) fn so_far(&self) -> Option<f64> {
+        self.lately.get()
+    }
+}
 
 /// Which answers are compared with whose.
 #[derive(Debug)]
 pub(super) struct Shadow {
-    variant: String,
+    pub variant: String,
     /// One in so many.
     every: f64,
     answered: AtomicU64,
@@ -65,41 +95,63 @@ impl Shadow {
 
 impl Pipeline {
     /// Answers a picture once more with the shadow variant and compares, if it is this one's turn and there is time.
+    ///
+    /// Where the shadow itself has answered, the turn is that of a variant which it passed over for disagreeing: so that
+    /// one can do better.
     pub(super) fn shadow(
         &self,
         model: &Arc<ServedModel>,
-        variant: &ServedVariant,
+        route: Route,
         (bytes, options): (Bytes, ReadOptions),
         answer: &Answer,
     ) {
         let Some(shadow) = &model.shadow else { return };
-        let Some(place) = model.variants.iter().position(|other| other.name == shadow.variant) else { return };
-        if variant.name == shadow.variant || self.0.decoding.inside() > 0 || self.0.ledger.busy() > BUSY {
+        let answered = &model.of(route).name;
+        let passed_over = |variant: &&ServedVariant| model.passes_over(variant) && variant.name != shadow.variant;
+        let other = if *answered == shadow.variant {
+            model.variants.iter().find(passed_over)
+        } else {
+            model.variants.iter().find(|variant| variant.name == shadow.variant)
+        };
+        let Some(other) = other.map(|variant| variant.name.clone()) else { return };
+        let busy = self.0.decoding.inside() > 0 || self.0.ledger.busy() > BUSY || self.state() != State::Ready;
+        if busy || route.reason == Reason::Requested {
             return;
         }
         let Some(turn) = shadow.next() else { return };
+        // What the request has held for its bytes is free again as soon as it is answered.
+        let kib = u32::try_from(bytes.len().div_ceil(1024)).unwrap_or(u32::MAX);
+        let Ok(room) = Arc::clone(&self.0.body_kib).try_acquire_many_owned(kib) else { return };
         let (pipeline, model, answer) = (self.clone(), Arc::clone(model), answer.clone());
-        let answered_by = variant.name.clone();
         tokio::spawn(async move {
-            let _turn = turn;
-            let second = &model.variants[place];
-            let meter = pipeline.meter(Account::Shadow, &model, second, Tenant::default());
-            let deadline = Deadline::after(Instant::now(), PATIENCE);
-            let terms = Terms { priority: Priority::LAST, ..Terms::until(deadline) };
-            match pipeline.look_again(&model, second, bytes, &options, terms, &meter).await {
-                Ok(again) => {
-                    let agreement = agreement(&answer, &again);
-                    let first = model.variants.iter().find(|variant| variant.name == answered_by);
-                    let lately = first.map(|first| {
-                        first.agreement.learn(agreement);
-                        first.agreement.get().unwrap_or(agreement)
-                    });
-                    let lately = lately.unwrap_or(agreement);
-                    pipeline.metrics().compared(&model.name, &answered_by, &second.name, lately);
-                }
-                Err(error) => tracing::debug!(model = model.name, %error, "a shadow run came to nothing"),
+            let _held = (turn, room);
+            if let Err(error) = pipeline.compare(&model, route, &other, (bytes, options), answer).await {
+                tracing::debug!(model = model.name, %error, "a shadow run came to nothing");
             }
         });
+    }
+
+    async fn compare(
+        &self,
+        model: &Arc<ServedModel>,
+        route: Route,
+        other: &str,
+        (bytes, options): (Bytes, ReadOptions),
+        answer: Answer,
+    ) -> Result<(), Error> {
+        let Some(second) = model.variants.iter().find(|variant| variant.name == other) else { return Ok(()) };
+        let meter = self.meter(Account::Shadow, model, second, Tenant::default());
+        let deadline = Deadline::after(Instant::now(), PATIENCE);
+        let terms = Terms { priority: Priority::LAST, ..Terms::until(deadline) };
+        let again = self.look_again(model, second, bytes, &options, terms, &meter).await?;
+        let (agreement, _) =
+            self.on_thread(&self.0.reading, &model.name, Some(&meter), move || agreement(&answer, &again)).await?;
+        let first = model.of(route);
+        let shadow = model.shadow.as_ref().map_or("", |shadow| shadow.variant.as_str());
+        let judged = if first.name == shadow { second } else { first };
+        judged.agreement.learn(agreement);
+        self.metrics().compared(&model.name, &judged.name, shadow);
+        Ok(())
     }
 }
 

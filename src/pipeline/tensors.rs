@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     batch::job::Ran,
-    cost::{Account, Meter},
+    cost::{Account, CpuTime, Meter},
     error::Error,
     router::Reason,
     vision::tensor::{Port, Tensor, in_words},
@@ -65,6 +65,9 @@ pub struct TensorAnswer {
 #[derive(Default)]
 struct Outcome {
     outputs: Vec<Tensor>,
+    /// What encoded pictures took beside their runs, together, and how many runs there were.
+    aside: CpuTime,
+    runs: usize,
     timing: Timing,
     batch_size: usize,
 }
@@ -90,9 +93,9 @@ impl Pipeline {
         };
         let result = timeout_at(deadline.at.into(), work).await;
         gone.armed = false;
-        let Outcome { outputs, mut timing, batch_size } =
+        let Outcome { outputs, aside, runs, mut timing, batch_size } =
             self.ended(&model, &variant.name, result.unwrap_or_else(|_| Err(deadline.passed())))?;
-        let cost = meter.settle();
+        let cost = self.settle(&model, route, &meter, Some(aside / runs), runs);
         let total = started.elapsed();
         timing.total_ms = ms(total);
         let stages = [
@@ -132,6 +135,7 @@ impl Pipeline {
         let mut outcome = Outcome::default();
         for (decoding, decode, preprocess, ran) in try_join_all(each).await? {
             outcome.account(&ran, decoding.waited);
+            outcome.aside += decoding.cpu;
             outcome.timing.decode_ms = outcome.timing.decode_ms.max(ms(decode));
             outcome.timing.preprocess_ms = outcome.timing.preprocess_ms.max(ms(preprocess));
             rows.push(ran.outputs);
@@ -152,6 +156,7 @@ impl Pipeline {
 
 impl Outcome {
     fn account(&mut self, ran: &Ran, waited: Duration) {
+        self.runs += 1;
         self.batch_size = self.batch_size.max(ran.batch_size);
         self.timing.queue_ms = self.timing.queue_ms.max(ms(waited + ran.queued));
         self.timing.inference_ms = self.timing.inference_ms.max(ms(ran.ran));

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::config::{NotNegative, Objective, Positive, Unit};
+use crate::config::{Millis, NotNegative, Objective, Unit};
 
 /// What the router goes by, where a request does not say.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -12,7 +12,7 @@ pub struct Routing {
     pub objective: Option<Objective>,
     /// The promise: 99 in 100 answers within so many milliseconds. Where a heavy variant would break it, a lighter one
     /// answers.
-    pub slo_p99_ms: Option<Positive>,
+    pub slo_p99_ms: Option<Millis>,
     /// No variant below it answers, by the first metric that `accuracy` has of `ap50`, `accuracy`, `f1`, or its first.
     pub min_accuracy: Option<Unit>,
     /// No variant whose answers cost more dollars.

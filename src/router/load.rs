@@ -3,7 +3,10 @@
 //! Down goes at once, up only after a while in which the heavier variant would have had room to spare. If it then proves
 //! too heavy after all, the next try comes later, twice as late each time.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 /// Above this part of the machine's time, what is asked of it is too much.
 const TOO_MUCH: f64 = 0.9;
@@ -23,11 +26,15 @@ const SETTLE: Duration = Duration::from_secs(2);
 /// The least and the most time until the next try of a heavier variant.
 const HOLD: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(160));
 
+/// No more changes than so many in so long, whatever happens.
+const MOST_CHANGES: (usize, Duration) = (9, Duration::from_secs(60));
+
 /// How many classes of weight are closed, and since when.
 #[derive(Debug, Clone)]
 pub struct Load {
     closed: usize,
-    changed_at: Option<Instant>,
+    // When that changed, lately; the latest is the last.
+    changes: VecDeque<Instant>,
     // Since when there has been room for a heavier variant.
     room_since: Option<Instant>,
     hold: Duration,
@@ -39,7 +46,15 @@ pub struct Load {
 
 impl Default for Load {
     fn default() -> Self {
-        Self { closed: 0, changed_at: None, room_since: None, hold: HOLD.0, stepped_up: false, late: 0.0, untold: 0 }
+        Self {
+            closed: 0,
+            changes: VecDeque::new(),
+            room_since: None,
+            hold: HOLD.0,
+            stepped_up: false,
+            late: 0.0,
+            untold: 0,
+        }
     }
 }
 
@@ -55,18 +70,18 @@ impl Load {
         std::mem::take(&mut self.untold)
     }
 
-    /// A request came that would be late, or not, with the best of what is open. Where that goes on, one class more is
-    /// closed. Says whether it was.
-    pub fn request(&mut self, late: bool, lighter: bool, now: Instant) -> bool {
+    /// A request came that would be late, or not, with a variant of that class of weight. Where that goes on, and there is
+    /// a lighter one, the class is closed. Says whether it was.
+    pub fn request(&mut self, late: bool, weight: usize, lighter: bool, now: Instant) -> bool {
         self.late += (f64::from(u8::from(late)) - self.late) / REQUESTS;
-        self.late > MANY && lighter && self.press(now)
+        self.late > MANY && lighter && self.press(weight, now)
     }
 
-    /// There is too much to do for what is open, and something lighter would do: closes one class more, unless that has
-    /// just been done. Says whether it did.
-    pub fn press(&mut self, now: Instant) -> bool {
+    /// There is too much to do for a class of weight, and something lighter would do: closes it, and those that are still
+    /// heavier, unless something has just been closed. Says whether it did.
+    pub fn press(&mut self, weight: usize, now: Instant) -> bool {
         self.room_since = None;
-        let since = self.changed_at.map(|at| now.saturating_duration_since(at));
+        let since = self.changes.back().map(|at| now.saturating_duration_since(*at));
         if since.is_some_and(|since| since < SETTLE) {
             return false;
         }
@@ -75,8 +90,7 @@ impl Load {
         } else if since.is_none_or(|since| since > HOLD.1) {
             self.hold = HOLD.0;
         }
-        self.change(self.closed + 1, false, now);
-        true
+        self.change(weight + 1, false, now)
     }
 
     /// What is asked of the server would take this part of its time now, and that part if one class more were open: opens
@@ -93,10 +107,16 @@ impl Load {
         busy_now > TOO_MUCH
     }
 
-    fn change(&mut self, closed: usize, up: bool, now: Instant) {
-        (self.closed, self.stepped_up, self.changed_at, self.room_since) = (closed, up, Some(now), None);
+    fn change(&mut self, closed: usize, up: bool, now: Instant) -> bool {
+        let (most, time) = MOST_CHANGES;
+        self.changes.retain(|at| now.saturating_duration_since(*at) < time);
+        if self.changes.len() >= most || closed == self.closed {
+            return false;
+        }
+        (self.closed, self.stepped_up, self.room_since, self.late) = (closed, up, None, 0.0);
+        self.changes.push_back(now);
         self.untold += 1;
-        self.late = 0.0;
+        true
     }
 }
 
@@ -113,10 +133,9 @@ mod tests {
     #[test]
     fn down_at_once_and_up_after_a_while_with_room() {
         let (mut load, now) = (Load::default(), Instant::now());
-        assert!(load.press(now));
-        assert!(!load.press(now + s(1)), "the queue needs a moment");
-        assert!(load.press(now + s(2)));
-        assert_eq!(load.closed(), 2);
+        assert!(load.press(1, now));
+        assert!(!load.press(2, now + s(1)), "the queue needs a moment");
+        assert_eq!(load.closed(), 2, "that class, and what is heavier");
         assert!(!load.look(0.2, 0.5, now + s(20)), "room, since now");
         load.look(0.2, 0.5, now + s(29));
         assert_eq!(load.closed(), 2);
@@ -130,24 +149,24 @@ mod tests {
     #[test]
     fn a_bad_moment_is_not_load() {
         let (mut load, now) = (Load::default(), Instant::now());
-        assert!((0..10).all(|_| !load.request(true, true, now)), "ten in a row may be a bad moment");
+        assert!((0..10).all(|_| !load.request(true, 0, true, now)), "ten in a row may be a bad moment");
         let mut load = Load::default();
-        assert!((0..100).all(|n| !load.request(n % 3 == 0, true, now)), "so may one in three");
-        assert!((0..16).any(|_| load.request(true, true, now)));
-        assert!((0..99).all(|_| !load.request(true, false, now)), "nothing lighter would do");
+        assert!((0..100).all(|n| !load.request(n % 3 == 0, 0, true, now)), "so may one in three");
+        assert!((0..16).any(|_| load.request(true, 0, true, now)));
+        assert!((0..99).all(|_| !load.request(true, 0, false, now)), "nothing lighter would do");
     }
 
     proptest! {
         /// Whatever the load does, and however wrong it is told: fewer than ten switches in any minute.
         #[test]
-        fn it_never_flaps(seconds in prop::collection::vec((any::<bool>(), 0.0..1.5f64), 60..400)) {
+        fn it_never_flaps(seconds in prop::collection::vec((any::<bool>(), 0usize..5, 0.0..1.5f64), 60..400)) {
             let (mut load, start) = (Load::default(), Instant::now());
             let mut switched = Vec::new();
-            for (second, (pressed, busy)) in seconds.into_iter().enumerate() {
+            for (second, (pressed, weight, busy)) in seconds.into_iter().enumerate() {
                 let now = start + s(second as u64);
                 load.look(0.5, busy, now);
-                if pressed && load.closed() < 2 {
-                    load.press(now);
+                if pressed && weight >= load.closed() {
+                    load.press(weight, now);
                 }
                 (0..load.news()).for_each(|_| switched.push(second));
             }

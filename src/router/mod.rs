@@ -58,6 +58,8 @@ pub struct Choice {
     pub variant: usize,
     /// Why this one.
     pub reason: Reason,
+    /// Its class of weight; 0 is the heaviest.
+    pub weight: usize,
     /// Is there a lighter one that would do?
     pub lighter: bool,
 }
@@ -134,10 +136,7 @@ const SAME_COST: f64 = 0.9;
 /// When none of them will do; the message says what the limit is and what there is.
 pub fn choose(candidates: &[Candidate<'_>], asked: &Asked<'_>) -> Result<Choice, Unmet> {
     if let Some(name) = asked.variant {
-        let named = candidates.iter().position(|candidate| candidate.name == name);
-        let known = || candidates.iter().map(|candidate| candidate.name).collect::<Vec<_>>().join(", ");
-        let unknown = || Unmet::Unknown(format!("there is no variant \"{name}\"; there are {}", known()));
-        return named.map(|variant| Choice { variant, reason: Reason::Requested, lighter: false }).ok_or_else(unknown);
+        return named(candidates, name, asked);
     }
     let admitted = admitted(candidates, asked)?;
     let order = by_preference(candidates, &admitted, asked);
@@ -170,7 +169,17 @@ pub fn choose(candidates: &[Candidate<'_>], asked: &Asked<'_>) -> Result<Choice,
         }
     };
     let lighter = in_time.iter().any(|&other| weight(other) > weight(variant));
-    Ok(Choice { variant, reason, lighter })
+    Ok(Choice { variant, reason, weight: weight(variant), lighter })
+}
+
+/// The named one, if it keeps what else is asked.
+fn named(candidates: &[Candidate<'_>], name: &str, asked: &Asked<'_>) -> Result<Choice, Unmet> {
+    let Some(variant) = candidates.iter().position(|candidate| candidate.name == name) else {
+        let known: Vec<_> = candidates.iter().map(|candidate| candidate.name).collect();
+        return Err(Unmet::Unknown(format!("there is no variant \"{name}\"; there are {}", known.join(", "))));
+    };
+    admitted(&candidates[variant..=variant], asked)?;
+    Ok(Choice { variant, reason: Reason::Requested, weight: 0, lighter: false })
 }
 
 /// Those that are accurate and cheap enough.

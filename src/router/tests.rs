@@ -77,6 +77,10 @@ fn a_limit_that_nobody_meets_is_named() {
         @r#"no variant answers for 1e-9 dollars; the cheapest that will do, "middle", costs about 2.00e0"#
     );
     insta::assert_snapshot!(
+        refused(Asked { variant: Some("small"), min_accuracy: Some(0.6), ..Asked::default() }),
+        @r#"no variant reaches 0.6; the most accurate one, "small", has 0.5"#
+    );
+    insta::assert_snapshot!(
         refused(Asked { variant: Some("fp8"), ..Asked::default() }),
         @r#"there is no variant "fp8"; there are middle, large, small, twin"#
     );

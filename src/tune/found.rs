@@ -81,7 +81,8 @@ impl Found {
             let at = *best.best()?;
             Some(Chosen { setting: best.setting, at })
         };
-        let Chosen { setting, at } = self.chosen.clone().or_else(unconfirmed)?;
+        let best_so_far = || if self.interrupted { unconfirmed() } else { None };
+        let Chosen { setting, at } = self.chosen.clone().or_else(best_so_far)?;
         let how = match at.connections {
             None => "requests that come at random moments".to_owned(),
             Some(connections) => format!("{connections} connections, not confirmed since it was interrupted"),
@@ -91,7 +92,7 @@ impl Found {
             "# Found by `ounce tune {}` on {} CPUs at {} dollars an hour: {:.0} answers/s with a p99 of {:.1} ms ({how}),\n\
              # {:.4} dollars a million. Serve with it: ounce serve --config THIS_FILE\n\n\
              [threads]\ndecode = {}\n\n\
-             [model.{}]\ndefault_variant = \"{}\"\nslo_p99_ms = {}\n{floor}instances = {}\nthreads = {}\nmax_batch = {}\n",
+             [model.{}]\ndefault_variant = {}\nslo_p99_ms = {}\n{floor}instances = {}\nthreads = {}\nmax_batch = {}\n",
             self.model,
             self.cpus,
             self.usd_per_hour,
@@ -100,7 +101,8 @@ impl Found {
             at.usd_per_million,
             setting.decode_threads,
             self.model,
-            setting.variant,
+            // As TOML writes a string.
+            toml::Value::from(setting.variant),
             self.slo_p99_ms,
             setting.instances,
             setting.threads,
@@ -245,7 +247,7 @@ mod tests {
         let model = &config.model["pedestrian"];
         assert_eq!((config.threads.decode.or(9), model.instances.map(|n| n.or(9))), (2, Some(2)));
         assert_eq!(model.default_variant.as_deref(), Some("int8"));
-        assert_eq!(model.slo_p99_ms.map(crate::config::Positive::get), Some(50.0));
+        assert_eq!(model.slo_p99_ms.map(crate::config::Millis::duration), Some(std::time::Duration::from_millis(50)));
     }
 
     #[test]
@@ -253,6 +255,13 @@ mod tests {
         let line = frontier(vec![(3.0, 1.0), (1.0, 5.0), (2.0, 6.0), (2.5, 4.0), (4.0, 1.0)]);
         assert_eq!(line, [(1.0, 5.0), (2.5, 4.0), (3.0, 1.0)]);
         assert_eq!(found().best(1)[0].setting.variant, "int8");
-        insta::assert_snapshot!(found().to_string(), @"");
+        insta::assert_snapshot!(found().to_string(), @r"
+        variant  accuracy  sessions  threads  decoding  batch  answers/s    p50 ms    p99 ms  $ a million
+        int8        0.800         2        1         2      1      250.0     20.00     40.00       0.1111
+        fp32        0.800         2        1         2      1      100.0     10.00     20.00       0.2778
+
+        cheapest with p99 within 50 ms: int8, 2×1 threads, 2 decoding, batches up to 1
+          240 answers/s that come at random moments, p99 45.0 ms, 0.1157 dollars a million
+        ");
     }
 }

@@ -60,15 +60,23 @@ pub async fn tune(
         }
         told(Stage::Trying(setting, place, settings.len()));
         let accuracy = survey.accuracy(&setting.variant);
-        found.tried.extend(subject.serve(setting, accuracy, promise, watch).await?);
+        match subject.serve(setting, accuracy, promise, watch).await {
+            Ok(tried) => found.tried.extend(tried),
+            // What cannot be served so is no reason to lose the rest.
+            Err(why) => found.pruned.push(Pruned { variant: setting.to_string(), why }),
+        }
+    }
+    if let (true, Some(Pruned { why, .. })) = (found.tried.is_empty(), found.pruned.last()) {
+        return Err(why.clone());
     }
     for setting in found.best(3) {
         if watch.is_stopped() {
             break;
         }
         told(Stage::Confirming(&setting.setting));
-        if let Some(measured) = subject.confirm(&setting, promise, watch).await? {
-            found.confirmed(setting.setting, measured);
+        match subject.confirm(&setting, promise, watch).await {
+            Ok(measured) => measured.into_iter().for_each(|at| found.confirmed(setting.setting.clone(), at)),
+            Err(why) => found.pruned.push(Pruned { variant: setting.setting.to_string(), why }),
         }
     }
     found.interrupted = watch.is_stopped();

@@ -1,6 +1,6 @@
 //! One setting, served by this process on a port of its own, and loaded until it breaks the promise.
 
-use std::{num::NonZeroUsize, thread::JoinHandle};
+use std::{num::NonZeroUsize, thread::JoinHandle, time::Duration};
 
 use serde::Serialize;
 use tokio::sync::oneshot;
@@ -155,7 +155,9 @@ impl Subject {
     }
 
     fn target(&self, server: &Running) -> Result<Target, String> {
-        Target::new(&format!("{}/v1/models/{}/predict", server.url, self.model), self.pictures.clone(), &[])
+        // Named, so that no floor or budget of the router is in its way.
+        let url = format!("{}/v1/models/{}/predict?variant={}", server.url, self.model, server.variant);
+        Target::new(&url, self.pictures.clone(), &[])
     }
 
     fn measurement(
@@ -183,6 +185,7 @@ fn plan(promise: &Promise) -> Plan {
 /// A server in this process; on a runtime of its own, so that the load generator does not share its threads.
 struct Running {
     url: String,
+    variant: String,
     stop: oneshot::Sender<()>,
     thread: JoinHandle<Result<(), String>>,
 }
@@ -193,6 +196,11 @@ impl Running {
         let mut config = subject.config.clone();
         config.listen = ([127, 0, 0, 1], 0).into();
         config.admin_listen = None;
+        // A trial spends nobody's budget, and is no request that a collector should hear of.
+        config.cost.budget_usd_per_hour = None;
+        config.tenants.clear();
+        config.telemetry.otlp_endpoint = None;
+        config.shutdown.drain_delay = Duration::ZERO;
         config.threads.decode = fixed(setting.decode_threads);
         config.model.insert(
             subject.model.clone(),
@@ -219,7 +227,10 @@ impl Running {
             })
         });
         match is_ready.await {
-            Ok(address) => Ok(Self { url: format!("http://{address}"), stop, thread }),
+            Ok(address) => {
+                let variant = form_urlencoded::byte_serialize(setting.variant.as_bytes()).collect();
+                Ok(Self { url: format!("http://{address}"), variant, stop, thread })
+            }
             // It ended before it was ready, and has the reason.
             Err(_) => Err(match join(thread).await {
                 Err(why) => why,

@@ -26,4 +26,5 @@ mod size_input;
 mod traces;
 mod training;
 mod triton;
+mod tune;
 mod wire;

@@ -201,11 +201,13 @@ async fn answer(
 ) -> Result<Response, Problem> {
     let model = named.resolve(pipeline)?;
     let mut permit = pipeline.admit()?;
+    let tenant = tenant(pipeline, headers);
+    pipeline.may_spend(&model, tenant)?;
     let request = read(pipeline, &mut permit, &model, headers, upload)
         .await
         .inspect_err(|problem| refused(pipeline, &model.name, problem))?;
     let deadline = Deadline::after(received, request.budget.unwrap_or(pipeline.config().requests.deadline));
-    let terms = Terms { deadline, priority: request.priority, tenant: tenant(pipeline, headers) };
+    let terms = Terms { deadline, priority: request.priority, tenant };
     let route = pipeline.route(&model, &request.wishes, terms)?;
     let tensors = TensorRequest { model, route, inputs: request.inputs, terms };
     let answer = pipeline.infer(&permit, tensors).await?;

@@ -133,8 +133,8 @@ impl Metrics {
             co2_grams_total: amount("ounce_co2_grams_total", "The CO2 of that energy.", &["source"])?,
             run_seconds: reading(
                 "ounce_run_seconds",
-                "The latency curve: quantiles of the latest runs of each batch size.",
-                &["model", "variant", "batch_size", "quantile"],
+                "The latency curve: percentiles of the latest runs of each batch size.",
+                &["model", "variant", "batch_size", "percentile"],
             )?,
             routed_total: counter(
                 "ounce_routed_total",
@@ -207,10 +207,10 @@ impl Metrics {
         self.shadow_agreement_ratio.reset();
     }
 
-    /// A point of a latency curve: its quantiles, each with its label.
-    pub fn curve(&self, model: &str, variant: &str, batch_size: usize, quantiles: &[(&str, Duration)]) {
-        for (quantile, time) in quantiles {
-            let labels = [model, variant, &batch_size.to_string(), quantile];
+    /// A point of a latency curve: its percentiles, each with its label.
+    pub fn curve(&self, model: &str, variant: &str, batch_size: usize, percentiles: &[(&str, Duration)]) {
+        for (percentile, time) in percentiles {
+            let labels = [model, variant, &batch_size.to_string(), percentile];
             self.run_seconds.with_label_values(&labels).set(time.as_secs_f64());
         }
     }

@@ -208,8 +208,8 @@ impl Pipeline {
                     self.metrics().agrees(&model.name, &variant.name, &shadow.variant, agreement);
                 }
                 for of in variant.curve() {
-                    let quantiles = [("0.5", of.p50), ("0.9", of.p90), ("0.99", of.p99)];
-                    self.metrics().curve(&model.name, &variant.name, of.rows, &quantiles);
+                    let percentiles = [("50", of.p50), ("90", of.p90), ("99", of.p99)];
+                    self.metrics().curve(&model.name, &variant.name, of.rows, &percentiles);
                 }
             }
         }

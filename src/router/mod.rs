@@ -191,7 +191,7 @@ fn admitted(candidates: &[Candidate<'_>], asked: &Asked<'_>) -> Result<Vec<usize
     let accurate: Vec<usize> = all.filter(accurate).collect();
     if let (true, Some(floor)) = (accurate.is_empty(), asked.min_accuracy) {
         let known = candidates.iter().filter_map(|candidate| Some((candidate.accuracy?, candidate.name)));
-        let best = known.max_by(|a, b| a.0.total_cmp(&b.0));
+        let best = known.rev().max_by(|a, b| a.0.total_cmp(&b.0));
         let best = best.map_or("no variant says how accurate it is".to_owned(), |(accuracy, name)| {
             format!("the most accurate one, \"{name}\", has {accuracy}")
         });

@@ -78,7 +78,7 @@ pub(super) fn survey<'a>(points: &'a [FrontierPoint], slo: Duration, floor: Opti
     }
     if alone.is_empty() {
         let best = poor.iter().filter_map(|point| Some((point.accuracy?, &point.variant)));
-        let best = best.max_by(|a, b| a.0.total_cmp(&b.0));
+        let best = best.rev().max_by(|a, b| a.0.total_cmp(&b.0));
         let best = best.map_or("none says how accurate it is".to_owned(), |(accuracy, variant)| {
             format!("the best, {variant}, has {accuracy}")
         });

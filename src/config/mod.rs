@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer};
 pub type UsdPerHour = NotNegative;
 
 pub use self::{
-    knobs::{Auto, HeaderName, Millis, NotNegative, Objective, OtlpEndpoint, Provider, Secret, Task, Unit},
+    knobs::{Auto, Currency, HeaderName, Millis, NotNegative, Objective, OtlpEndpoint, Provider, Secret, Task, Unit},
     layers::{ConfigError, Layers, Origin},
 };
 
@@ -233,6 +233,10 @@ pub struct Cost {
     /// Dollars an hour for one GPU.
     #[serde(deserialize_with = "optional")]
     pub usd_per_gpu_hour: Option<UsdPerHour>,
+    /// The currency that answers are told in beside dollars.
+    pub currency: Currency,
+    /// How much of it a dollar is.
+    pub currency_per_usd: NotNegative,
     /// The most that requests may cost.
     #[serde(deserialize_with = "optional")]
     pub budget_usd_per_hour: Option<UsdPerHour>,

@@ -4,7 +4,7 @@ use super::{
     energy::Watts,
     time::{CpuTime, Used},
 };
-use crate::config;
+use crate::config::{self, Currency};
 
 /// What a replica costs, and what it has.
 #[derive(Debug, Clone, Copy)]
@@ -13,6 +13,7 @@ pub struct PriceSheet {
     pub usd_per_hour: f64,
     usd_per_cpu_second: f64,
     usd_per_gpu_second: f64,
+    currency: Option<(Currency, f64)>,
 }
 
 impl PriceSheet {
@@ -25,6 +26,7 @@ impl PriceSheet {
             usd_per_hour: per_cpu_hour * cpus + per_gpu_hour,
             usd_per_cpu_second: per_cpu_hour / 3600.0,
             usd_per_gpu_second: per_gpu_hour / 3600.0,
+            currency: Some((cost.currency, cost.currency_per_usd.get())).filter(|(code, _)| *code != Currency::USD),
         }
     }
 
@@ -37,8 +39,10 @@ impl PriceSheet {
     /// The price of what a request used, and the energy that it took at that many watts.
     #[must_use]
     pub fn price(&self, used: Used, watts: Option<Watts>) -> RequestCost {
+        let usd = self.usd(used);
         RequestCost {
-            usd: self.usd(used),
+            usd,
+            converted: self.currency.map(|(currency, per_usd)| (usd * per_usd, currency)),
             cpu_seconds: used.cpu.seconds(),
             gpu_seconds: (used.gpu > CpuTime::default()).then(|| used.gpu.seconds()),
             energy_joules: watts.map(|watts| watts.joules(used)),
@@ -51,6 +55,8 @@ impl PriceSheet {
 pub struct RequestCost {
     /// Dollars.
     pub usd: f64,
+    /// The same in another currency, where settings name one.
+    pub converted: Option<(f64, Currency)>,
     /// CPU seconds of decoding, its share of the run, and post-processing.
     pub cpu_seconds: f64,
     /// GPU seconds of its share of the run; none where no GPU ran it.

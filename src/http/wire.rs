@@ -152,6 +152,12 @@ pub(super) struct CostBody {
     /// Dollars.
     #[schema(example = 1.7e-7)]
     usd: f64,
+    /// The same in the operator's currency, where that is another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    amount: Option<f64>,
+    /// That currency (ISO 4217).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    currency: Option<String>,
     /// Seconds of one CPU.
     #[schema(example = 0.0071)]
     cpu_seconds: f64,
@@ -272,6 +278,8 @@ impl From<&RequestCost> for CostBody {
     fn from(cost: &RequestCost) -> Self {
         Self {
             usd: significant(cost.usd, 4),
+            amount: cost.converted.map(|(amount, _)| significant(amount, 4)),
+            currency: cost.converted.map(|(_, currency)| currency.code().to_owned()),
             cpu_seconds: places(cost.cpu_seconds, 6),
             gpu_seconds: cost.gpu_seconds.map(|seconds| places(seconds, 6)),
             energy_joules: cost.energy_joules.map(|joules| significant(joules, 4)),

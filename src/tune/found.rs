@@ -127,14 +127,17 @@ impl Found {
                 self.tried.iter().filter(move |tried| variant.is_none_or(|variant| tried.setting.variant == variant));
             of.flat_map(|tried| &tried.loads).map(|load| (load.p99_ms, load.usd_per_million)).collect::<Vec<_>>()
         };
+        let chosen = self.chosen.as_ref();
         for (variant, accuracy) in &variants {
+            let confirmed = chosen.filter(|chosen| chosen.setting.variant == *variant);
+            let confirmed = confirmed.map(|chosen| (chosen.at.p99_ms, chosen.at.usd_per_million));
             let name = accuracy.map_or((*variant).to_owned(), |accuracy| format!("{variant} ({accuracy:.3})"));
-            chart.series.push(Series::scatter(name, all(Some(variant))));
+            chart.series.push(Series::scatter(name, all(Some(variant)).into_iter().chain(confirmed).collect()));
         }
         chart.series.push(Series::steps("frontier", frontier(all(None))));
         chart.upright.push(Reference { at: self.slo_p99_ms, label: format!("SLO {} ms", self.slo_p99_ms) });
         if let Some(Chosen { setting, at }) = &self.chosen {
-            let text = format!("{}: {:.0}/s", setting.variant, at.answers_per_s);
+            let text = format!("chosen: {}, {:.0}/s", setting.variant, at.answers_per_s);
             chart.labels.push(Label { at: (at.p99_ms, at.usd_per_million), text, highlighted: true });
         }
         chart

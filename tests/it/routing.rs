@@ -141,3 +141,13 @@ async fn some_answers_are_compared_with_the_shadows_when_there_is_time() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn who_does_not_pay_in_dollars_is_told_in_the_currency_that_the_operator_names() {
+    let settings = [("OUNCE_COST__CURRENCY", "EUR"), ("OUNCE_COST__CURRENCY_PER_USD", "0.5")];
+    let server = Server::start(&root().join("models"), &settings).await;
+    let (_, answer) = ask(&server, "").await;
+    let (usd, amount) = (answer["cost"]["usd"].as_f64(), answer["cost"]["amount"].as_f64());
+    let half = usd.zip(amount).is_some_and(|(usd, amount)| (amount / usd - 0.5).abs() < 0.001);
+    assert!(half && answer["cost"]["currency"] == "EUR", "{answer}");
+}

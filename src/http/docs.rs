@@ -74,7 +74,7 @@ pub(super) struct ResultsBody {
 #[serde(untagged)]
 #[expect(dead_code, reason = "only described")]
 enum ResultBody {
-    Answer(super::wire::AnswerBody),
+    Answer(Box<super::wire::AnswerBody>),
     Refused(Refused),
 }
 

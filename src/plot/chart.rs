@@ -125,7 +125,7 @@ impl Chart {
     fn draw_texts(&self, chart: &Context<'_>, taken: &mut Vec<BackendCoord>) -> Drawn<()> {
         let (area, pixels) = (chart.plotting_area(), chart.plotting_area().use_screen_coord());
         let (x, y) = (chart.x_range(), chart.y_range());
-        let (left, right) = (area.get_pixel_range().0.start, area.get_pixel_range().0.end);
+        let right = area.get_pixel_range().0.end;
         let mut write = |text: &str, at: BackendCoord, across: HPos, down: VPos| {
             let style = SMALL.into_text_style(&pixels).pos(Pos::new(across, down));
             taken.push(at);
@@ -149,10 +149,10 @@ impl Chart {
             if label.highlighted {
                 pixels.draw(&Circle::new((x, y), 9, INK.stroke_width(2)))?;
             }
-            // Below and to the left of a frontier there is nothing.
-            let fits = x - 10 - text_width(&label.text) > left;
-            let (x, side) = if fits { (x - 10, HPos::Right) } else { (x + 10, HPos::Left) };
-            write(&label.text, (x, y + 6), side, VPos::Top)?;
+            // Above it, where it hides none of a frontier's line.
+            let fits = x + text_width(&label.text) < right;
+            let side = if fits { HPos::Left } else { HPos::Right };
+            write(&label.text, (x, y - 11), side, VPos::Bottom)?;
         }
         Ok(())
     }

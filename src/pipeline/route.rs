@@ -114,18 +114,18 @@ impl Pipeline {
         mut asked: Asked<'_>,
         (terms, within): (Terms, Duration),
     ) -> Result<Choice, Error> {
-        let forecast = |choice: Choice, priority| {
-            let variant = model.variants.get(choice.variant)?;
-            choice.lighter.then(|| self.forecast(variant, priority, within))
+        let late = |choice: Choice, priority, within| {
+            let variant = model.variants.get(choice.variant).filter(|_| choice.lighter);
+            variant.is_some_and(|variant| self.forecast(variant, priority, within).is_late(within))
         };
         asked.closed = model.traffic.load().closed();
         let mut choice = model.choose(candidates, &asked)?;
         // Everybody tells how long the queue is, by what the model promises to all, not by what one wants for itself.
         let promised = model.routing.slo.unwrap_or(self.config().requests.deadline);
-        let too_long = forecast(choice, Priority::default()).is_some_and(|forecast| forecast.is_late(promised));
+        let too_long = late(choice, Priority::default(), promised);
         model.traffic.load().request(too_long, choice.weight, choice.lighter, Instant::now());
         // Each one goes its own way for more than that.
-        while forecast(choice, terms.priority).is_some_and(|forecast| forecast.is_late(within)) {
+        while late(choice, terms.priority, within) {
             asked.closed = choice.weight + 1;
             choice = model.choose(candidates, &asked)?;
         }

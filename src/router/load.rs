@@ -90,7 +90,7 @@ impl Load {
         } else if since.is_none_or(|since| since > HOLD.1) {
             self.hold = HOLD.0;
         }
-        self.change(weight + 1, false, now)
+        self.change(self.closed.max(weight + 1), false, now)
     }
 
     /// What is asked of the server would take this part of its time now, and that part if one class more were open: opens

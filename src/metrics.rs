@@ -22,6 +22,7 @@ pub struct Metrics {
     cost_usd_per_hour: Gauge,
     cost_usd_per_thousand: GaugeVec,
     price_usd_per_hour: Gauge,
+    capacity_cpus: Gauge,
     headroom_ratio: Gauge,
     energy_joules_total: CounterVec,
     energy_usd_total: CounterVec,
@@ -116,6 +117,7 @@ impl Metrics {
                 &["model", "variant"],
             )?,
             price_usd_per_hour: rate("ounce_price_usd_per_hour", "What this replica costs, used or not.")?,
+            capacity_cpus: rate("ounce_capacity_cpus", "CPUs that are paid for, whole or not.")?,
             headroom_ratio: rate(
                 "ounce_headroom_ratio",
                 "The part of its CPUs that the process left unused just now.",
@@ -176,9 +178,10 @@ impl Metrics {
         self.cost_usd_total.with_label_values(&[account, model, variant, tenant]).inc_by(usd);
     }
 
-    /// What the replica costs.
-    pub fn price(&self, usd_per_hour: f64) {
+    /// What the replica costs, and the CPUs that it has for that.
+    pub fn price(&self, usd_per_hour: f64, cpus: f64) {
         self.price_usd_per_hour.set(usd_per_hour);
+        self.capacity_cpus.set(cpus);
     }
 
     /// What requests cost now, and the part of the CPUs that is unused.

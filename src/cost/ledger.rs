@@ -133,7 +133,7 @@ impl Ledger {
     pub fn new(config: &Config, metrics: Arc<Metrics>) -> Arc<Self> {
         let (now, cpus) = (Instant::now(), capacity_cpus());
         let prices = PriceSheet::new(&config.cost, cpus);
-        metrics.price(prices.usd_per_hour);
+        metrics.price(prices.usd_per_hour, cpus);
         let budget = |usd: Option<NotNegative>| usd.map(|usd| Budget::new(usd.get(), now));
         let tenants = Tenants::new(config);
         let theirs = |name: &String| budget(config.tenants.get(name).and_then(|tenant| tenant.budget_usd_per_hour));

@@ -29,6 +29,8 @@ pub fn init(log: &Log) -> anyhow::Result<()> {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // Whoever read the log may go away; to complain about that, on the same pipe, would be a panic.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
     match log.format {
         LogFormat::Text => lines.with_target(false).try_init(),

@@ -1,8 +1,8 @@
 //! The server starts honestly and goes away without losing a request.
 
-use std::time::Duration;
+use std::{process::Stdio, time::Duration};
 
-use crate::harness::{Server, photo, root};
+use crate::harness::{Server, ounce, photo, root, until};
 
 #[tokio::test]
 async fn while_it_drains_it_says_so_and_still_answers() {
@@ -34,4 +34,19 @@ async fn metrics_move_to_the_admin_port_when_there_is_one() {
 async fn a_missing_folder_ends_the_start_with_what_to_do() {
     let reason = Server::try_start(&root().join("nowhere"), &[]).await.expect_err("refused");
     assert!(reason.contains("nowhere") && reason.contains("OUNCE_MODELS"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_reader_of_the_log_may_go_away() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
+    let serve = ["serve", "--log", "info", "--listen", &free.to_string()];
+    let mut server = ounce().args(serve).stderr(Stdio::piped()).spawn().expect("the binary starts");
+    // From now on every line of the log meets a closed pipe.
+    drop(server.stderr.take());
+    until("it is ready all the same", async || {
+        reqwest::get(format!("http://{free}/readyz")).await.is_ok_and(|response| response.status() == 200)
+    })
+    .await;
+    assert!(server.try_wait().expect("a state").is_none(), "it lives");
+    server.kill().and_then(|()| server.wait()).expect("it ends");
 }

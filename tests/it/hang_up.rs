@@ -20,7 +20,11 @@ async fn metric(server: &Server, name: &str) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_thousand_clients_left_in_the_queue_is_never_run() {
     let models = only(&["slow-on-white"]);
-    let server = Server::start(models.path(), &[("OUNCE_REQUESTS__MAX_IN_FLIGHT", "2000")]).await;
+    let server = Server::start(
+        models.path(),
+        &[("OUNCE_REQUESTS__MAX_IN_FLIGHT", "2000"), ("OUNCE_REQUESTS__DEADLINE_MS", "600000")],
+    )
+    .await;
     let post = |body: Vec<u8>| server.client.post(format!("{}/v1/classify", server.url)).body(body);
 
     let held = tokio::spawn(post(white()).send());

@@ -59,7 +59,7 @@ impl Config {
     fn check(&self) -> Result<(), (String, String)> {
         let mut known: BTreeMap<&str, &str> = BTreeMap::new();
         for (name, tenant) in &self.tenants {
-            for key in &tenant.api_keys {
+            for key in tenant.api_keys.iter().filter(|key| !key.reveal().is_empty()) {
                 if let Some(other) = known.insert(key.reveal(), name).filter(|other| other != name) {
                     let reason = format!("one of them is a key of `{other}`, too; a request cannot be both tenants'");
                     return Err((format!("tenants.{name}.api_keys"), reason));

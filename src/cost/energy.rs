@@ -102,7 +102,9 @@ fn packages(folder: &Path) -> Vec<Package> {
         let name = zone.file_name()?.to_str()?.to_owned();
         let (kind, place) = name.split_once(':')?;
         let counter = zone.join("energy_uj");
-        let is_package = kind == "intel-rapl" && !place.contains(':');
+        // `psys` is the whole platform, packages included.
+        let called = fs::read_to_string(zone.join("name")).unwrap_or_default();
+        let is_package = kind == "intel-rapl" && !place.contains(':') && called.starts_with("package");
         let stood_at = number(&counter).filter(|_| is_package)?;
         Some(Package { counter, stood_at, range: number(&zone.join("max_energy_range_uj")).unwrap_or(0.0) })
     };
@@ -138,10 +140,13 @@ mod tests {
         let write = |name: &str, energy: &str| {
             fs::create_dir_all(zone(name)).expect("folder");
             fs::write(zone(name).join("energy_uj"), energy).expect("write");
+            let called = if name == "intel-rapl:1" { "psys\n" } else { "package-0\n" };
+            fs::write(zone(name).join("name"), called).expect("write");
             fs::write(zone(name).join("max_energy_range_uj"), "100000000").expect("write");
         };
         write("intel-rapl:0", "99000000\n");
         write("intel-rapl:0:0", "5\n");
+        write("intel-rapl:1", "7\n");
         let start = Instant::now();
         let mut energy = Energy { packages: packages(folder.path()), gpu: None, machine_cpus: 4.0, looked_at: start };
         write("intel-rapl:0", "19000000\n");

@@ -116,7 +116,10 @@ impl Pipeline {
     ) -> Result<Choice, Error> {
         let late = |choice: Choice, priority, within| {
             let variant = model.variants.get(choice.variant).filter(|_| choice.lighter);
-            variant.is_some_and(|variant| self.forecast(variant, priority, within).is_late(within))
+            variant.is_some_and(|variant| {
+                let full = variant.queue.len() + variant.decoding.inside() >= model.max_queue;
+                full || self.forecast(variant, priority, within).is_late(within)
+            })
         };
         asked.closed = model.traffic.load().closed();
         let mut choice = model.choose(candidates, &asked)?;
@@ -222,6 +225,10 @@ impl ServedModel {
 
     fn look_at_load(&self, ledger: &Ledger, busy: f64, now: Instant) {
         let Some((per_second, used)) = self.traffic.since_last_look(now) else { return };
+        // Where one variant always answers, there is nothing to close.
+        if self.routing.steady {
+            return;
+        }
         let candidates = self.candidates(ledger);
         let (closed, wishes) = (self.traffic.load().closed(), Wishes::default());
         let asked = Asked { within: self.routing.slo, ..self.asked(&wishes) };
@@ -307,7 +314,8 @@ impl Routing {
         let silent = this.objective.is_none()
             && this.slo.is_none()
             && this.min_accuracy.is_none()
-            && this.max_cost_usd.is_none();
+            && this.max_cost_usd.is_none()
+            && this.min_agreement.is_none();
         let unknown = folder.variants.iter().any(|variant| variant.accuracy.is_empty());
         let steady = silent && folder.variants.len() > 1 && (this.default.is_some() || unknown);
         Self { steady, ..this }

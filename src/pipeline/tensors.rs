@@ -95,7 +95,7 @@ impl Pipeline {
         gone.armed = false;
         let Outcome { outputs, aside, runs, mut timing, batch_size } =
             self.ended(&model, &variant.name, result.unwrap_or_else(|_| Err(deadline.passed())))?;
-        let cost = self.settle(&model, route, &meter, Some(aside / runs), runs);
+        let cost = self.settle(&model, route, &meter, (aside > CpuTime::default()).then(|| aside / runs), runs);
         let total = started.elapsed();
         timing.total_ms = ms(total);
         let stages = [

@@ -13,7 +13,7 @@ pub struct Routing {
     /// The promise: 99 in 100 answers within so many milliseconds. Where a heavy variant would break it, a lighter one
     /// answers.
     pub slo_p99_ms: Option<Millis>,
-    /// No variant below it answers, by the first metric that `accuracy` has of `ap50`, `accuracy`, `f1`, or its first.
+    /// No variant below it answers, by `ap50`, `accuracy` or `f1`, whichever all variants have; else the first variant's first metric.
     pub min_accuracy: Option<Unit>,
     /// No variant whose answers cost more dollars.
     pub max_cost_usd: Option<NotNegative>,

@@ -66,7 +66,8 @@ pub async fn tune(
             Err(why) => found.pruned.push(Pruned { variant: setting.to_string(), why }),
         }
     }
-    if let (true, Some(Pruned { why, .. })) = (found.tried.is_empty(), found.pruned.last()) {
+    let failed = found.pruned.get(survey.pruned.len()..).and_then(<[Pruned]>::last);
+    if let (true, Some(Pruned { why, .. })) = (found.tried.is_empty(), failed) {
         return Err(why.clone());
     }
     for setting in found.best(3) {

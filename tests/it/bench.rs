@@ -47,10 +47,13 @@ async fn a_server_is_measured_by_closed_and_by_open_loops() {
     assert!(image::open(&chart).is_ok_and(|chart| chart.width() > 600), "a PNG file");
 
     let more = ["--rate", "40,80", "--json", "--slo-p99", "30s", "-o", chart.to_str().expect("a path")];
-    let report = json(&bench(&format!("{}/v1/detect?min_score=0.5", server.url), &more).await);
+    let report = json(&bench(&format!("{}/v1/detect?min_score=0.5&variant=int8", server.url), &more).await);
     assert!(image::open(&chart).is_ok(), "a PNG file");
     assert_eq!((&report["generated_picture"], &report["slo_p99_ms"]), (&true.into(), &30_000.0.into()), "{report}");
-    assert!(report["url"].as_str().is_some_and(|url| url.ends_with("/v1/detect?min_score=0.5")), "{report}");
+    assert!(
+        report["url"].as_str().is_some_and(|url| url.ends_with("/v1/detect?min_score=0.5&variant=int8")),
+        "{report}"
+    );
     let steps = report["steps"].as_array().expect("steps");
     let offered: Vec<_> = steps.iter().map(|step| (&step["loop"], &step["rate_per_s"])).collect();
     assert_eq!(offered, [(&"open".into(), &40.0.into()), (&"open".into(), &80.0.into())]);

@@ -81,7 +81,11 @@ async fn an_answer_continues_the_clients_trace_with_a_span_of_its_own() {
 #[tokio::test]
 async fn a_collector_gets_a_span_for_the_request_and_one_for_each_stage() {
     let (url, posts) = collector().await;
-    let settings = [("OUNCE_TELEMETRY__OTLP_ENDPOINT", url.as_str()), ("OUNCE_TELEMETRY__SERVICE_NAME", "the-service")];
+    let settings = [
+        ("OUNCE_TELEMETRY__OTLP_ENDPOINT", url.as_str()),
+        ("OUNCE_TELEMETRY__SERVICE_NAME", "the-service"),
+        ("OUNCE_MODEL__PEDESTRIAN__DEFAULT_VARIANT", "int8"),
+    ];
     let server = Server::start(&root().join("models"), &settings).await;
     let response = detect(&server, "01", photo()).await;
     assert_eq!(response.status(), 200);

@@ -88,6 +88,8 @@ pub struct Ledger {
     booked_gpu_nanos: AtomicU64,
     /// The GPU's time.
     pub device: Arc<DeviceClock>,
+    // What meters have counted and not booked yet: no overhead either.
+    pending_cpu_nanos: AtomicU64,
     // Loads that go on, and are booked when they have ended; till then they are no overhead.
     loading: AtomicUsize,
     books: Mutex<Books>,
@@ -150,6 +152,7 @@ impl Ledger {
             booked_cpu_nanos: AtomicU64::new(0),
             booked_gpu_nanos: AtomicU64::new(0),
             device: Arc::default(),
+            pending_cpu_nanos: AtomicU64::new(0),
             loading: AtomicUsize::new(0),
             energy: Mutex::new(Energy::new(config.runtime.flavour == Flavour::Gpu, now)),
             books: Mutex::new(Books {
@@ -177,10 +180,16 @@ impl Ledger {
         self.prices.price(used, self.books().watts)
     }
 
-    /// Books what was used for a request or a shadow run.
+    /// A meter has counted so much, which it will book.
+    pub(super) fn pend(&self, used: Used) {
+        self.pending_cpu_nanos.fetch_add(used.cpu.nanos(), Ordering::Relaxed);
+    }
+
+    /// Books what was used for a request or a shadow run, and was pending.
     pub(super) fn book(&self, account: Account, bill: &Bill, used: Used) {
         let tenant = self.tenants.name(bill.tenant);
         let usd = self.book_on(account, [&bill.model, &bill.variant, tenant], used);
+        self.pending_cpu_nanos.fetch_sub(used.cpu.nanos(), Ordering::Relaxed);
         if matches!(account, Account::Request | Account::Unanswered) {
             self.books().request_usd += usd;
             let (mut budgets, now) = (self.budgets(), Instant::now());
@@ -218,9 +227,10 @@ impl Ledger {
         let (booked, process, now) = (self.booked(), CpuTime::of_this_process(), Instant::now());
         let (process, wall) = (process - books.process_then, now - books.began);
         let cpus = CpuTime::from(wall.mul_f64(self.cpus));
-        let overhead = Used::from(process - booked.cpu);
+        let pending = CpuTime::from_nanos(self.pending_cpu_nanos.load(Ordering::Relaxed));
+        let overhead = Used::from(process - booked.cpu - pending);
         let idle = Used { cpu: cpus - process, gpu: CpuTime::from(wall) - booked.gpu };
-        // A run that goes on is overhead until it is booked, and is then overhead no more: counters wait for that.
+        // A run that goes on is overhead until it is counted, and is then overhead no more: counters wait for that.
         let more = |told: &mut Used, now: Used| {
             let more = now - *told;
             *told += more;

@@ -44,6 +44,7 @@ impl Meter {
 
     /// So much was used for it.
     pub fn charge(&self, used: Used) {
+        self.ledger.pend(used);
         self.cpu_nanos.fetch_add(used.cpu.nanos(), Ordering::Relaxed);
         self.gpu_nanos.fetch_add(used.gpu.nanos(), Ordering::Relaxed);
     }

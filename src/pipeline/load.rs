@@ -348,7 +348,7 @@ impl<'a> Loader<'a> {
 /// first variant's.
 fn metric(variants: &[VariantFile]) -> Option<String> {
     let usual = ["ap50", "accuracy", "f1"].map(ToOwned::to_owned);
-    let first = variants.first()?;
+    let first = variants.iter().find(|variant| !variant.accuracy.is_empty())?;
     let names: Vec<_> =
         usual.iter().filter(|name| first.accuracy.contains_key(*name)).chain(first.accuracy.keys()).collect();
     let all_have = |name: &&&String| variants.iter().all(|variant| variant.accuracy.contains_key(**name));

@@ -126,7 +126,9 @@ impl Pipeline {
         // Everybody tells how long the queue is, by what the model promises to all, not by what one wants for itself.
         let promised = model.routing.slo.unwrap_or(self.config().requests.deadline);
         let too_long = late(choice, Priority::default(), promised);
-        model.traffic.load().request(too_long, choice.weight, choice.lighter, Instant::now());
+        if !model.routing.steady {
+            model.traffic.load().request(too_long, choice.weight, choice.lighter, Instant::now());
+        }
         // Each one goes its own way for more than that.
         while late(choice, terms.priority, within) {
             asked.closed = choice.weight + 1;

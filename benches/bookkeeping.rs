@@ -4,9 +4,10 @@
 //! counters of the router and of a run) is repeated and its CPU time measured; so is the CPU time that the release binary uses for a whole
 //! request of a small photo, its idle use taken off. What matters is the ratio. `PHOTO=photo.jpg` posts a photo of yours.
 
+mod server;
+
 use std::{
     env, fs,
-    process::{Child, Command},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -16,6 +17,7 @@ use ounce::{
     cost::{Account, Bill, CpuTime, Ledger, Meter, Tenant},
     metrics::Metrics,
 };
+use server::Server;
 
 const REPEATED: usize = 200_000;
 const REQUESTS: usize = 3_000;
@@ -61,7 +63,7 @@ fn bookkeeping_seconds() -> f64 {
 
 async fn request_seconds() -> f64 {
     let photo: bytes::Bytes = env::var_os("PHOTO").map_or_else(pattern, |path| fs::read(path).expect("PHOTO")).into();
-    let server = Server::start().await;
+    let server = Server::start(["--log", "warn"]).await;
     let client = reqwest::Client::new();
     let url = format!("{}/v1/detect", server.url);
     let post = || async {
@@ -72,14 +74,14 @@ async fn request_seconds() -> f64 {
     for _ in 0..REQUESTS / 10 {
         post().await;
     }
-    let (began, used) = (Instant::now(), server.cpu_seconds());
+    let (began, used) = (Instant::now(), cpu_seconds(&server));
     for _ in 0..REQUESTS {
         post().await;
     }
-    let (busy_for, busy) = (began.elapsed(), server.cpu_seconds() - used);
-    let used = server.cpu_seconds();
+    let (busy_for, busy) = (began.elapsed(), cpu_seconds(&server) - used);
+    let used = cpu_seconds(&server);
     tokio::time::sleep(busy_for).await;
-    let idle = server.cpu_seconds() - used;
+    let idle = cpu_seconds(&server) - used;
     (busy - idle) / REQUESTS as f64
 }
 
@@ -91,36 +93,10 @@ fn pattern() -> Vec<u8> {
     jpeg.into_inner()
 }
 
-struct Server {
-    url: String,
-    process: Child,
-}
-
-impl Server {
-    async fn start() -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
-        let process = Command::new(env!("CARGO_BIN_EXE_ounce"))
-            .args(["serve", "--listen", &free.to_string(), "--log", "warn"])
-            .spawn()
-            .expect("the server starts");
-        let url = format!("http://{free}");
-        while !reqwest::get(format!("{url}/readyz")).await.is_ok_and(|response| response.status() == 200) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Self { url, process }
-    }
-
-    /// CPU time in user and system mode, as the system counts it.
-    fn cpu_seconds(&self) -> f64 {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id())).expect("Linux");
-        let fields: Vec<&str> = stat.rsplit(')').next().expect("a name").split_whitespace().collect();
-        let ticks: u64 = [11, 12].iter().map(|&place| fields[place].parse::<u64>().expect("ticks")).sum();
-        ticks as f64 / 100.0
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill().and_then(|()| self.process.wait());
-    }
+/// The server's CPU time in user and system mode, as the system counts it.
+fn cpu_seconds(server: &Server) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", server.process.id())).expect("Linux");
+    let fields: Vec<&str> = stat.rsplit(')').next().expect("a name").split_whitespace().collect();
+    let ticks: u64 = [11, 12].iter().map(|&place| fields[place].parse::<u64>().expect("ticks")).sum();
+    ticks as f64 / 100.0
 }

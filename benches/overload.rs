@@ -5,15 +5,18 @@
 //! that waiting is not hidden (coordinated omission). Client and server share the machine, so what the client takes is
 //! missing at the server. `PHOTO=photo.jpg` posts a photo of yours, `LOAD=2` and `DEADLINE_MS=100` are the defaults.
 
+mod server;
+
 use std::{
     env, fs,
-    process::{Child, Command},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use reqwest::{Client, StatusCode};
 use tokio::task::JoinSet;
+
+use server::Server;
 
 const CONNECTIONS: usize = 16;
 
@@ -29,17 +32,17 @@ async fn main() {
     let number =
         |name, default| env::var_os(name).map_or(default, |text| text.to_string_lossy().parse().expect("a number"));
     let (load, deadline_ms, seconds) = (number("LOAD", 2.0), number("DEADLINE_MS", 100.0), number("SECONDS", 10.0));
-    let server = Server::start().await;
+    let server = Server::start(["--log", "warn"]).await;
     let post = Post { client: Client::new(), url: format!("{}/v1/detect", server.url), photo };
 
     closed_loop(&post, 2.0).await;
     let capacity = closed_loop(&post, 5.0).await;
     println!("capacity: {capacity:.0} answers/s ({CONNECTIONS} connections, {} kB a picture)", post.photo.len() / 1000);
 
-    let memory = server.resident_mb();
+    let memory = resident_mb(&server);
     let with_deadline = Post { url: format!("{}?deadline_ms={deadline_ms}", post.url), ..post.clone() };
     let mut outcomes = open_loop(&with_deadline, load * capacity, seconds / 2.0).await;
-    let memory_between = server.resident_mb();
+    let memory_between = resident_mb(&server);
     outcomes.extend(open_loop(&with_deadline, load * capacity, seconds / 2.0).await);
     let took = |wanted: &dyn Fn(&Outcome) -> bool| {
         let mut took: Vec<_> = outcomes.iter().filter(|o| wanted(o)).map(|o| o.took.as_secs_f64() * 1e3).collect();
@@ -70,7 +73,7 @@ async fn main() {
         in_time as f64 / seconds,
         in_time as f64 / seconds / capacity,
         100.0 * in_time as f64 / (answered.len() + late.len()) as f64,
-        server.resident_mb()
+        resident_mb(&server)
     );
 }
 
@@ -147,36 +150,9 @@ fn pattern() -> Bytes {
     jpeg.into_inner().into()
 }
 
-struct Server {
-    url: String,
-    process: Child,
-}
-
-impl Server {
-    async fn start() -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
-        let binary = env!("CARGO_BIN_EXE_ounce");
-        let process = Command::new(binary)
-            .args(["serve", "--listen", &free.to_string(), "--log", "warn"])
-            .spawn()
-            .expect("the server starts");
-        let url = format!("http://{free}");
-        while !reqwest::get(format!("{url}/readyz")).await.is_ok_and(|response| response.status() == 200) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Self { url, process }
-    }
-
-    /// Its resident memory, where the system says (Linux).
-    fn resident_mb(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap_or_default();
-        let kb = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok());
-        kb.unwrap_or(0) / 1000
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill().and_then(|()| self.process.wait());
-    }
+/// The server's resident memory, where the system says (Linux).
+fn resident_mb(server: &Server) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.process.id())).unwrap_or_default();
+    let kb = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok());
+    kb.unwrap_or(0) / 1000
 }

@@ -5,17 +5,16 @@
 //! Every request wants an answer within 100 ms; one in ten also wants an accuracy that only the accurate variant has.
 //! Once the router chooses, once every request names the accurate variant. Draws docs/router.png; needs `../shared`.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    process::{Child, Command},
-    time::Duration,
-};
+mod server;
+
+use std::{collections::BTreeMap, ffi::OsStr, fs, time::Duration};
 
 use bytes::Bytes;
 use ounce::plot::{Axis, Chart, Reference, Series};
 use reqwest::Client;
 use tokio::{task::JoinSet, time::Instant};
+
+use server::Server;
 
 const DEADLINE_MS: u64 = 100;
 /// Seconds of rising, of the most, of falling, and of the least again.
@@ -38,7 +37,7 @@ async fn main() {
     let first = pictures.flatten().map(|picture| picture.path()).min().expect("a picture");
     let photo: Bytes = fs::read(first).expect("it can be read").into();
     let capacity = {
-        let server = Server::start().await;
+        let server = Served::start().await;
         server.capacity(&photo).await
     };
     println!("the accurate variant alone answers {capacity:.0} a second");
@@ -52,7 +51,7 @@ async fn main() {
     chart.series.push(Series::line("offered", offered));
     let mut in_time = Vec::new();
     for (name, query) in [("with the router", ""), ("without", "&variant=v2")] {
-        let server = Server::start().await;
+        let server = Served::start().await;
         let outcomes = server.ramp(&photo, capacity, query).await;
         let good = |second: usize| outcomes.iter().filter(|o| o.second == second && o.in_time).count() as f64;
         let line = (0..seconds).map(|second| (second as f64 + 0.5, good(second))).collect();
@@ -102,37 +101,26 @@ fn load(second: f64) -> f64 {
     if second < UP + MOST { between(second / UP) } else { between(1.0 - (second - UP - MOST) / DOWN) }
 }
 
-struct Server {
-    url: String,
-    process: Child,
+/// A server with the two classifiers, and a client of it.
+struct Served {
+    server: Server,
     client: Client,
+    _models: tempfile::TempDir,
 }
 
-impl Server {
+impl Served {
     async fn start() -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
-        let models = std::env::temp_dir().join(format!("ounce-router-{}", std::process::id()));
-        fs::create_dir_all(&models).expect("a folder");
-        let link = models.join("mobilenets");
-        if !link.exists() {
-            let model = fs::canonicalize("tests/models/mobilenets").expect("the model");
-            std::os::unix::fs::symlink(model, link).expect("a link");
-        }
-        let process = Command::new(env!("CARGO_BIN_EXE_ounce"))
-            .args(["serve", "--listen", &free.to_string(), "--log", "warn,ounce::pipeline::route=info"])
-            .arg("--models")
-            .arg(models)
-            .spawn()
-            .expect("the server starts");
-        let server = Self { url: format!("http://{free}"), process, client: Client::new() };
-        while !reqwest::get(format!("{}/readyz", server.url)).await.is_ok_and(|response| response.status() == 200) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        server
+        let models = tempfile::tempdir().expect("a folder");
+        let model = fs::canonicalize("tests/models/mobilenets").expect("the model");
+        std::os::unix::fs::symlink(model, models.path().join("mobilenets")).expect("a link");
+        let log = ["--log", "warn,ounce::pipeline::route=info", "--models"].map(AsRef::<OsStr>::as_ref);
+        let server = Server::start(log.into_iter().chain([models.path().as_os_str()])).await;
+        Self { server, client: Client::new(), _models: models }
     }
 
     async fn metric(&self, name: &str) -> f64 {
-        let text = reqwest::get(format!("{}/metrics", self.url)).await.expect("an answer").text().await.expect("text");
+        let text =
+            reqwest::get(format!("{}/metrics", self.server.url)).await.expect("an answer").text().await.expect("text");
         let values = text.lines().filter(|line| line.starts_with(name)).filter_map(|line| line.rsplit_once(' '));
         values.filter_map(|(_, value)| value.parse::<f64>().ok()).sum()
     }
@@ -143,7 +131,7 @@ impl Server {
             let begun = Instant::now();
             let mut clients = JoinSet::new();
             for _ in 0..16 {
-                let post = self.client.post(format!("{}/v1/classify?variant=v2", self.url)).body(photo.clone());
+                let post = self.client.post(format!("{}/v1/classify?variant=v2", self.server.url)).body(photo.clone());
                 clients.spawn(async move {
                     let mut answers = 0;
                     while begun.elapsed().as_secs_f64() < seconds {
@@ -181,7 +169,7 @@ impl Server {
             number += 1;
             let strict = number.is_multiple_of(10);
             let floor = if strict && query.is_empty() { "&min_accuracy=0.8" } else { "" };
-            let url = format!("{}/v1/classify?deadline_ms={DEADLINE_MS}{query}{floor}", self.url);
+            let url = format!("{}/v1/classify?deadline_ms={DEADLINE_MS}{query}{floor}", self.server.url);
             let (request, due_at) = (self.client.post(url).body(photo.clone()), begun + Duration::from_secs_f64(due));
             requests.spawn(async move {
                 let answered = match request.send().await {
@@ -195,11 +183,5 @@ impl Server {
                 Outcome { second: due as usize, strict, in_time, variant }
             });
         }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill().and_then(|()| self.process.wait());
     }
 }

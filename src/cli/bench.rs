@@ -4,7 +4,7 @@ use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::bench::{self, Plan, Progress, Report, Target, Watch, Work};
@@ -86,19 +86,12 @@ impl Bench {
             () => Work::Open(self.rate.clone()),
         };
         let plan = Plan { warmup: self.warmup, duration: self.duration, slo_p99: self.slo_p99 };
-        let bar = progress(work.steps(), plan.total());
+        let bar = super::progress(work.steps() as u64 * millis(plan.total()), "{wide_bar} {msg}");
         let watch = Watch::new({
             let (bar, steps) = (bar.clone(), work.steps());
             move |progress| show_progress(&bar, steps, &progress)
         });
-        tokio::spawn({
-            let watch = watch.clone();
-            async move {
-                if tokio::signal::ctrl_c().await.is_ok() {
-                    watch.stop();
-                }
-            }
-        });
+        super::stop_on_ctrl_c(watch.clone());
         let report = bench::run(target, &work, &plan, &watch).await;
         bar.finish_and_clear();
         let report = report.map_err(anyhow::Error::msg)?;
@@ -117,17 +110,6 @@ impl Bench {
         }
         Ok(())
     }
-}
-
-fn progress(steps: usize, step: Duration) -> ProgressBar {
-    let bar = ProgressBar::new(steps as u64 * millis(step));
-    if !std::io::IsTerminal::is_terminal(&std::io::stderr()) {
-        bar.set_draw_target(ProgressDrawTarget::hidden());
-    }
-    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {msg}") {
-        bar.set_style(style);
-    }
-    bar
 }
 
 fn show_progress(bar: &ProgressBar, steps: usize, progress: &Progress) {

@@ -8,7 +8,6 @@ use std::{
 
 use anyhow::{Context, bail};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Settings;
 use crate::{
@@ -121,7 +120,7 @@ impl Evaluate {
                 contestants.push(Contestant { title, pipeline, model, variant, resident_bytes });
             }
         }
-        let bar = progress(data.pictures.len());
+        let bar = super::progress(data.pictures.len() as u64, "{wide_bar} {pos}/{len} pictures, {eta} left");
         let report = evaluate::run(&contestants, &data, || bar.inc(1)).await.map_err(anyhow::Error::msg)?;
         bar.finish_and_clear();
         self.show(&report, &entrants[0].folder.name)?;
@@ -220,17 +219,6 @@ impl Entrant {
         super::load(&pipeline, Some(&self.folder.name), only.map(String::as_str))?;
         Ok(pipeline)
     }
-}
-
-fn progress(pictures: usize) -> ProgressBar {
-    let bar = ProgressBar::new(pictures as u64);
-    if !std::io::IsTerminal::is_terminal(&std::io::stderr()) {
-        bar.set_draw_target(ProgressDrawTarget::hidden());
-    }
-    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} pictures, {eta} left") {
-        bar.set_style(style);
-    }
-    bar
 }
 
 /// What the system says that this process holds in memory; Linux only.

@@ -8,14 +8,17 @@ mod serve;
 mod tune;
 
 use std::{
+    io::IsTerminal,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use anyhow::bail;
 use clap::{Args, Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::{
+    bench::Watch,
     config::{ConfigError, Layers},
     pipeline::Pipeline,
     registry::ModelError,
@@ -117,6 +120,30 @@ impl Settings {
 fn load(pipeline: &Pipeline, model: Option<&str>, variant: Option<&str>) -> anyhow::Result<()> {
     let in_lines = |wrong: Vec<ModelError>| wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     pipeline.load(model, variant).map_err(|wrong| anyhow::anyhow!(in_lines(wrong)))
+}
+
+/// A bar on standard error; hidden where nobody looks.
+fn progress(length: u64, template: &str) -> ProgressBar {
+    let bar = ProgressBar::new(length);
+    if !std::io::stderr().is_terminal() {
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// Ctrl-C ends what is watched, with what there is so far; a second one does not wait for that.
+fn stop_on_ctrl_c(watch: Watch) {
+    tokio::spawn(async move {
+        while tokio::signal::ctrl_c().await.is_ok() {
+            if watch.is_stopped() {
+                std::process::exit(130);
+            }
+            watch.stop();
+        }
+    });
 }
 
 /// A chart that could not be written in the end fails before anything is measured.

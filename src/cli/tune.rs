@@ -8,12 +8,12 @@ use std::{
 
 use anyhow::{Context, bail};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 
 use super::{Settings, bench::duration};
 use crate::{
     bench::{self, Watch},
-    config::Config,
+    config::{Config, is_plain_name},
     registry::folder::MANIFEST,
     telemetry,
     tune::{self, Found, Promise, Stage, Subject},
@@ -63,22 +63,11 @@ impl Tune {
         telemetry::init(&config.log)?;
         let subject = self.subject(config)?;
         let promise = Promise { slo_p99: self.slo_p99, min_accuracy: self.min_accuracy, step: self.step };
-        let bar = progress();
+        let bar = super::progress(0, "{wide_bar} {pos}/{len} {msg} ({eta} left)");
         let watch = Watch::default();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let found = runtime.block_on(async {
-            tokio::spawn({
-                let watch = watch.clone();
-                async move {
-                    // The second one does not wait for the load that is being measured.
-                    while tokio::signal::ctrl_c().await.is_ok() {
-                        if watch.is_stopped() {
-                            std::process::exit(130);
-                        }
-                        watch.stop();
-                    }
-                }
-            });
+            super::stop_on_ctrl_c(watch.clone());
             tune::tune(&subject, &promise, &watch, |stage| show(&bar, stage)).await
         });
         bar.finish_and_clear();
@@ -92,8 +81,7 @@ impl Tune {
         // What a link is called is its own; `.` has no name.
         let path = if path.file_name().is_some() { std::path::absolute(path)? } else { path.canonicalize()? };
         let model = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let sane = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if !model.chars().all(sane) {
+        if !is_plain_name(&model) {
             bail!("settings cannot name `{model}`: give its folder a name of letters, digits, - and _");
         }
         let models = path.parent().unwrap_or(&path).to_owned();
@@ -128,17 +116,6 @@ impl Tune {
         }
         Ok(if settings.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
-}
-
-fn progress() -> ProgressBar {
-    let bar = ProgressBar::new(0);
-    if !std::io::IsTerminal::is_terminal(&std::io::stderr()) {
-        bar.set_draw_target(ProgressDrawTarget::hidden());
-    }
-    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} {msg} ({eta} left)") {
-        bar.set_style(style);
-    }
-    bar
 }
 
 fn show(bar: &ProgressBar, stage: Stage<'_>) {

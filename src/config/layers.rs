@@ -204,8 +204,7 @@ impl Layers {
     }
 
     fn make_section(&mut self, section: &str, name: &str) {
-        let sane = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if name.is_empty() || !name.chars().all(sane) {
+        if !is_plain_name(name) {
             return;
         }
         let start = format!("{section}{ANY}");
@@ -256,6 +255,12 @@ impl fmt::Display for Layers {
         }
         Ok(())
     }
+}
+
+/// Can a section be called that, as in `[model.NAME]`?
+#[must_use]
+pub fn is_plain_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
 }
 
 /// A value, unless it is nobody's business who reads a log.

@@ -10,12 +10,9 @@ use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::PathB
 
 use serde::{Deserialize, Deserializer};
 
-/// Dollars an hour.
-pub type UsdPerHour = NotNegative;
-
 pub use self::{
     knobs::{Auto, Currency, HeaderName, Millis, NotNegative, Objective, OtlpEndpoint, Provider, Secret, Task, Unit},
-    layers::{ConfigError, Layers, Origin},
+    layers::{ConfigError, Layers, Origin, is_plain_name},
 };
 
 /// Everything an operator can set.
@@ -226,20 +223,20 @@ pub struct Shutdown {
 #[derive(Debug, Clone, Deserialize)]
 pub struct Cost {
     /// Dollars an hour for the whole replica.
-    pub usd_per_hour: UsdPerHour,
+    pub usd_per_hour: NotNegative,
     /// Dollars an hour for one CPU, instead.
     #[serde(deserialize_with = "optional")]
-    pub usd_per_cpu_hour: Option<UsdPerHour>,
+    pub usd_per_cpu_hour: Option<NotNegative>,
     /// Dollars an hour for one GPU.
     #[serde(deserialize_with = "optional")]
-    pub usd_per_gpu_hour: Option<UsdPerHour>,
+    pub usd_per_gpu_hour: Option<NotNegative>,
     /// The currency that answers are told in beside dollars.
     pub currency: Currency,
     /// How much of it a dollar is.
     pub currency_per_usd: NotNegative,
     /// The most that requests may cost.
     #[serde(deserialize_with = "optional")]
-    pub budget_usd_per_hour: Option<UsdPerHour>,
+    pub budget_usd_per_hour: Option<NotNegative>,
     /// The price of energy.
     #[serde(deserialize_with = "optional")]
     pub usd_per_kwh: Option<NotNegative>,
@@ -259,7 +256,7 @@ pub struct Tenant {
     pub api_keys: Vec<Secret>,
     /// The most that their requests may cost.
     #[serde(default, deserialize_with = "optional")]
-    pub budget_usd_per_hour: Option<UsdPerHour>,
+    pub budget_usd_per_hour: Option<NotNegative>,
 }
 
 /// What the operator decides instead of a model's manifest.

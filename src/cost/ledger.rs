@@ -2,8 +2,8 @@
 //!
 //! What was used for requests, for loading models and for shadow runs is booked when it was measured, by the threads
 //! that worked. From time to time the system is asked what the whole process used: what of that is on no account is
-//! `overhead` (sockets, JSON, the runtime), and what of its CPUs it did not use is `idle`. So if requests are charged more
-//! than was used, the sum comes out too large: it proves something.
+//! `overhead` (sockets, JSON, the runtime), and what of its CPUs it did not use is `idle`. So if more is charged than the
+//! whole process used, the sum comes out too large.
 
 use std::{
     collections::VecDeque,

@@ -60,7 +60,7 @@ impl Pipeline {
     pub fn route(&self, model: &ServedModel, wishes: &Wishes, terms: Terms) -> Result<Route, Error> {
         let route = self.ended(model, "", self.try_route(model, wishes, terms))?;
         if route.reason != Reason::Requested {
-            model.traffic.arrived();
+            model.traffic.arrived(1);
         }
         self.metrics().routed(&model.name, &model.of(route).name, route.reason.name());
         Ok(route)
@@ -69,7 +69,7 @@ impl Pipeline {
     /// A request that was routed holds so many pictures more.
     pub fn more_pictures(&self, model: &ServedModel, route: Route, more: usize) {
         if route.reason != Reason::Requested {
-            (0..more).for_each(|_| model.traffic.arrived());
+            model.traffic.arrived(more);
         }
     }
 

@@ -45,14 +45,14 @@ impl Traffic {
         self.load.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One came.
-    pub(super) fn arrived(&self) {
-        self.arrived.fetch_add(1, Ordering::Relaxed);
+    /// So many came.
+    pub(super) fn arrived(&self, pictures: usize) {
+        self.arrived.fetch_add(u64::try_from(pictures).unwrap_or(0), Ordering::Relaxed);
     }
 
     /// One was answered, and used so much CPU time in all. Where it held more than one picture, that is now known.
     pub(super) fn answered(&self, cpu_seconds: f64, pictures: usize) {
-        self.arrived.fetch_add(u64::try_from(pictures.saturating_sub(1)).unwrap_or(0), Ordering::Relaxed);
+        self.arrived(pictures.saturating_sub(1));
         let nanos = CpuTime::from(Duration::from_secs_f64(cpu_seconds.max(0.0))).nanos();
         self.used_nanos.fetch_add(nanos, Ordering::Relaxed);
     }

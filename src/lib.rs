@@ -11,7 +11,7 @@
 //! - [`http`]: the only room that knows axum and status codes.
 //! - [`evaluate`]: scores of models on labelled pictures, through the pipeline.
 //! - [`pipeline`]: one request's life: admit → decode → queue → run → read → account.
-//! - [`router`]: which variant of a model answers.
+//! - [`router`]: which variant of a model answers; [`scale`]: how many replicas the requests need.
 //! - [`batch`]: who waits, what runs together by what runs were seen to cost, and the worker threads.
 //! - [`engine`]: the only room that knows ONNX Runtime.
 //! - [`vision`]: pure picture work: decode, resize, tensor, outputs → boxes or classes, drawing.
@@ -34,6 +34,7 @@ pub mod pipeline;
 pub mod plot;
 pub mod registry;
 pub mod router;
+pub mod scale;
 pub mod server;
 pub mod telemetry;
 pub mod tune;

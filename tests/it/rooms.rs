@@ -11,7 +11,7 @@ const FLOORS: [&[&str]; 12] = [
     &["server", "bench"],
     &["http", "evaluate"],
     &["pipeline"],
-    &["router"],
+    &["router", "scale"],
     &["batch"],
     &["engine"],
     &["vision"],
@@ -21,7 +21,7 @@ const FLOORS: [&[&str]; 12] = [
 ];
 
 /// The room, and what it must not know although it may lie further down or is a library.
-const ABSENCES: [(&str, &[&str]); 7] = [
+const ABSENCES: [(&str, &[&str]); 8] = [
     (
         "bench",
         &["http", "evaluate", "pipeline", "router", "batch", "engine", "vision", "registry", "cost", "axum", "ort"],
@@ -29,6 +29,7 @@ const ABSENCES: [(&str, &[&str]); 7] = [
     ("vision", &["tokio", "axum", "ort"]),
     ("cost", &["tokio", "axum", "ort"]),
     ("router", &["tokio", "axum", "ort"]),
+    ("scale", &["tokio", "axum", "ort"]),
     ("batch", &["axum", "ort"]),
     ("pipeline", &["axum", "ort"]),
     ("http", &["engine", "batch", "vision", "ort"]),

@@ -24,6 +24,9 @@ pub struct Metrics {
     price_usd_per_hour: Gauge,
     capacity_cpus: Gauge,
     headroom_ratio: Gauge,
+    load_ratio: Gauge,
+    desired_replicas: Gauge,
+    capacity_per_second: GaugeVec,
     energy_joules_total: CounterVec,
     energy_usd_total: CounterVec,
     co2_grams_total: CounterVec,
@@ -122,6 +125,19 @@ impl Metrics {
                 "ounce_headroom_ratio",
                 "The part of its CPUs that the process left unused just now.",
             )?,
+            load_ratio: rate(
+                "ounce_load_ratio",
+                "What requests ask of this replica over what it can give within the promise; 1 is full.",
+            )?,
+            desired_replicas: rate(
+                "ounce_desired_replicas",
+                "Replicas like this one that its requests need; the sum over all, rounded up, is how many there should be.",
+            )?,
+            capacity_per_second: reading(
+                "ounce_capacity_per_second",
+                "Answers a second that this replica can give within the promise, if it did nothing else.",
+                &["model"],
+            )?,
             energy_joules_total: amount(
                 "ounce_energy_joules_total",
                 "What the machine's CPUs and GPU drew; absent where it does not tell.",
@@ -188,6 +204,17 @@ impl Metrics {
     pub fn rates(&self, usd_per_hour: f64, headroom: f64) {
         self.cost_usd_per_hour.set(usd_per_hour);
         self.headroom_ratio.set(headroom.clamp(0.0, 1.0));
+    }
+
+    /// How full this replica is, and the number of replicas that this asks for.
+    pub fn scale(&self, load_ratio: f64, desired_replicas: f64) {
+        self.load_ratio.set(load_ratio);
+        self.desired_replicas.set(desired_replicas);
+    }
+
+    /// How many answers a model can give.
+    pub fn capacity(&self, model: &str, per_second: f64) {
+        self.capacity_per_second.with_label_values(&[model]).set(per_second);
     }
 
     /// What an answer of a variant costs.
@@ -288,6 +315,7 @@ impl Metrics {
         let _ = self.intra_op_threads.remove_label_values(&[model, variant]);
         let _ = self.queue_depth.remove_label_values(&[model]);
         let _ = self.router_closed.remove_label_values(&[model]);
+        let _ = self.capacity_per_second.remove_label_values(&[model]);
     }
 
     /// CPUs that may be used, and threads that decode.

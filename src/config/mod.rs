@@ -37,6 +37,8 @@ pub struct Config {
     pub pictures: PictureLimits,
     /// How the server ends.
     pub shutdown: Shutdown,
+    /// When more replicas are asked for.
+    pub scale: Scale,
     /// What this replica costs.
     pub cost: Cost,
     /// Who pays, by name.
@@ -52,8 +54,11 @@ pub struct Config {
 }
 
 impl Config {
-    /// What no single value shows: a key that would be two tenants'.
+    /// What no type shows: a load that would ask for any number of replicas, a key that would be two tenants'.
     fn check(&self) -> Result<(), (String, String)> {
+        if self.scale.target_load.get() < 0.1 {
+            return Err(("scale.target_load".to_owned(), "it is between 0.1 and 1".to_owned()));
+        }
         let mut known: BTreeMap<&str, &str> = BTreeMap::new();
         for (name, tenant) in &self.tenants {
             for key in tenant.api_keys.iter().filter(|key| !key.reveal().is_empty()) {
@@ -217,6 +222,13 @@ pub struct Shutdown {
     /// How long requests in flight may then take.
     #[serde(rename = "grace_ms", deserialize_with = "milliseconds")]
     pub grace: Duration,
+}
+
+/// When more replicas are asked for.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Scale {
+    /// The part of what a replica can give within the promise that it is to be asked for.
+    pub target_load: Unit,
 }
 
 /// What this replica costs.

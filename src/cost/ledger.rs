@@ -70,6 +70,9 @@ const LATELY: Duration = Duration::from_secs(60);
 /// How busy the CPUs are is that of so long.
 const JUST_NOW: Duration = Duration::from_secs(2);
 
+/// Below this part of the CPUs' time, what is done beside requests would be taken for their overhead.
+const ENOUGH: f64 = 0.05;
+
 /// Of what was known then, no more is remembered than at moments so far apart.
 const APART: Duration = Duration::from_millis(500);
 
@@ -106,9 +109,17 @@ struct Books {
     // What the metrics were told, which count upwards only.
     overhead: Used,
     idle: Used,
-    // (when, dollars for requests, CPU time of the process), oldest first.
-    history: VecDeque<(Instant, f64, CpuTime)>,
+    // What was known at moments of the last minute, oldest first.
+    history: VecDeque<Then>,
     watts: Option<Watts>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Then {
+    at: Instant,
+    request_usd: f64,
+    process: CpuTime,
+    booked: CpuTime,
 }
 
 #[derive(Debug)]
@@ -242,10 +253,10 @@ impl Ledger {
         self.metrics.spent(Account::Idle.name(), ["", "", ""], idle_usd);
 
         let request_usd = books.request_usd;
-        if books.history.back().is_none_or(|(at, ..)| now - *at >= APART) {
-            books.history.push_back((now, request_usd, process));
+        if books.history.back().is_none_or(|then| now - then.at >= APART) {
+            books.history.push_back(Then { at: now, request_usd, process, booked: booked.cpu });
         }
-        while books.history.len() > 2 && books.history.get(1).is_some_and(|(at, ..)| now - *at >= LATELY) {
+        while books.history.len() > 2 && books.history.get(1).is_some_and(|then| now - then.at >= LATELY) {
             books.history.pop_front();
         }
         self.metrics.rates(books.usd_per_hour(), 1.0 - books.busy(self.cpus));
@@ -266,6 +277,17 @@ impl Ledger {
     #[must_use]
     pub fn busy(&self) -> f64 {
         self.books().busy(self.cpus)
+    }
+
+    /// What the process used in the last minute, over what of that is on an account of somebody's: 1 and the overhead,
+    /// 2 at most. 1 where too little was done to tell.
+    #[must_use]
+    pub fn used_over_booked(&self) -> f64 {
+        let books = self.books();
+        let (Some(then), Some(now)) = (books.history.front(), books.history.back()) else { return 1.0 };
+        let booked = (now.booked - then.booked).seconds();
+        let enough = ENOUGH * self.cpus * (now.at - then.at).as_secs_f64();
+        if booked > enough { ((now.process - then.process).seconds() / booked).clamp(1.0, 2.0) } else { 1.0 }
     }
 
     /// What a tenant's requests may still cost, by its budget and by the replica's.
@@ -324,18 +346,16 @@ impl Drop for Loading<'_> {
 impl Books {
     /// What requests cost an hour, at the rate of the last minute.
     fn usd_per_hour(&self) -> f64 {
-        let (Some((then, before, _)), Some((now, usd, _))) = (self.history.front(), self.history.back()) else {
-            return 0.0;
-        };
-        let hours = (*now - *then).as_secs_f64() / 3600.0;
-        if hours > 0.0 { (usd - before) / hours } else { 0.0 }
+        let (Some(then), Some(now)) = (self.history.front(), self.history.back()) else { return 0.0 };
+        let hours = (now.at - then.at).as_secs_f64() / 3600.0;
+        if hours > 0.0 { (now.request_usd - then.request_usd) / hours } else { 0.0 }
     }
 
     fn busy(&self, cpus: f64) -> f64 {
-        let Some((now, _, used)) = self.history.back() else { return 0.0 };
-        let before = self.history.iter().rev().find(|(at, ..)| *now - *at >= JUST_NOW).or(self.history.front());
-        let Some((then, _, used_then)) = before else { return 0.0 };
-        let passed = (*now - *then).as_secs_f64();
-        if passed > 0.0 { (*used - *used_then).seconds() / passed / cpus } else { 0.0 }
+        let Some(now) = self.history.back() else { return 0.0 };
+        let before = self.history.iter().rev().find(|then| now.at - then.at >= JUST_NOW).or(self.history.front());
+        let Some(then) = before else { return 0.0 };
+        let passed = (now.at - then.at).as_secs_f64();
+        if passed > 0.0 { (now.process - then.process).seconds() / passed / cpus } else { 0.0 }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     path::Path,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -338,6 +338,7 @@ impl<'a> Loader<'a> {
             decoding: Inside::default(),
             surprises: Surprises::default(),
             typical_usd: Learned::default(),
+            named: AtomicU64::new(0),
             agreement: Agreement::default(),
         };
         Ok((served, workers))

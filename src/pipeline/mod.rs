@@ -11,6 +11,7 @@ mod pictures;
 mod promise;
 mod repository;
 mod route;
+mod scaling;
 mod served;
 mod shadow;
 mod stage;
@@ -35,7 +36,7 @@ pub use self::{
     served::{BatchAxis, ServedModel, ServedVariant},
     tensors::{TensorAnswer, TensorInputs, TensorRequest},
 };
-use self::{repository::Repository, stage::Stage};
+use self::{repository::Repository, scaling::Scaling, stage::Stage};
 pub use crate::{
     batch::{
         curve::CurvePoint,
@@ -79,6 +80,7 @@ struct Inner {
     /// A permit a KiB of bodies in memory.
     body_kib: Arc<Semaphore>,
     ledger: Arc<Ledger>,
+    scaling: Scaling,
     scraping: Mutex<()>,
 }
 
@@ -109,6 +111,7 @@ impl Pipeline {
         let metrics = Arc::new(Metrics::new()?);
         let inner = Inner {
             lifecycle: Lifecycle::default(),
+            scaling: Scaling::default(),
             scraping: Mutex::default(),
             ledger: Ledger::new(&config, Arc::clone(&metrics)),
             metrics,

@@ -59,18 +59,14 @@ impl Pipeline {
     /// that there is not.
     pub fn route(&self, model: &ServedModel, wishes: &Wishes, terms: Terms) -> Result<Route, Error> {
         let route = self.ended(model, "", self.try_route(model, wishes, terms))?;
-        if route.reason != Reason::Requested {
-            model.traffic.arrived(1);
-        }
+        model.came(route, 1);
         self.metrics().routed(&model.name, &model.of(route).name, route.reason.name());
         Ok(route)
     }
 
     /// A request that was routed holds so many pictures more.
     pub fn more_pictures(&self, model: &ServedModel, route: Route, more: usize) {
-        if route.reason != Reason::Requested {
-            model.traffic.arrived(more);
-        }
+        model.came(route, more);
     }
 
     /// May this tenant's requests cost anything at all? Asked early, where a request is worth reading only then.
@@ -154,12 +150,13 @@ impl Pipeline {
             model.of(route).typical_usd.learn(cost.usd / pictures.max(1) as f64);
         }
         if route.reason != Reason::Requested {
-            model.traffic.answered(cost.cpu_seconds, pictures);
+            model.traffic.answered(cost.cpu_seconds);
         }
         cost
     }
 
-    /// To be called every second or so: balances the books, and opens heavier variants again where there is room.
+    /// To be called every second or so: balances the books, opens heavier variants again where there is room, and says how
+    /// many replicas there should be.
     pub fn look_at_load(&self) {
         self.0.ledger.balance();
         let (busy, now) = (self.0.ledger.busy(), Instant::now());
@@ -174,6 +171,7 @@ impl Pipeline {
                 tracing::info!(model = model.name, closed, "load has closed heavier variants, or they are open again");
             }
         }
+        self.look_at_scale(now);
     }
 }
 
@@ -184,7 +182,7 @@ impl ServedModel {
         &self.variants[route.variant.min(self.variants.len() - 1)]
     }
 
-    fn candidates<'a>(&'a self, ledger: &Ledger) -> Vec<Candidate<'a>> {
+    pub(super) fn candidates<'a>(&'a self, ledger: &Ledger) -> Vec<Candidate<'a>> {
         let aside = self.traffic.aside();
         let candidate = |variant: &'a ServedVariant| {
             let gist = variant.queue.gist();
@@ -200,7 +198,7 @@ impl ServedModel {
         self.variants.iter().map(candidate).collect()
     }
 
-    fn asked<'a>(&'a self, wishes: &'a Wishes) -> Asked<'a> {
+    pub(super) fn asked<'a>(&'a self, wishes: &'a Wishes) -> Asked<'a> {
         let routing = &self.routing;
         let ours = wishes.variant.is_none();
         // What a request wants is more than the model's default.
@@ -217,7 +215,7 @@ impl ServedModel {
         }
     }
 
-    fn choose(&self, candidates: &[Candidate<'_>], asked: &Asked<'_>) -> Result<Choice, Error> {
+    pub(super) fn choose(&self, candidates: &[Candidate<'_>], asked: &Asked<'_>) -> Result<Choice, Error> {
         router::choose(candidates, asked).map_err(|unmet| match unmet {
             Unmet::Unknown(why) => Error::BadParameter { name: "variant".to_owned(), why },
             Unmet::Accuracy(why) => Error::NoVariant { name: "min_accuracy", model: self.name.clone(), why },

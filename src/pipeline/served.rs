@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
     time::{Duration, Instant},
 };
 
@@ -138,6 +138,8 @@ pub struct ServedVariant {
     pub(super) surprises: Surprises,
     /// Dollars an answer, lately.
     pub(super) typical_usd: Learned,
+    /// Requests that named it since the last look.
+    pub(super) named: AtomicU64,
     /// How far its answers agreed with the shadow's, lately, 0 to 1.
     pub(super) agreement: Agreement,
 }

@@ -42,6 +42,20 @@ pub enum TensorInputs {
     Pictures(Vec<Bytes>),
 }
 
+impl TensorInputs {
+    /// How many pictures that are, as far as they may be run at all.
+    fn pictures(&self, variant: &ServedVariant) -> usize {
+        match self {
+            Self::Pictures(pictures) => pictures.len(),
+            Self::Tensors(tensors) if variant.batch_axis.is_free() => {
+                let rows = tensors.first().and_then(|(_, tensor)| tensor.shape().first()).copied();
+                rows.unwrap_or(1).min(variant.max_batch)
+            }
+            Self::Tensors(_) => 1,
+        }
+    }
+}
+
 /// Outputs with their circumstances.
 #[derive(Debug)]
 pub struct TensorAnswer {
@@ -83,6 +97,7 @@ impl Pipeline {
         let TensorRequest { model, route, inputs, terms } = request;
         let deadline = terms.deadline;
         let variant = model.of(route);
+        model.came(route, inputs.pictures(variant).saturating_sub(1));
         let meter = self.meter(Account::Request, &model, variant, terms.tenant);
         let mut gone = CountedWhenDropped { metrics: self.metrics(), model: &model.name, armed: true };
         let work = async {

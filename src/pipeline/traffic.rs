@@ -19,6 +19,8 @@ const LATEST: f64 = 0.5;
 pub(super) struct Traffic {
     load: Mutex<Load>,
     arrived: AtomicU64,
+    /// The same, for those who ask how full this replica is.
+    pub(super) to_scale: AtomicU64,
     used_nanos: AtomicU64,
     per_second: Learned,
     used: Learned,
@@ -31,6 +33,7 @@ impl Default for Traffic {
         Self {
             load: Mutex::default(),
             arrived: AtomicU64::new(0),
+            to_scale: AtomicU64::new(0),
             used_nanos: AtomicU64::new(0),
             per_second: Learned::new(LATEST),
             used: Learned::new(LATEST),
@@ -46,13 +49,13 @@ impl Traffic {
     }
 
     /// So many came.
-    pub(super) fn arrived(&self, pictures: usize) {
-        self.arrived.fetch_add(u64::try_from(pictures).unwrap_or(0), Ordering::Relaxed);
+    pub(super) fn arrived(&self, pictures: u64) {
+        self.arrived.fetch_add(pictures, Ordering::Relaxed);
+        self.to_scale.fetch_add(pictures, Ordering::Relaxed);
     }
 
-    /// One was answered, and used so much CPU time in all. Where it held more than one picture, that is now known.
-    pub(super) fn answered(&self, cpu_seconds: f64, pictures: usize) {
-        self.arrived(pictures.saturating_sub(1));
+    /// One was answered, and used so much CPU time in all.
+    pub(super) fn answered(&self, cpu_seconds: f64) {
         let nanos = CpuTime::from(Duration::from_secs_f64(cpu_seconds.max(0.0))).nanos();
         self.used_nanos.fetch_add(nanos, Ordering::Relaxed);
     }

@@ -26,7 +26,7 @@ const SILENT: &[(&str, &str)] = &[
 ];
 
 fn read(path: &str) -> String {
-    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+    std::fs::read_to_string(root().join(path)).expect(path)
 }
 
 /// The rules as Prometheus reads them: what is below `spec:` is such a file.

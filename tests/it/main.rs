@@ -1,10 +1,12 @@
 //! Promises to users, one file each, behind one harness. A real server answers over real sockets.
 
 mod harness;
+mod scraped;
 mod simulated;
 
 mod batching;
 mod bench;
+mod dashboards;
 mod evaluate;
 mod first_minutes;
 mod forms;

@@ -1,0 +1,104 @@
+//! A real Prometheus that scrapes a server, for the tests that ask it.
+
+use std::{
+    net::TcpListener,
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use serde_json::{Value, json};
+
+use crate::harness::{Server, photo, root};
+
+/// A program of the Debian package `prometheus`; where it is not installed, the test says that it is skipped.
+pub(crate) fn program(name: &str) -> Option<Command> {
+    let there = Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if there.is_ok_and(|status| status.success()) {
+        return Some(Command::new(name));
+    }
+    assert!(std::env::var_os("REQUIRE_PROMETHEUS").is_none(), "{name} is not installed");
+    eprintln!("SKIPPED: {name} is not installed (Debian has it in the package prometheus)");
+    None
+}
+
+/// A server of the shipped models.
+pub(crate) async fn server() -> Server {
+    Server::start(&root().join("models"), &[]).await
+}
+
+/// Answers of both models, in both protocols, and refusals.
+pub(crate) async fn traffic(server: &Server) {
+    for path in ["/v1/detect", "/v1/classify"] {
+        assert_eq!(server.post(path, "image/png", photo()).await.0, 200);
+        assert_eq!(server.post(path, "image/png", b"no picture".to_vec()).await.0, 415);
+        assert_eq!(server.post(&format!("{path}?variant=none"), "image/png", photo()).await.0, 400);
+    }
+    use base64::Engine as _;
+    let picture = base64::prelude::BASE64_STANDARD.encode(photo());
+    let input = json!({"name": "image", "datatype": "BYTES", "shape": [1], "data": [picture]});
+    let body = json!({"inputs": [input]}).to_string().into_bytes();
+    assert_eq!(server.post("/v2/models/pedestrian/infer", "application/json", body).await.0, 200);
+}
+
+/// What Prometheus would read.
+pub(crate) async fn metrics(server: &Server) -> String {
+    let response = server.client.get(format!("{}/metrics", server.url)).send().await.expect("an answer");
+    response.text().await.expect("text")
+}
+
+/// A Prometheus that scrapes one server, five times a second, as a pod of a cluster; it ends when dropped.
+pub(crate) struct Prometheus {
+    process: Child,
+    url: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Prometheus {
+    /// Starts it, with a file of rules if there is one.
+    pub(crate) fn start(mut program: Command, server: &Server, rules: Option<&Path>) -> Self {
+        let folder = tempfile::tempdir().expect("tempdir");
+        let config = folder.path().join("prometheus.yml");
+        let target = server.url.trim_start_matches("http://");
+        // JSON is YAML.
+        let labels = json!({"namespace": "shop", "pod": "ounce-0"});
+        let text = json!({
+            "global": {"scrape_interval": "200ms", "scrape_timeout": "200ms", "evaluation_interval": "200ms"},
+            "rule_files": rules.into_iter().collect::<Vec<_>>(),
+            "scrape_configs": [{"job_name": "ounce", "static_configs": [{"targets": [target], "labels": labels}]}],
+        });
+        std::fs::write(&config, text.to_string()).expect("write");
+        // Free now, and nobody else is likely to take it before Prometheus does.
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
+        let process = program
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
+            .arg(format!("--web.listen-address={port}"))
+            .args(["--log.level=error"])
+            .spawn()
+            .expect("it starts");
+        Self { process, url: format!("http://{port}"), _folder: folder }
+    }
+
+    /// The numbers that a query has now; none while it is not up yet.
+    pub(crate) async fn ask(&self, client: &reqwest::Client, query: &str) -> Vec<f64> {
+        let query = form_urlencoded::Serializer::new(String::new()).append_pair("query", query).finish();
+        let answer = self.get(client, &format!("/api/v1/query?{query}")).await;
+        assert_ne!(answer["errorType"], "bad_data", "{query}: {answer}");
+        assert_ne!(answer["errorType"], "execution", "{query}: {answer}");
+        let series = answer["data"]["result"].as_array().cloned().unwrap_or_default();
+        series.iter().filter_map(|series| series["value"][1].as_str()?.parse().ok()).collect()
+    }
+
+    /// What its API answers; nothing while it is not up yet.
+    pub(crate) async fn get(&self, client: &reqwest::Client, path: &str) -> Value {
+        let Ok(response) = client.get(format!("{}{path}", self.url)).send().await else { return Value::Null };
+        response.json().await.unwrap_or_default()
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

@@ -22,6 +22,7 @@ pub struct Metrics {
     cost_usd_per_hour: Gauge,
     cost_usd_per_thousand: GaugeVec,
     price_usd_per_hour: Gauge,
+    budget_usd_per_hour: GaugeVec,
     capacity_cpus: Gauge,
     headroom_ratio: Gauge,
     load_ratio: Gauge,
@@ -38,6 +39,7 @@ pub struct Metrics {
     shadow_agreement_ratio: GaugeVec,
     instances: IntGaugeVec,
     intra_op_threads: IntGaugeVec,
+    provider_in_use: IntGaugeVec,
     cpus: IntGaugeVec,
     model_loads_total: IntCounterVec,
 }
@@ -102,6 +104,11 @@ impl Metrics {
             queue_depth: gauge("ounce_queue_depth", "Requests waiting for a worker.", &["model"])?,
             instances: gauge("ounce_instances", "Sessions side by side, each with a worker.", &["model", "variant"])?,
             intra_op_threads: gauge("ounce_intra_op_threads", "Threads of a session.", &["model", "variant"])?,
+            provider_in_use: gauge(
+                "ounce_provider_in_use",
+                "Execution providers that were asked for: 1 in use, 0 passed over because it is missing.",
+                &["model", "variant", "provider"],
+            )?,
             cpus: gauge("ounce_cpus", "CPUs by use: those this process may use, threads that decode.", &["use"])?,
             model_loads_total: counter(
                 "ounce_model_loads_total",
@@ -120,6 +127,11 @@ impl Metrics {
                 &["model", "variant"],
             )?,
             price_usd_per_hour: rate("ounce_price_usd_per_hour", "What this replica costs, used or not.")?,
+            budget_usd_per_hour: reading(
+                "ounce_budget_usd_per_hour",
+                "The most that requests may cost: a tenant's, or the replica's without one; absent where there is none.",
+                &["tenant"],
+            )?,
             capacity_cpus: rate("ounce_capacity_cpus", "CPUs that are paid for, whole or not.")?,
             headroom_ratio: rate(
                 "ounce_headroom_ratio",
@@ -198,6 +210,11 @@ impl Metrics {
     pub fn price(&self, usd_per_hour: f64, cpus: f64) {
         self.price_usd_per_hour.set(usd_per_hour);
         self.capacity_cpus.set(cpus);
+    }
+
+    /// The most that a tenant's requests may cost, or all together.
+    pub fn budget(&self, tenant: &str, usd_per_hour: f64) {
+        self.budget_usd_per_hour.with_label_values(&[tenant]).set(usd_per_hour);
     }
 
     /// What requests cost now, and the part of the CPUs that is unused.
@@ -299,8 +316,25 @@ impl Metrics {
 
     /// How many sessions and threads a variant has.
     pub fn plan(&self, model: &str, variant: &str, instances: usize, threads: usize) {
+        self.begin_at_zero(model, variant);
         self.instances.with_label_values(&[model, variant]).set(count(instances));
         self.intra_op_threads.with_label_values(&[model, variant]).set(count(threads));
+    }
+
+    /// What has not happened yet is told as 0, or nobody would see it begin: a counter's first value is no increase.
+    fn begin_at_zero(&self, model: &str, variant: &str) {
+        self.requests_total.with_label_values(&[model, variant, "error"]);
+        self.model_loads_total.with_label_values(&[model, "failed"]);
+        self.cancelled_total.with_label_values(&[model]);
+        for reason in ["queue_full", "too_slow", "deadline"] {
+            self.refused_total.with_label_values(&[model, reason]);
+        }
+        self.refused_total.with_label_values(&["", "busy"]);
+    }
+
+    /// Whether an execution provider that was asked for is in use.
+    pub fn provider(&self, model: &str, variant: &str, provider: &str, in_use: bool) {
+        self.provider_in_use.with_label_values(&[model, variant, provider]).set(i64::from(in_use));
     }
 
     /// A model was loaded while the server ran, or could not be.
@@ -309,10 +343,13 @@ impl Metrics {
     }
 
     /// A variant is no longer served.
-    pub fn forget_plan(&self, model: &str, variant: &str) {
+    pub fn forget_plan(&self, model: &str, variant: &str, providers: impl Iterator<Item = &'static str>) {
         // What is not there needs no removal.
         let _ = self.instances.remove_label_values(&[model, variant]);
         let _ = self.intra_op_threads.remove_label_values(&[model, variant]);
+        for provider in providers {
+            let _ = self.provider_in_use.remove_label_values(&[model, variant, provider]);
+        }
         let _ = self.queue_depth.remove_label_values(&[model]);
         let _ = self.router_closed.remove_label_values(&[model]);
         let _ = self.capacity_per_second.remove_label_values(&[model]);
@@ -345,21 +382,4 @@ fn registered<C: Collector + Clone + 'static>(registry: &Registry, metric: C) ->
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_text_names_what_happened() {
-        let metrics = Metrics::new().expect("names are unique");
-        metrics.answered("pedestrian", "int8", Duration::from_millis(3));
-        metrics.refused("pedestrian", "queue_full");
-        let text = metrics.render();
-        assert!(
-            text.contains("ounce_requests_total{model=\"pedestrian\",outcome=\"ok\",variant=\"int8\"} 1"),
-            "{text}"
-        );
-        assert!(text.contains("ounce_refused_total{model=\"pedestrian\",reason=\"queue_full\"} 1"), "{text}");
-        let process = ["cpu_seconds_total", "resident_memory_bytes", "open_fds", "start_time_seconds"];
-        assert!(!cfg!(target_os = "linux") || process.iter().all(|name| text.contains(&format!("process_{name} "))));
-    }
-}
+mod tests;

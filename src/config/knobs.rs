@@ -18,14 +18,22 @@ pub enum Provider {
     Cpu,
 }
 
-impl fmt::Display for Provider {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Provider {
+    /// The word in settings.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
             Self::Tensorrt => "tensorrt",
             Self::Cuda => "cuda",
             Self::Openvino => "openvino",
             Self::Cpu => "cpu",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 

@@ -147,11 +147,16 @@ impl Ledger {
         let (now, cpus) = (Instant::now(), capacity_cpus());
         let prices = PriceSheet::new(&config.cost, cpus);
         metrics.price(prices.usd_per_hour, cpus);
-        let budget = |usd: Option<NotNegative>| usd.map(|usd| Budget::new(usd.get(), now));
         let tenants = Tenants::new(config);
-        let theirs = |name: &String| budget(config.tenants.get(name).and_then(|tenant| tenant.budget_usd_per_hour));
+        let budget = |name: &str, usd: Option<NotNegative>| {
+            let usd = usd?.get();
+            metrics.budget(name, usd);
+            Some(Budget::new(usd, now))
+        };
+        let theirs =
+            |name: &String| budget(name, config.tenants.get(name).and_then(|tenant| tenant.budget_usd_per_hour));
         let budgets = Budgets {
-            replica: budget(config.cost.budget_usd_per_hour),
+            replica: budget("", config.cost.budget_usd_per_hour),
             tenants: tenants.names().iter().map(theirs).collect(),
         };
         Arc::new(Self {

@@ -4,7 +4,7 @@ use std::{
     path::Path,
     sync::{Arc, atomic::AtomicU64},
     thread::JoinHandle,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use super::{
@@ -15,15 +15,15 @@ use super::{
     shadow::{Agreement, Shadow},
     stage::Inside,
     traffic::Traffic,
-    trial,
+    trial::{self, limits, occupies},
 };
 use crate::{
     batch::{
         curve::Curve,
-        policy::{Limits, powers_up_to},
+        policy::Limits,
         pool::PoolCpu,
         queue::Queue,
-        worker::{self, Occupies, Setting},
+        worker::{self, Setting},
     },
     config::{Auto, Config, ModelSettings, Provider},
     cost::DeviceClock,
@@ -38,13 +38,9 @@ use crate::{
         self, ModelError,
         file::{self, Source},
         folder::{ModelFolder, VariantFile},
-        manifest::Batching,
     },
     vision::{answer::ReadOptions, outputs::OutputReader, prepare::Preparer},
 };
-
-/// The largest batch where the manifest names none. What is worth running, the curve says.
-const DEFAULT_MAX_BATCH: usize = 32;
 
 /// Loads models with the settings of one server.
 #[derive(Debug)]
@@ -68,6 +64,7 @@ pub struct Loaded {
 /// A variant whose graph is open, fits its manifest, and was tried out.
 struct Opened {
     source: Source,
+    wanted: Vec<Provider>,
     weights: SharedWeights,
     first: OrtEngine,
     plan: Plan,
@@ -205,7 +202,7 @@ impl<'a> Loader<'a> {
         let reader = OutputReader::new(output, folder.labels.len(), preparer.input_size(), &first.outputs)?;
         trial::fits(&mut first, &preparer, &reader, &ReadOptions::from(output))?;
 
-        let asked = manifest.batching.max_batch.or(DEFAULT_MAX_BATCH);
+        let asked = manifest.batching.max_batch.or(trial::DEFAULT_MAX_BATCH);
         let declared = BatchAxis::declared(&first.inputs, &first.outputs).is_free();
         let as_it_is = if declared {
             let declares = |why| format!("the graph declares a free batch axis, but {why}");
@@ -246,7 +243,20 @@ impl<'a> Loader<'a> {
             took_ms = started.elapsed().as_secs_f64() * 1000.0,
             "opened"
         );
-        Ok(Opened { source, weights, first, plan, batch_axis, why_fixed, preparer, reader, limits, curve, pool_cpu })
+        Ok(Opened {
+            source,
+            wanted,
+            weights,
+            first,
+            plan,
+            batch_axis,
+            why_fixed,
+            preparer,
+            reader,
+            limits,
+            curve,
+            pool_cpu,
+        })
     }
 
     /// The graph with its batch axis freed, if it then gives the same as `original` does.
@@ -293,8 +303,20 @@ impl<'a> Loader<'a> {
         variant: &VariantFile,
         opened: Opened,
     ) -> Result<(ServedVariant, Vec<JoinHandle<()>>), String> {
-        let Opened { source, weights, first, plan, batch_axis, why_fixed, preparer, reader, limits, curve, pool_cpu } =
-            opened;
+        let Opened {
+            source,
+            wanted,
+            weights,
+            first,
+            plan,
+            batch_axis,
+            why_fixed,
+            preparer,
+            reader,
+            limits,
+            curve,
+            pool_cpu,
+        } = opened;
         let (inputs, outputs) = (first.inputs.clone(), first.outputs.clone());
         let providers = first.providers.clone();
         let mut engines = vec![first];
@@ -324,6 +346,7 @@ impl<'a> Loader<'a> {
             file: variant.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             size_bytes: std::fs::metadata(&variant.path).map_or(0, |file| file.len()),
             accuracy: variant.accuracy.clone(),
+            missing: wanted.into_iter().filter(|provider| !providers.contains(provider)).collect(),
             providers,
             instances: plan.instances,
             threads: plan.threads,
@@ -354,39 +377,4 @@ fn metric(variants: &[VariantFile]) -> Option<String> {
         usual.iter().filter(|name| first.accuracy.contains_key(*name)).chain(first.accuracy.keys()).collect();
     let all_have = |name: &&&String| variants.iter().all(|variant| variant.accuracy.contains_key(**name));
     names.iter().find(all_have).or(names.first()).map(|name| (*name).clone())
-}
-
-/// What a batch may be, by the manifest and by what the graph can do.
-fn limits(batching: &Batching, axis: BatchAxis, providers: &[Provider]) -> Result<Limits, String> {
-    let max_delay = batching.max_delay_ms.map(Duration::from_millis);
-    if !axis.is_free() {
-        return Ok(Limits { max_rows: 1, buckets: Vec::new(), max_delay });
-    }
-    let max_rows = batching.max_batch.or(DEFAULT_MAX_BATCH);
-    let mut buckets: Vec<usize> = match (&batching.sizes, providers.first()) {
-        (Some(sizes), _) => sizes.iter().map(|size| size.get()).collect(),
-        // TensorRT builds an engine for every shape.
-        (None, Some(Provider::Tensorrt)) => powers_up_to(max_rows),
-        (None, _) => Vec::new(),
-    };
-    buckets.sort_unstable();
-    buckets.dedup();
-    match (buckets.last(), batching.max_batch) {
-        (Some(&largest), Auto::Fixed(most)) if largest > most.get() => {
-            Err(format!("batching.sizes has {largest}, but max_batch is {most}"))
-        }
-        (Some(&largest), _) => Ok(Limits { max_rows: largest, buckets, max_delay }),
-        (None, _) if batching.sizes.is_some() => Err("batching.sizes is empty; leave it out for any size".to_owned()),
-        (None, _) => Ok(Limits { max_rows, buckets, max_delay }),
-    }
-}
-
-/// OpenVINO computes on threads of its own, however few.
-fn occupies(providers: &[Provider], plan: Plan) -> Occupies {
-    match providers.first() {
-        Some(Provider::Cuda | Provider::Tensorrt) => Occupies::Device,
-        Some(Provider::Openvino) => Occupies::Threads(plan.threads),
-        Some(Provider::Cpu) | None if plan.threads == 1 => Occupies::ThisThread,
-        Some(Provider::Cpu) | None => Occupies::Threads(plan.threads),
-    }
 }

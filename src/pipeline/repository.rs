@@ -70,7 +70,8 @@ impl Repository {
         let old = change(models.entry(name.to_owned()).or_default());
         drop(models);
         for variant in old.iter().flat_map(|model| &model.variants) {
-            metrics.forget_plan(name, &variant.name);
+            let all = variant.providers.iter().chain(&variant.missing).map(|provider| provider.name());
+            metrics.forget_plan(name, &variant.name, all);
         }
         let mut retired = self.retired();
         retired.retain(|model| model.strong_count() > 0);
@@ -98,6 +99,9 @@ impl Repository {
         });
         for variant in &model.variants {
             metrics.plan(&name, &variant.name, variant.instances, variant.threads);
+            for (providers, in_use) in [(&variant.providers, true), (&variant.missing, false)] {
+                providers.iter().for_each(|provider| metrics.provider(&name, &variant.name, provider.name(), in_use));
+            }
         }
     }
 }

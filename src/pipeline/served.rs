@@ -116,6 +116,8 @@ pub struct ServedVariant {
     pub accuracy: BTreeMap<String, f64>,
     /// The execution providers in use, in order.
     pub providers: Vec<Provider>,
+    /// Those that were asked for and are not there.
+    pub missing: Vec<Provider>,
     /// Sessions side by side.
     pub instances: usize,
     /// Intra-op threads a session.

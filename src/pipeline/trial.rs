@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::BatchAxis;
 use crate::{
     batch::{
         curve::Curve,
@@ -10,8 +11,10 @@ use crate::{
         pool::PoolCpu,
         worker::{Occupies, Stopwatch},
     },
+    config::{Auto, Provider},
     cost::CpuTime,
-    engine::Engine,
+    engine::{Engine, plan::Plan},
+    registry::manifest::Batching,
     vision::{
         answer::ReadOptions,
         decode::{Format, Picture, Pixels},
@@ -33,6 +36,9 @@ const CLEARLY_BETTER: f64 = 0.9;
 
 /// How long each size is measured for, and by how many runs at least and at most.
 const MEASURED: (Duration, usize, usize) = (Duration::from_millis(40), 2, 16);
+
+/// The largest batch where the manifest names none. What is worth running, the curve says.
+pub(super) const DEFAULT_MAX_BATCH: usize = 32;
 
 /// A blank picture through the whole graph.
 pub(super) fn fits(
@@ -160,4 +166,39 @@ fn noise(preparer: &Preparer, seed: u32) -> Picture {
         let [_, r, g, b] = (mixed ^ (mixed >> 12)).wrapping_mul(0x297A_2D39).to_be_bytes();
         [r, g, b]
     })
+}
+
+/// What a batch may be, by the manifest and by what the graph can do.
+pub(super) fn limits(batching: &Batching, axis: BatchAxis, providers: &[Provider]) -> Result<Limits, String> {
+    let max_delay = batching.max_delay_ms.map(Duration::from_millis);
+    if !axis.is_free() {
+        return Ok(Limits { max_rows: 1, buckets: Vec::new(), max_delay });
+    }
+    let max_rows = batching.max_batch.or(DEFAULT_MAX_BATCH);
+    let mut buckets: Vec<usize> = match (&batching.sizes, providers.first()) {
+        (Some(sizes), _) => sizes.iter().map(|size| size.get()).collect(),
+        // TensorRT builds an engine for every shape.
+        (None, Some(Provider::Tensorrt)) => powers_up_to(max_rows),
+        (None, _) => Vec::new(),
+    };
+    buckets.sort_unstable();
+    buckets.dedup();
+    match (buckets.last(), batching.max_batch) {
+        (Some(&largest), Auto::Fixed(most)) if largest > most.get() => {
+            Err(format!("batching.sizes has {largest}, but max_batch is {most}"))
+        }
+        (Some(&largest), _) => Ok(Limits { max_rows: largest, buckets, max_delay }),
+        (None, _) if batching.sizes.is_some() => Err("batching.sizes is empty; leave it out for any size".to_owned()),
+        (None, _) => Ok(Limits { max_rows, buckets, max_delay }),
+    }
+}
+
+/// OpenVINO computes on threads of its own, however few.
+pub(super) fn occupies(providers: &[Provider], plan: Plan) -> Occupies {
+    match providers.first() {
+        Some(Provider::Cuda | Provider::Tensorrt) => Occupies::Device,
+        Some(Provider::Openvino) => Occupies::Threads(plan.threads),
+        Some(Provider::Cpu) | None if plan.threads == 1 => Occupies::ThisThread,
+        Some(Provider::Cpu) | None => Occupies::Threads(plan.threads),
+    }
 }

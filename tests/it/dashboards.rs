@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, time::Duration};
 use serde_json::Value;
 
 use crate::{
-    harness::{Server, png, root, series, sum, until},
+    harness::{Server, photo, png, root, series, sum, until},
     scraped::{Prometheus, metrics, program, traffic},
 };
 
@@ -163,6 +163,8 @@ async fn every_panel_has_numbers_and_every_rule_is_evaluated() {
     for (title, query) in pairs.chain(records).chain(choices) {
         until(&format!("{title} has a number: {query}"), async || {
             traffic(&server).await;
+            let theirs = server.client.post(format!("{}/v1/detect", server.url)).header("x-api-key", "k").body(photo());
+            assert_eq!(theirs.send().await.expect("an answer").status(), 200);
             let numbers = prometheus.ask(&server.client, &query).await;
             numbers.iter().any(|number| number.is_finite()) || may_be_silent(&query)
         })

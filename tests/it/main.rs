@@ -3,6 +3,7 @@
 mod harness;
 mod simulated;
 
+mod balancer;
 mod batching;
 mod bench;
 mod drain;

@@ -174,17 +174,17 @@ fn nginx(example: &str, port: u16, replicas: &[u16], retries: bool, folder: &Pat
     if retries { text } else { with(&text, "error timeout non_idempotent http_503;", "error timeout;") }
 }
 
-/// A photo of several hundred kilobytes: noise, which does not compress.
+/// A picture of several hundred kilobytes: noise, which does not compress.
 fn large() -> Vec<u8> {
     let mut seed = 1u32;
-    let noise = image::RgbImage::from_fn(480, 360, |_, _| {
+    let noise = image::RgbImage::from_fn(400, 320, |_, _| {
         image::Rgb([(); 3].map(|()| {
             seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             (seed >> 24) as u8
         }))
     });
     let picture = png(&noise);
-    assert!((400_000..1_000_000).contains(&picture.len()), "{}", picture.len());
+    assert!((300_000..500_000).contains(&picture.len()), "{}", picture.len());
     picture
 }
 

@@ -9,7 +9,11 @@ use hyper_util::{
     server::{conn::auto, graceful::GracefulShutdown},
     service::TowerToHyperService,
 };
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinHandle,
+};
 
 use crate::{
     config::Config,
@@ -20,6 +24,12 @@ use crate::{
 
 /// How long to wait after a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// How long open connections live on after the last one was accepted; never longer than the drain delay.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether any is left.
+const LINGER_LOOK: Duration = Duration::from_millis(5);
 
 /// How often the books are balanced.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -53,8 +63,8 @@ impl Listeners {
     }
 }
 
-/// Serves until `shutdown` comes, then drains: `/readyz` turns to 503, after the drain delay no connection is accepted,
-/// what is in flight ends within the grace time.
+/// Serves until `shutdown` comes, then drains: `/readyz` turns to 503 and each answer ends its connection; after the drain
+/// delay no connection is accepted, what is in flight ends within the grace time.
 ///
 /// The sockets answer from the first moment: while models are loaded, what needs one and `/readyz` with 503.
 ///
@@ -87,15 +97,15 @@ pub async fn run_only(
     let begun = Instant::now();
     let all = only.model.is_none();
     let (drain_delay, grace) = (config.shutdown.drain_delay, config.shutdown.grace);
-    let header_timeout = config.requests.header_timeout;
+    let timeouts = Timeouts { header: config.requests.header_timeout, linger: LINGER.min(drain_delay) };
     let export = Export::start(&config.telemetry)?;
     let pipeline = Pipeline::new(config)?;
     let (stop, stopped) = watch::channel(false);
     let address = listeners.main.local_addr()?;
     let app = http::app(pipeline.clone(), export.traces());
-    let mut servers = vec![serve(listeners.main, app, header_timeout, stopped.clone())];
+    let mut servers = vec![serve(listeners.main, app, timeouts, stopped.clone())];
     if let Some(admin) = listeners.admin {
-        servers.push(serve(admin, http::admin(pipeline.clone(), export.traces()), header_timeout, stopped));
+        servers.push(serve(admin, http::admin(pipeline.clone(), export.traces()), timeouts, stopped));
     }
 
     tokio::pin!(shutdown);
@@ -164,16 +174,20 @@ async fn watch(pipeline: Pipeline, all: bool) {
     }
 }
 
+/// How long connections may be silent.
+#[derive(Debug, Clone, Copy)]
+struct Timeouts {
+    /// Before and in the head of a request.
+    header: Duration,
+    /// After the last connection was accepted: a request that is already under way on another one still finds it open.
+    linger: Duration,
+}
+
 /// Accepts connections until `stopped`, then waits for those that are there to end what they are at.
-fn serve(
-    listener: TcpListener,
-    app: Router,
-    header_timeout: Duration,
-    mut stopped: watch::Receiver<bool>,
-) -> JoinHandle<()> {
+fn serve(listener: TcpListener, app: Router, timeouts: Timeouts, mut stopped: watch::Receiver<bool>) -> JoinHandle<()> {
     let mut connections = auto::Builder::new(TokioExecutor::new());
     // Half a head must not hold a socket for ever.
-    connections.http1().timer(TokioTimer::new()).header_read_timeout(header_timeout);
+    connections.http1().timer(TokioTimer::new()).header_read_timeout(timeouts.header);
     connections.http2().timer(TokioTimer::new());
     let graceful = GracefulShutdown::new();
     let stop = async move {
@@ -182,6 +196,20 @@ fn serve(
     };
     tokio::spawn(async move {
         tokio::pin!(stop);
+        let connect = |stream: TcpStream| {
+            // Answers are small: waiting to fill a segment would only add latency.
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "TCP_NODELAY");
+            }
+            let service = TowerToHyperService::new(app.clone());
+            let connection = connections.serve_connection(TokioIo::new(stream), service);
+            let connection = graceful.watch(connection.into_owned());
+            tokio::spawn(async move {
+                if let Err(error) = connection.await {
+                    tracing::debug!(error, "a connection ended");
+                }
+            });
+        };
         loop {
             let stream = tokio::select! {
                 () = &mut stop => break,
@@ -195,22 +223,26 @@ fn serve(
                     }
                 },
             };
-            // Answers are small: waiting to fill a segment would only add latency.
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "TCP_NODELAY");
-            }
-            let service = TowerToHyperService::new(app.clone());
-            let connection = connections.serve_connection(TokioIo::new(stream), service);
-            let connection = graceful.watch(connection.into_owned());
-            tokio::spawn(async move {
-                if let Err(error) = connection.await {
-                    tracing::debug!(error, "a connection ended");
-                }
-            });
+            connect(stream);
         }
-        drop(listener);
+        for stream in waiting(listener) {
+            connect(stream);
+        }
+        // Where connections are kept alive, a request may have set out before its sender hears that this one ends.
+        let lingered = Instant::now();
+        while graceful.count() > 0 && lingered.elapsed() < timeouts.linger {
+            tokio::time::sleep(LINGER_LOOK).await;
+        }
         graceful.shutdown().await;
     })
+}
+
+/// Closes the socket, and returns the connections that it had yet to give: closing alone would reset them.
+fn waiting(listener: TcpListener) -> Vec<TcpStream> {
+    let Ok(listener) = listener.into_std() else { return Vec::new() };
+    let ready = |stream: std::net::TcpStream| stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+    // It does not block: when none is left, that is an error.
+    std::iter::from_fn(|| listener.accept().ok()).filter_map(|(stream, _)| ready(stream).ok()).collect()
 }
 
 async fn end(servers: Vec<JoinHandle<()>>, grace: Duration) -> anyhow::Result<()> {

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use axum::{
-    extract::State,
-    http::header,
+    extract::{Request, State},
+    http::{HeaderValue, Version, header},
+    middleware::Next,
     response::{IntoResponse, Response},
 };
 
@@ -41,6 +42,18 @@ pub(super) fn check_ready(pipeline: &Pipeline) -> Result<(), Problem> {
         lifecycle::State::Ready => {}
     }
     Ok(())
+}
+
+/// While the server drains, every answer ends its connection: then clients and balancers that keep some alive go elsewhere
+/// before the sockets close, which would tear a request that is just setting out.
+pub(super) async fn part(State(pipeline): State<Pipeline>, request: Request, next: Next) -> Response {
+    // HTTP/2 has no such header; it says it when the connection ends.
+    let has_header = request.version() <= Version::HTTP_11;
+    let mut response = next.run(request).await;
+    if has_header && pipeline.state() == lifecycle::State::Draining {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 /// Metrics in Prometheus' text format.

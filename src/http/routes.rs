@@ -41,6 +41,7 @@ pub fn app(pipeline: Pipeline, traces: Traces) -> Router {
             .routes(routes!(v2::repository::unload));
     }
     let (routes, description) = described.split_for_parts();
+    let part = middleware::from_fn_with_state(pipeline.clone(), health::part);
     layered(
         routes
             .route("/v2/models/{model}/versions/{version}", get(v2::model))
@@ -53,6 +54,7 @@ pub fn app(pipeline: Pipeline, traces: Traces) -> Router {
             .merge(SwaggerUi::new("/docs").url("/openapi.json", description)),
         traces,
     )
+    .layer(part)
 }
 
 /// What is served on the admin listener.

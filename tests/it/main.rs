@@ -4,9 +4,11 @@ mod harness;
 mod scraped;
 mod simulated;
 
+mod balancer;
 mod batching;
 mod bench;
 mod dashboards;
+mod drain;
 mod evaluate;
 mod first_minutes;
 mod forms;

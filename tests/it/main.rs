@@ -11,6 +11,7 @@ mod forms;
 mod free_axis;
 mod golden;
 mod hang_up;
+mod health;
 mod hostile;
 mod ledger;
 mod lifecycle;

@@ -5,6 +5,7 @@ mod simulated;
 
 mod batching;
 mod bench;
+mod container;
 mod evaluate;
 mod first_minutes;
 mod forms;

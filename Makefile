@@ -22,6 +22,12 @@ runtime:
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --upgrade --target .python --requirement tests/requirements.txt
 	@touch $@
 
+# What checks files that are no code: the image's and the cluster's (450 MB). Kept in .checks/, away from what tests use.
+.checks/installed: tests/checks.txt
+	$(PYTHON) -m venv .checks
+	.checks/bin/pip install --quiet --disable-pip-version-check --requirement tests/checks.txt
+	@touch $@
+
 # The trainer (PyTorch and what it stands on: gigabytes), for the test that trains a tiny model.
 models/training/.venv/installed: models/training/pyproject.toml
 	$(PYTHON) -m venv models/training/.venv
@@ -40,4 +46,4 @@ check:
 
 clean:
 	cargo clean
-	rm -rf .runtime .python
+	rm -rf .runtime .python .checks

@@ -48,9 +48,9 @@ COPY --from=build /usr/local/bin/ounce /usr/local/bin/
 ENV ORT_DISABLE_TELEMETRY=1 \
     OUNCE_LISTEN=0.0.0.0:8080 \
     OUNCE_MODELS=/models
+USER 10001:10001
 # What does not load becomes no image.
 RUN ["ounce", "models"]
-USER 10001:10001
 EXPOSE 8080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 CMD ["ounce", "health"]
@@ -78,9 +78,9 @@ ENV ORT_DISABLE_TELEMETRY=1 \
     OUNCE_LISTEN=0.0.0.0:8080 \
     OUNCE_MODELS=/models \
     OUNCE_RUNTIME__FLAVOUR=gpu
+USER 10001:10001
 # Who builds the image need not have a GPU.
 RUN ["ounce", "models", "--providers", "cpu"]
-USER 10001:10001
 EXPOSE 8080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 CMD ["ounce", "health"]

@@ -5,7 +5,7 @@ RUNTIME ?= cpu
 PYTHON ?= python3
 export OUNCE_RUNTIME__FLAVOUR ?= $(RUNTIME)
 
-.PHONY: serve test check runtime build clean
+.PHONY: serve test check runtime build image clean
 
 serve: build
 	./target/release/ounce serve
@@ -16,6 +16,14 @@ build: runtime
 # Fetched once, checked against pinned checksums, kept in .runtime/.
 runtime:
 	@$(PYTHON) runtime/fetch.py $(RUNTIME)
+
+# The container image, `ounce:<version>`; with RUNTIME=gpu `ounce:<version>-gpu`. For podman: IMAGE_BUILD="podman build --format docker".
+IMAGE_BUILD ?= docker build
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+IMAGE ?= ounce:$(VERSION)$(if $(filter gpu,$(RUNTIME)),-gpu)
+image:
+	$(IMAGE_BUILD) --target $(RUNTIME) --tag $(IMAGE) \
+		--build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) .
 
 # What tests use of Python: Triton's client, and what scores models. Kept in .python/.
 .python/installed: tests/requirements.txt

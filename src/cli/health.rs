@@ -25,7 +25,7 @@ const MAX_REASON_BYTES: usize = 64 << 10;
 
 /// Ask a running server whether it takes requests: ends with 0 when it does, else with 1 and the reason.
 ///
-/// It asks the address that the settings name, on this machine: where they say 0.0.0.0 or [::], on the loopback. Meant for
+/// It asks the address that the settings name, on this machine: where they name all addresses, on the loopback. Meant for
 /// probes of containers, which have no curl.
 #[derive(Debug, Args)]
 pub(super) struct Health {

@@ -5,7 +5,7 @@ RUNTIME ?= cpu
 PYTHON ?= python3
 export OUNCE_RUNTIME__FLAVOUR ?= $(RUNTIME)
 
-.PHONY: serve test check runtime build clean
+.PHONY: serve test check runtime build image clean
 
 serve: build
 	./target/release/ounce serve
@@ -17,9 +17,23 @@ build: runtime
 runtime:
 	@$(PYTHON) runtime/fetch.py $(RUNTIME)
 
+# The container image, `ounce:<version>`; with RUNTIME=gpu `ounce:<version>-gpu`. For podman: IMAGE_BUILD="podman build --format docker".
+IMAGE_BUILD ?= docker build
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+IMAGE ?= ounce:$(VERSION)$(if $(filter gpu,$(RUNTIME)),-gpu)
+image:
+	$(IMAGE_BUILD) --target $(RUNTIME) --tag $(IMAGE) \
+		--build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) .
+
 # What tests use of Python: Triton's client, and what scores models. Kept in .python/.
 .python/installed: tests/requirements.txt
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --upgrade --target .python --requirement tests/requirements.txt
+	@touch $@
+
+# What checks files that are no code: the image's and the cluster's (450 MB). Kept in .checks/, away from what tests use.
+.checks/installed: tests/checks.txt
+	$(PYTHON) -m venv .checks
+	.checks/bin/pip install --quiet --disable-pip-version-check --requirement tests/checks.txt
 	@touch $@
 
 # The trainer (PyTorch and what it stands on: gigabytes), for the test that trains a tiny model.
@@ -40,4 +54,4 @@ check:
 
 clean:
 	cargo clean
-	rm -rf .runtime .python
+	rm -rf .runtime .python .checks

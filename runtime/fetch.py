@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Fetch ONNX Runtime's shared library, once: `python3 runtime/fetch.py cpu|openvino|gpu`.
 
-pip downloads the wheel pinned in runtime/<flavour>.txt and refuses it when its SHA-256 is another; the libraries inside
-are unpacked to .runtime/<flavour>/ and the main one is checked against runtime/SHA256SUMS. Needs only Python 3 and pip.
+pip downloads the wheel pinned in runtime/<flavour>.txt and refuses it when its SHA-256 is another; the libraries inside, and
+their licences, are unpacked to .runtime/<flavour>/ and the main one is checked against runtime/SHA256SUMS. Needs only Python 3
+and pip.
 """
 
 import hashlib
@@ -16,6 +17,7 @@ import zipfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 FLAVOURS = ("cpu", "openvino", "gpu")
+LICENCES = ("onnxruntime/LICENSE", "onnxruntime/ThirdPartyNotices.txt")
 
 
 def pinned():
@@ -66,7 +68,8 @@ def main():
         with zipfile.ZipFile(wheel) as archive:
             for member in archive.namelist():
                 name = member.rpartition("/")[2]
-                if member.startswith("onnxruntime/capi/lib") and ".so" in name:
+                is_library = member.startswith("onnxruntime/capi/lib") and ".so" in name
+                if is_library or member in LICENCES:
                     with archive.open(member) as source, (unpacked / name).open("wb") as sink:
                         shutil.copyfileobj(source, sink)
         found = sha256(unpacked / library)

@@ -2,6 +2,7 @@
 
 mod bench;
 mod evaluate;
+mod health;
 mod models;
 mod predict;
 mod serve;
@@ -44,6 +45,8 @@ enum Command {
     Bench(bench::Bench),
     /// Find the cheapest way to serve a model here that keeps a promise
     Tune(tune::Tune),
+    /// Ask a running server whether it takes requests, for probes
+    Health(health::Health),
     /// Check a folder of models: what it would serve, what is wrong and where
     Models(models::Models),
 }
@@ -168,6 +171,7 @@ impl Cli {
             Command::Evaluate(evaluate) => evaluate.run(),
             Command::Bench(bench) => bench.run(),
             Command::Tune(tune) => tune.run(),
+            Command::Health(health) => health.run(),
             Command::Models(models) => models.run(),
         };
         match result {

@@ -1,0 +1,121 @@
+//! `ounce health`
+
+use std::{
+    error::Error,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use clap::Args;
+use http::{StatusCode, Uri};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use serde::Deserialize;
+
+use super::{Settings, bench::duration};
+
+/// A reason is a sentence; whoever sends more is not asked for it.
+const MAX_REASON_BYTES: usize = 64 << 10;
+
+/// Ask a running server whether it takes requests: ends with 0 when it does, else with 1 and the reason.
+///
+/// It asks the address that the settings name, on this machine: where they name all addresses, on the loopback. Meant for
+/// probes of containers, which have no curl.
+#[derive(Debug, Args)]
+pub(super) struct Health {
+    #[command(flatten)]
+    settings: Settings,
+    /// The server to ask, instead of the one that the settings name
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// Ask only whether it lives; one that starts or ends does
+    #[arg(long)]
+    live: bool,
+    /// How long the answer may take
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
+    timeout: Duration,
+}
+
+impl Health {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let server = match &self.url {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => here(self.settings.layers("warn")?.build()?.listen)?,
+        };
+        let url = format!("{server}/{}", if self.live { "livez" } else { "readyz" });
+        let uri: Uri = url.parse().with_context(|| format!("`{server}` is no address"))?;
+        if uri.scheme_str() != Some("http") {
+            bail!("`{server}` is no address to ask: give one as in http://127.0.0.1:8080");
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let answer = runtime.block_on(async { tokio::time::timeout(self.timeout, ask(uri)).await });
+        let Ok(answer) = answer else {
+            bail!("{url} did not answer within {} ms", self.timeout.as_millis());
+        };
+        let (status, reason) = answer.with_context(|| format!("{url} does not answer"))?;
+        if status != StatusCode::OK {
+            bail!("{url} answers {}: {reason}", status.as_u16());
+        }
+        println!("{}", if self.live { "alive" } else { "ready" });
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The URL of a server that listens there, seen from this machine.
+fn here(listen: SocketAddr) -> anyhow::Result<String> {
+    if listen.port() == 0 {
+        bail!("the settings leave the server's port to the system (`listen` is {listen}): name the server with --url");
+    }
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    Ok(format!("http://{}", SocketAddr::new(ip, listen.port())))
+}
+
+/// What is read of a refusal.
+#[derive(Debug, Deserialize)]
+struct Problem {
+    detail: String,
+}
+
+/// The status, and the reason for it.
+async fn ask(uri: Uri) -> anyhow::Result<(StatusCode, String)> {
+    let client: Client<HttpConnector, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+    let response = client.get(uri).await.map_err(|error| anyhow::anyhow!(innermost(&error)))?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), MAX_REASON_BYTES).collect().await;
+    let problem = body.ok().and_then(|body| serde_json::from_slice::<Problem>(&body.to_bytes()).ok());
+    let known = status.canonical_reason().unwrap_or("no reason is given");
+    Ok((status, problem.map_or_else(|| known.to_owned(), |problem| problem.detail)))
+}
+
+/// The cause behind the causes: "Connection refused", not "client error".
+fn innermost(error: &(dyn Error + 'static)) -> String {
+    let mut error = error;
+    while let Some(cause) = error.source() {
+        error = cause;
+    }
+    error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_address_is_asked_on_this_machine() {
+        let url = |listen: &str| here(listen.parse().expect("an address")).map_err(|error| error.to_string());
+        assert_eq!(url("0.0.0.0:8080"), Ok("http://127.0.0.1:8080".to_owned()));
+        assert_eq!(url("[::]:8080"), Ok("http://[::1]:8080".to_owned()));
+        assert_eq!(url("192.0.2.7:80"), Ok("http://192.0.2.7:80".to_owned()));
+        assert!(url("127.0.0.1:0").is_err_and(|sentence| sentence.contains("--url")));
+    }
+}

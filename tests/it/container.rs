@@ -1,0 +1,140 @@
+//! The image: what linters find in the Dockerfile, and, where it can be built, that it serves with nothing but what it needs.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+use serde_json::Value;
+
+use crate::harness::{root, shared, until};
+
+/// The most that the image may add to its base.
+const MAX_BYTES_BEYOND_BASE: u64 = 150_000_000;
+
+#[test]
+fn linters_find_nothing_in_the_dockerfile() {
+    let checkov = ["--skip-download", "--framework", "dockerfile", "--file", "Dockerfile", "--compact", "--quiet"];
+    for (name, arguments) in [("hadolint", &["Dockerfile"][..]), ("checkov", &checkov)] {
+        // `make .checks/installed` puts them there.
+        let installed = root().join(".checks/bin").join(name);
+        let path = if installed.exists() { installed } else { name.into() };
+        if let Some(mut linter) = program(&path, "REQUIRE_LINTERS") {
+            let found = linter.args(arguments).current_dir(root()).output().expect("it starts");
+            assert!(found.status.success(), "{name}: {}", text(&found));
+        }
+    }
+}
+
+/// A program that a user need not have.
+fn program(path: &Path, required: &str) -> Option<Command> {
+    let there = Command::new(path).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if there.is_ok_and(|status| status.success()) {
+        return Some(Command::new(path));
+    }
+    assert!(std::env::var_os(required).is_none(), "{} is not installed", path.display());
+    eprintln!("SKIPPED: {} is not installed", path.display());
+    None
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).trim().to_owned()
+}
+
+/// Builds and runs images without a daemon, as root.
+struct Tool(PathBuf);
+
+impl Tool {
+    fn find() -> Option<Self> {
+        // A build takes minutes, and the engines a machine that lets them: it is for who asks for it.
+        if std::env::var_os("REQUIRE_CONTAINER").is_none() {
+            eprintln!("SKIPPED: REQUIRE_CONTAINER=1 builds the image and runs it");
+            return None;
+        }
+        let tool = shared("tools/container.sh")?;
+        for engine in ["buildah", "podman", "runc"] {
+            program(Path::new(engine), "REQUIRE_CONTAINER")?;
+        }
+        Some(Self(tool))
+    }
+
+    /// What it prints on its standard output.
+    fn run(&self, arguments: &[&str]) -> String {
+        let output = Command::new(&self.0).args(arguments).current_dir(root()).output().expect("it starts");
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    fn bytes(&self, image: &str) -> u64 {
+        self.run(&["podman", "image", "inspect", image, "--format", "{{.Size}}"]).parse().expect("a number")
+    }
+}
+
+/// A container that runs in the background; it is removed when dropped.
+struct Container<'a> {
+    tool: &'a Tool,
+    id: String,
+}
+
+impl Container<'_> {
+    fn exec(&self, command: &[&str]) -> String {
+        self.tool.run(&[&["podman", "exec", &self.id], command].concat())
+    }
+
+    fn inspect(&self, what: &str) -> String {
+        self.tool.run(&["podman", "inspect", &self.id, "--format", what])
+    }
+}
+
+impl Drop for Container<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new(&self.tool.0).args(["podman", "rm", "--force", &self.id]).output();
+    }
+}
+
+#[tokio::test]
+async fn the_image_serves_with_nothing_but_what_it_needs() {
+    let Some(tool) = Tool::find() else { return };
+    tool.run(&["bases"]);
+    let file = tempfile::NamedTempFile::new().expect("tempfile");
+    let id_file = file.path().display().to_string();
+    // Built as tests are, which takes half as long; its binary is larger than a release's.
+    tool.run(&["build", ".", "--target", "cpu", "--build-arg", "PROFILE=dev", "--iidfile", &id_file]);
+    let image = std::fs::read_to_string(file.path()).expect("an id");
+    let image = image.trim();
+    let beyond = tool.bytes(image) - tool.bytes("debian:bookworm-slim");
+    println!("the image adds {:.1} MB to its base", beyond as f64 / 1e6);
+    assert!(beyond <= MAX_BYTES_BEYOND_BASE, "{beyond} bytes");
+
+    // The network is the host's here, so the port must be a free one.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
+    let listen = format!("OUNCE_LISTEN={free}");
+    // A home that could be written to, as /tmp can: even there nothing may be found in the end.
+    let run = ["podman", "run", "--pull=never", "--network=host", "--detach", "--env", &listen, "--env", "HOME=/tmp"];
+    let nothing = ["--read-only", "--cap-drop=all", "--security-opt=no-new-privileges", "--memory=512m"];
+    let container = Container { tool: &tool, id: tool.run(&[&run[..], &nothing, &[image]].concat()) };
+    let url = format!("http://{free}");
+    until("it is ready", async || {
+        assert_eq!(container.inspect("{{.State.Running}}"), "true", "{}", tool.run(&["podman", "logs", &container.id]));
+        reqwest::get(format!("{url}/readyz")).await.is_ok_and(|response| response.status() == 200)
+    })
+    .await;
+    assert_eq!(container.exec(&["ounce", "health"]), "ready");
+
+    let photo = shared("images/photos_ccby_coco/coco_val_000000001000.jpg").expect("as the tool");
+    let photo = std::fs::read(photo).expect("a photo");
+    let answer = reqwest::Client::new().post(format!("{url}/v1/detect")).body(photo).send().await.expect("an answer");
+    let answer: Value = answer.json().await.expect("JSON");
+    assert_eq!(answer["detections"][0]["label"], "person", "{answer}");
+
+    assert_eq!(container.exec(&["id", "-u"]), "10001");
+    assert_eq!(container.inspect("{{.HostConfig.Memory}}"), "536870912");
+    let status = container.exec(&["cat", "/proc/1/status"]);
+    assert!(status.contains("CapEff:\t0000000000000000") && status.contains("NoNewPrivs:\t1"), "{status}");
+    assert_eq!(container.exec(&["ls", "-A", "/tmp"]), "", "it writes nothing");
+    assert_eq!(container.exec(&["sh", "-c", "ls /models/*"]).matches("model.toml").count(), 2);
+    assert_eq!(container.exec(&["sh", "-c", "ls -d /models/* | wc -l"]), "2", "what trains models is not in it");
+
+    tool.run(&["podman", "stop", "--time=60", &container.id]);
+    assert_eq!(container.inspect("{{.State.ExitCode}}"), "0", "SIGTERM ends it well");
+}

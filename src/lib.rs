@@ -6,6 +6,7 @@
 //!
 //! - [`cli`]: one file a subcommand.
 //! - [`tune`]: the cheapest way to serve a model here that keeps a promise.
+//! - [`simulate`]: a day of requests on paper, with replicas that an autoscaler starts and ends.
 //! - [`server`]: wires the rooms; sockets and the shutdown signal come from outside.
 //! - [`bench`](mod@bench): a load generator; knows nothing of the others, only HTTP.
 //! - [`http`]: the only room that knows axum and status codes.
@@ -36,6 +37,7 @@ pub mod registry;
 pub mod router;
 pub mod scale;
 pub mod server;
+pub mod simulate;
 pub mod telemetry;
 pub mod tune;
 pub mod vision;

@@ -1,27 +1,17 @@
 //! `ounce health`
 
 use std::{
-    error::Error,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     process::ExitCode,
     time::Duration,
 };
 
-use anyhow::{Context, bail};
-use bytes::Bytes;
+use anyhow::bail;
 use clap::Args;
-use http::{StatusCode, Uri};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
+use http::StatusCode;
 use serde::Deserialize;
 
-use super::{Settings, bench::duration};
-
-/// A reason is a sentence; whoever sends more is not asked for it.
-const MAX_REASON_BYTES: usize = 64 << 10;
+use super::{Settings, ask, bench::duration};
 
 /// Ask a running server whether it takes requests: ends with 0 when it does, else with 1 and the reason.
 ///
@@ -48,19 +38,13 @@ impl Health {
             Some(url) => url.trim_end_matches('/').to_owned(),
             None => here(self.settings.layers("warn")?.build()?.listen)?,
         };
-        let url = format!("{server}/{}", if self.live { "livez" } else { "readyz" });
-        let uri: Uri = url.parse().with_context(|| format!("`{server}` is no address"))?;
-        if uri.scheme_str() != Some("http") {
-            bail!("`{server}` is no address to ask: give one as in http://127.0.0.1:8080");
-        }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let answer = runtime.block_on(async { tokio::time::timeout(self.timeout, ask(uri)).await });
-        let Ok(answer) = answer else {
-            bail!("{url} did not answer within {} ms", self.timeout.as_millis());
-        };
-        let (status, reason) = answer.with_context(|| format!("{url} does not answer"))?;
+        let path = if self.live { "livez" } else { "readyz" };
+        let (status, body) = ask::get(&server, path, self.timeout)?;
         if status != StatusCode::OK {
-            bail!("{url} answers {}: {reason}", status.as_u16());
+            let known = status.canonical_reason().unwrap_or("no reason is given");
+            let problem = serde_json::from_slice::<Problem>(&body);
+            let reason = problem.map_or_else(|_| known.to_owned(), |problem| problem.detail);
+            bail!("{server}/{path} answers {}: {reason}", status.as_u16());
         }
         println!("{}", if self.live { "alive" } else { "ready" });
         Ok(ExitCode::SUCCESS)
@@ -84,26 +68,6 @@ fn here(listen: SocketAddr) -> anyhow::Result<String> {
 #[derive(Debug, Deserialize)]
 struct Problem {
     detail: String,
-}
-
-/// The status, and the reason for it.
-async fn ask(uri: Uri) -> anyhow::Result<(StatusCode, String)> {
-    let client: Client<HttpConnector, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
-    let response = client.get(uri).await.map_err(|error| anyhow::anyhow!(innermost(&error)))?;
-    let status = response.status();
-    let body = Limited::new(response.into_body(), MAX_REASON_BYTES).collect().await;
-    let problem = body.ok().and_then(|body| serde_json::from_slice::<Problem>(&body.to_bytes()).ok());
-    let known = status.canonical_reason().unwrap_or("no reason is given");
-    Ok((status, problem.map_or_else(|| known.to_owned(), |problem| problem.detail)))
-}
-
-/// The cause behind the causes: "Connection refused", not "client error".
-fn innermost(error: &(dyn Error + 'static)) -> String {
-    let mut error = error;
-    while let Some(cause) = error.source() {
-        error = cause;
-    }
-    error.to_string()
 }
 
 #[cfg(test)]

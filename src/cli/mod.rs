@@ -1,11 +1,13 @@
 //! The command line: one file a subcommand.
 
+mod ask;
 mod bench;
 mod evaluate;
 mod health;
 mod models;
 mod predict;
 mod serve;
+mod simulate;
 mod tune;
 
 use std::{
@@ -47,6 +49,8 @@ enum Command {
     Tune(tune::Tune),
     /// Ask a running server whether it takes requests, for probes
     Health(health::Health),
+    /// Run a day of requests on paper: replicas, refusals, dollars
+    Simulate(simulate::Simulate),
     /// Check a folder of models: what it would serve, what is wrong and where
     Models(models::Models),
 }
@@ -172,6 +176,7 @@ impl Cli {
             Command::Bench(bench) => bench.run(),
             Command::Tune(tune) => tune.run(),
             Command::Health(health) => health.run(),
+            Command::Simulate(simulate) => simulate.run(),
             Command::Models(models) => models.run(),
         };
         match result {

@@ -29,6 +29,7 @@ mod reload;
 mod rooms;
 mod routing;
 mod scaling;
+mod simulate;
 mod size_input;
 mod traces;
 mod training;

@@ -7,7 +7,7 @@ use crate::harness::root;
 /// A room may use those further down, never those further up; rooms in one line are on one floor.
 const FLOORS: [&[&str]; 12] = [
     &["cli"],
-    &["tune"],
+    &["tune", "simulate"],
     &["server", "bench"],
     &["http", "evaluate"],
     &["pipeline"],
@@ -21,7 +21,7 @@ const FLOORS: [&[&str]; 12] = [
 ];
 
 /// The room, and what it must not know although it may lie further down or is a library.
-const ABSENCES: [(&str, &[&str]); 8] = [
+const ABSENCES: [(&str, &[&str]); 9] = [
     (
         "bench",
         &["http", "evaluate", "pipeline", "router", "batch", "engine", "vision", "registry", "cost", "axum", "ort"],
@@ -30,6 +30,7 @@ const ABSENCES: [(&str, &[&str]); 8] = [
     ("cost", &["tokio", "axum", "ort"]),
     ("router", &["tokio", "axum", "ort"]),
     ("scale", &["tokio", "axum", "ort"]),
+    ("simulate", &["tokio", "axum", "ort", "http", "bench", "pipeline", "engine"]),
     ("batch", &["axum", "ort"]),
     ("pipeline", &["axum", "ort"]),
     ("http", &["engine", "batch", "vision", "ort"]),

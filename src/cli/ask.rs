@@ -1,0 +1,47 @@
+//! One question to a server over plain HTTP, for commands that ask little.
+
+use std::{error::Error, time::Duration};
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use http::{StatusCode, Uri};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+
+/// No answer that is asked for here is longer.
+const MAX_BYTES: usize = 16 << 20;
+
+/// Asks for `path` of the server at a URL as in `http://127.0.0.1:8080`: the status, and what it says.
+///
+/// # Errors
+/// With one sentence, where that is no such URL, or nobody answers in time.
+pub(super) fn get(server: &str, path: &str, timeout: Duration) -> anyhow::Result<(StatusCode, Bytes)> {
+    let url = format!("{}/{path}", server.trim_end_matches('/'));
+    let uri: Uri = url.parse().with_context(|| format!("`{server}` is no address"))?;
+    if uri.scheme_str() != Some("http") {
+        bail!("`{server}` is no address to ask: give one as in http://127.0.0.1:8080");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let asking = async {
+        let client: Client<HttpConnector, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+        let response = client.get(uri).await.map_err(|error| innermost(&error))?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_BYTES).collect().await;
+        body.map(|body| (status, body.to_bytes())).map_err(|error| error.to_string())
+    };
+    let answer = runtime.block_on(async { tokio::time::timeout(timeout, asking).await });
+    let Ok(answer) = answer else { bail!("{url} did not answer within {} ms", timeout.as_millis()) };
+    answer.map_err(|why| anyhow::anyhow!("{url} does not answer: {why}"))
+}
+
+/// The cause behind the causes: "Connection refused", not "client error".
+fn innermost(error: &(dyn Error + 'static)) -> String {
+    let mut error = error;
+    while let Some(cause) = error.source() {
+        error = cause;
+    }
+    error.to_string()
+}

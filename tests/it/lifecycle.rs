@@ -50,3 +50,18 @@ async fn a_reader_of_the_log_may_go_away() {
     assert!(server.try_wait().expect("a state").is_none(), "it lives");
     server.kill().and_then(|()| server.wait()).expect("it ends");
 }
+
+#[tokio::test]
+async fn nothing_is_told_to_the_makers_of_the_runtime() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
+    let mut serve = ounce();
+    serve.env_remove("ORT_DISABLE_TELEMETRY").args(["serve", "--log", "error", "--listen", &free.to_string()]);
+    let mut server = serve.spawn().expect("the binary starts");
+    until("it is ready", async || {
+        reqwest::get(format!("http://{free}/readyz")).await.is_ok_and(|response| response.status() == 200)
+    })
+    .await;
+    let variables = std::fs::read(format!("/proc/{}/environ", server.id())).expect("Linux");
+    server.kill().and_then(|()| server.wait()).expect("it ends");
+    assert!(variables.split(|byte| *byte == 0).any(|variable| variable == b"ORT_DISABLE_TELEMETRY=1"));
+}

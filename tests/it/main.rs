@@ -7,6 +7,7 @@ mod simulated;
 mod balancer;
 mod batching;
 mod bench;
+mod cgroups;
 mod container;
 mod dashboards;
 mod drain;

@@ -18,6 +18,7 @@ mod golden;
 mod hang_up;
 mod health;
 mod hostile;
+mod kubernetes;
 mod ledger;
 mod lifecycle;
 mod overload;

@@ -19,6 +19,7 @@ mod golden;
 mod hang_up;
 mod health;
 mod hostile;
+mod kubernetes;
 mod ledger;
 mod lifecycle;
 mod overload;

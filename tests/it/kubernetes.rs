@@ -1,0 +1,269 @@
+//! The manifests render, are valid, and hold together: what one object says of another is so, and of ounce, too.
+
+use std::{
+    io::Write,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+use serde_json::Value;
+
+use crate::harness::{Server, ounce, root};
+
+/// What `kubectl apply -k` takes, and the kind of its autoscaler.
+const FOLDERS: [(&str, Option<&str>); 4] = [
+    ("base", None),
+    ("overlays/cpu", Some("HorizontalPodAutoscaler")),
+    ("overlays/gpu", Some("HorizontalPodAutoscaler")),
+    ("overlays/keda", Some("ScaledObject")),
+];
+
+/// Kinds that are not Kubernetes' own, so that its schemas do not know them.
+const OPERATORS: [&str; 3] = ["PrometheusRule", "ServiceMonitor", "ScaledObject"];
+
+/// Reads YAML and prints its documents as a list in JSON.
+const YAML_TO_JSON: &str = "import json, sys, yaml; json.dump(list(yaml.safe_load_all(sys.stdin)), sys.stdout)";
+
+/// A program that `make .checks/installed` has installed.
+fn program(name: &str) -> Option<Command> {
+    let path = root().join(".checks/bin").join(name);
+    if path.exists() {
+        return Some(Command::new(path));
+    }
+    assert!(std::env::var_os("REQUIRE_KUBERNETES").is_none(), "{} is not here", path.display());
+    eprintln!("SKIPPED: {name} is not here (`make .checks/installed` installs it)");
+    None
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned()
+}
+
+/// The manifests of a folder, as YAML.
+fn rendered(folder: &str) -> Option<String> {
+    let output = program("kubectl")?.args(["kustomize", folder]).current_dir(root().join("k8s")).output();
+    let output = output.expect("it starts");
+    assert!(output.status.success() && output.stderr.is_empty(), "{folder}: {}", text(&output));
+    Some(String::from_utf8(output.stdout).expect("text"))
+}
+
+/// What a folder puts into a cluster.
+struct Cluster {
+    folder: &'static str,
+    objects: Vec<Value>,
+}
+
+impl Cluster {
+    fn of(folder: &'static str) -> Option<Self> {
+        let yaml = rendered(folder)?;
+        let mut python =
+            program("python")?.args(["-c", YAML_TO_JSON]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let python = python.as_mut().expect("it starts");
+        python.stdin.take().expect("piped").write_all(yaml.as_bytes()).expect("written");
+        let objects = serde_json::from_reader(python.stdout.take().expect("piped")).expect("JSON");
+        python.wait().expect("it ends");
+        Some(Self { folder, objects })
+    }
+
+    fn all(&self, kind: &str) -> Vec<&Value> {
+        self.objects.iter().filter(|object| object["kind"] == kind).collect()
+    }
+
+    /// The only object of its kind.
+    fn one(&self, kind: &str) -> &Value {
+        let all = self.all(kind);
+        assert_eq!(all.len(), 1, "{kind} of {}", self.folder);
+        all[0]
+    }
+
+    fn pod(&self) -> &Value {
+        &self.one("Deployment")["spec"]["template"]
+    }
+
+    fn container(&self) -> &Value {
+        &self.pod()["spec"]["containers"][0]
+    }
+
+    /// The settings in force in a replica, as ounce itself reads them: `shutdown.grace_ms` and so on.
+    fn settings(&self) -> toml::Table {
+        let folder = tempfile::tempdir().expect("tempdir");
+        let file = folder.path().join("ounce.toml");
+        let config = self.one("ConfigMap");
+        std::fs::write(&file, config["data"]["ounce.toml"].as_str().expect("the file")).expect("write");
+        let volumes = self.pod()["spec"]["volumes"].as_array().expect("volumes");
+        let volume = volumes.iter().find(|volume| volume["name"] == "config").expect("the volume");
+        assert_eq!(volume["configMap"]["name"], config["metadata"]["name"]);
+        let mounts = self.container()["volumeMounts"].as_array().expect("mounts");
+        let mount = mounts.iter().find(|mount| mount["name"] == "config").expect("the mount");
+        let path = Path::new(mount["mountPath"].as_str().expect("a path")).join("ounce.toml");
+        assert_eq!(self.container()["env"][0]["name"], "OUNCE_CONFIG");
+        assert_eq!(self.container()["env"][0]["value"], path.to_str().expect("text"));
+        let output = ounce().args(["serve", "--print-config"]).env("OUNCE_CONFIG", &file).output().expect("it starts");
+        assert!(output.status.success(), "{}: {}", self.folder, text(&output));
+        String::from_utf8_lossy(&output.stdout).parse().expect("what it prints is TOML")
+    }
+}
+
+fn clusters() -> impl Iterator<Item = (Cluster, Option<&'static str>)> {
+    FOLDERS.into_iter().filter_map(|(folder, autoscaler)| Some((Cluster::of(folder)?, autoscaler)))
+}
+
+/// Whether all of these labels are among those.
+fn selects(selector: &Value, labels: &Value) -> bool {
+    let selector = selector.as_object().expect("a selector");
+    !selector.is_empty() && selector.iter().all(|(name, value)| labels[name] == *value)
+}
+
+#[test]
+fn every_overlay_is_valid_by_kubernetes_schemas() {
+    let folder = tempfile::tempdir().expect("tempdir");
+    for (cluster, _) in clusters() {
+        // The rest is checked where it says something of other objects, below.
+        let own: Vec<_> = cluster.objects.iter().filter(|o| !OPERATORS.iter().any(|kind| o["kind"] == *kind)).collect();
+        assert!(own.len() >= 8, "{}: {own:?}", cluster.folder);
+        let validate = |objects: &[&Value]| {
+            let file = folder.path().join("list.yaml");
+            let documents: Vec<_> = objects.iter().map(ToString::to_string).collect();
+            std::fs::write(&file, documents.join("\n---\n")).expect("write");
+            program("kubernetes-validate")
+                .expect("here")
+                .args(["--strict", "--quiet"])
+                .arg(&file)
+                .output()
+                .expect("it starts")
+        };
+        let output = validate(&own);
+        assert!(output.status.success(), "{}: {}", cluster.folder, text(&output));
+
+        let mut misspelt = cluster.one("Deployment").clone();
+        misspelt["spec"]["template"]["spec"]["terminationGracePeriod"] = 60.into();
+        assert!(!validate(&[&misspelt]).status.success(), "it would pass anything");
+    }
+}
+
+#[test]
+fn every_overlay_passes_policies() {
+    let folder = tempfile::tempdir().expect("tempdir");
+    for (name, _) in FOLDERS {
+        let (Some(yaml), Some(mut checkov)) = (rendered(name), program("checkov")) else { return };
+        let file = folder.path().join("all.yaml");
+        std::fs::write(&file, yaml).expect("write");
+        checkov.args(["--skip-download", "--framework", "kubernetes", "--compact", "--output", "json", "--file"]);
+        let output = checkov.arg(&file).output().expect("it starts");
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output)));
+        let failed = report["results"]["failed_checks"].as_array().expect("a list");
+        let failed: Vec<_> = failed.iter().map(|check| [&check["check_id"], &check["check_name"]]).collect();
+        assert!(failed.is_empty(), "{name}: {failed:?}");
+        // Each of these is an annotation of the Deployment, with its reason.
+        assert_eq!(report["summary"]["skipped"], 2, "{name}: {}", report["summary"]);
+        assert!(report["summary"]["passed"].as_u64() > Some(50), "{name}: {}", report["summary"]);
+    }
+}
+
+#[test]
+fn selectors_find_pods_and_ports_have_names() {
+    for (cluster, _) in clusters() {
+        let (folder, labels) = (cluster.folder, &cluster.pod()["metadata"]["labels"]);
+        let ports = cluster.container()["ports"].as_array().expect("ports");
+        let port = |name: &Value| ports.iter().find(|port| port["name"] == *name).map(|port| &port["containerPort"]);
+        let settings = cluster.settings();
+        for (setting, name) in [("listen", "http"), ("admin_listen", "admin")] {
+            let number = port(&name.into()).expect("the container has it");
+            assert_eq!(settings[setting].as_str(), Some(format!("0.0.0.0:{number}").as_str()), "{folder}");
+        }
+
+        let services = cluster.all("Service");
+        for service in &services {
+            assert!(selects(&service["spec"]["selector"], labels), "{folder}: {service}");
+            assert!(port(&service["spec"]["ports"][0]["targetPort"]).is_some(), "{folder}: {service}");
+        }
+        for kind in ["Deployment", "PodDisruptionBudget"] {
+            assert!(selects(&cluster.one(kind)["spec"]["selector"]["matchLabels"], labels), "{folder}: {kind}");
+        }
+        for spread in cluster.pod()["spec"]["topologySpreadConstraints"].as_array().expect("two") {
+            assert!(selects(&spread["labelSelector"]["matchLabels"], labels), "{folder}: {spread}");
+        }
+
+        // Prometheus finds the admin port, and nobody else may.
+        let monitor = &cluster.one("ServiceMonitor")["spec"];
+        let scraped =
+            services.iter().filter(|s| selects(&monitor["selector"]["matchLabels"], &s["metadata"]["labels"]));
+        let scraped: Vec<_> = scraped.map(|service| &service["spec"]["ports"][0]["name"]).collect();
+        assert_eq!(scraped, [&monitor["endpoints"][0]["port"]], "{folder}");
+        assert_eq!(monitor["endpoints"][0]["port"], "admin");
+        let policy = &cluster.one("NetworkPolicy")["spec"];
+        assert!(selects(&policy["podSelector"]["matchLabels"], labels), "{folder}");
+        for rule in policy["ingress"].as_array().expect("rules") {
+            let admin = rule["ports"].as_array().expect("ports").iter().any(|port| port["port"] != "http");
+            assert_eq!(admin, rule["from"][0]["namespaceSelector"].is_object(), "{folder}: {rule}");
+        }
+    }
+}
+
+#[test]
+fn an_end_may_take_as_long_as_its_parts() {
+    for (cluster, _) in clusters() {
+        let shutdown = &cluster.settings()["shutdown"];
+        let seconds = |setting: &str| shutdown[setting].as_integer().expect("milliseconds") as f64 / 1000.0;
+        let pre_stop = cluster.container()["lifecycle"]["preStop"]["sleep"]["seconds"].as_f64().expect("a sleep");
+        let (drain_delay, grace) = (seconds("drain_delay_ms"), seconds("grace_ms"));
+        let before_kill = cluster.pod()["spec"]["terminationGracePeriodSeconds"].as_f64().expect("a time");
+        // The last five are for the traces that wait.
+        assert!(before_kill > pre_stop + drain_delay + grace + 5.0, "{}", cluster.folder);
+        let readiness = &cluster.container()["readinessProbe"];
+        let unready = readiness["periodSeconds"].as_f64().zip(readiness["failureThreshold"].as_f64()).expect("both");
+        assert!(drain_delay >= unready.0 * unready.1, "{}: /readyz says 503 for nobody", cluster.folder);
+    }
+}
+
+#[test]
+fn a_start_may_take_as_long_as_its_probe() {
+    for (cluster, _) in clusters() {
+        let startup = &cluster.container()["startupProbe"];
+        let room = startup["periodSeconds"].as_u64().zip(startup["failureThreshold"].as_u64()).expect("both");
+        let deadline = cluster.one("Deployment")["spec"]["progressDeadlineSeconds"].as_u64().unwrap_or(600);
+        assert!(deadline > room.0 * room.1, "{}", cluster.folder);
+        for (probe, path) in [("startupProbe", "/readyz"), ("readinessProbe", "/readyz"), ("livenessProbe", "/livez")] {
+            assert_eq!(cluster.container()[probe]["httpGet"]["path"], path, "{}", cluster.folder);
+        }
+    }
+}
+
+#[test]
+fn cpus_are_whole_and_nobody_elses() {
+    for (cluster, _) in clusters() {
+        let resources = &cluster.container()["resources"];
+        assert_eq!(resources["requests"], resources["limits"], "{}", cluster.folder);
+        let cpus = resources["limits"]["cpu"].as_str().expect("text");
+        assert!(cpus.parse::<u32>().is_ok_and(|cpus| cpus > 0), "{}: {cpus}", cluster.folder);
+        let body_bytes = cluster.settings()["requests"]["max_body_bytes"].as_integer().expect("bytes");
+        let memory =
+            resources["limits"]["memory"].as_str().and_then(|text| text.strip_suffix("Gi")?.parse::<i64>().ok());
+        assert!(memory.expect("in Gi") << 30 > 2 * body_bytes, "{}: bodies may fill the memory", cluster.folder);
+    }
+}
+
+#[tokio::test]
+async fn the_autoscaler_alone_decides_by_a_metric_that_there_is() {
+    let server = Server::start(&root().join("models"), &[]).await;
+    let metrics = server.client.get(format!("{}/metrics", server.url)).send().await.expect("an answer");
+    let metrics = metrics.text().await.expect("text");
+    assert!(metrics.contains("\nounce_desired_replicas "), "{metrics}");
+    for (cluster, autoscaler) in clusters() {
+        let deployment = cluster.one("Deployment");
+        assert!(deployment["spec"]["replicas"].is_null(), "{}", cluster.folder);
+        let Some(kind) = autoscaler else { continue };
+        let spec = &cluster.one(kind)["spec"];
+        assert_eq!(spec["scaleTargetRef"]["name"], deployment["metadata"]["name"]);
+        if kind == "ScaledObject" {
+            let asked = &spec["triggers"][0]["metadata"];
+            let namespace = deployment["metadata"]["namespace"].as_str().expect("a name");
+            assert_eq!(asked["query"], format!("sum(ounce_desired_replicas{{namespace=\"{namespace}\"}})"));
+            assert_eq!(asked["threshold"], "1");
+        } else {
+            let pods = &spec["metrics"][0]["pods"];
+            assert_eq!(pods["metric"]["name"], "ounce_desired_replicas");
+            assert_eq!(pods["target"], serde_json::json!({"type": "AverageValue", "averageValue": "1"}));
+        }
+    }
+}

@@ -98,6 +98,8 @@ pub struct Runtime {
     pub library: Option<PathBuf>,
     /// Execution providers in order.
     pub providers: Vec<ProviderChoice>,
+    /// Where TensorRT keeps its engines.
+    pub engine_cache: PathBuf,
     /// What happens when one of them is missing.
     pub fallback: Fallback,
 }

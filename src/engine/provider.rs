@@ -5,21 +5,21 @@ use ort::{
     session::builder::SessionBuilder,
 };
 
+use super::session::Opening;
 use crate::config::{Fallback, Provider};
 
-/// Registers `providers` in order; what comes back is in use.
+/// Registers the providers in order; what comes back is in use.
 ///
 /// # Errors
 /// When one is missing and the rule is [`Fallback::Error`], or when none is left.
 pub(super) fn register(
     mut builder: SessionBuilder,
-    providers: &[Provider],
-    threads: usize,
-    fallback: Fallback,
+    opening: &Opening<'_>,
 ) -> Result<(SessionBuilder, Vec<Provider>), String> {
+    let &Opening { providers, fallback, .. } = opening;
     let mut in_use = Vec::new();
     for &provider in providers {
-        match builder.with_execution_providers([dispatch(provider, threads).error_on_failure()]) {
+        match builder.with_execution_providers([dispatch(provider, opening).error_on_failure()]) {
             Ok(next) => {
                 builder = next;
                 in_use.push(provider);
@@ -52,17 +52,17 @@ fn reason(message: &str) -> &str {
 }
 
 /// Settings that a server wants: no exhaustive search for every new shape, no arena that doubles, caches that last.
-fn dispatch(provider: Provider, threads: usize) -> ExecutionProviderDispatch {
+fn dispatch(provider: Provider, opening: &Opening<'_>) -> ExecutionProviderDispatch {
     match provider {
         Provider::Cpu => ep::CPU::default().build(),
-        Provider::Openvino => ep::OpenVINO::default().with_device_type("CPU").with_num_threads(threads).build(),
+        Provider::Openvino => ep::OpenVINO::default().with_device_type("CPU").with_num_threads(opening.threads).build(),
         Provider::Cuda => ep::CUDA::default()
             .with_conv_algorithm_search(ConvAlgorithmSearch::Heuristic)
             .with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested)
             .build(),
         Provider::Tensorrt => ep::TensorRT::default()
             .with_engine_cache(true)
-            .with_engine_cache_path(".tensorrt")
+            .with_engine_cache_path(opening.engine_cache.display())
             .with_timing_cache(true)
             .build(),
     }

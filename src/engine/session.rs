@@ -1,5 +1,7 @@
 //! An ONNX Runtime session as an [`Engine`].
 
+use std::path::Path;
+
 use ort::{
     session::{
         Session,
@@ -24,6 +26,8 @@ pub struct Opening<'a> {
     pub providers: &'a [Provider],
     /// What happens when one of them is missing.
     pub fallback: Fallback,
+    /// Where TensorRT keeps its engines.
+    pub engine_cache: &'a Path,
     /// Intra-op threads.
     pub threads: usize,
 }
@@ -78,8 +82,7 @@ impl OrtEngine {
                 .with_prepacked_weights(&weights.0)?)
         };
         let builder = settings().map_err(|error| format!("ONNX Runtime refused the session's settings: {error}"))?;
-        let (mut builder, providers) =
-            provider::register(builder, opening.providers, opening.threads, opening.fallback)?;
+        let (mut builder, providers) = provider::register(builder, opening)?;
         let session = match source {
             Source::Path(path) => builder.commit_from_file(path),
             Source::Bytes(bytes) => builder.commit_from_memory(bytes),

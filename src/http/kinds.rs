@@ -62,7 +62,7 @@ kinds! {
         "Wait as long as Retry-After says, or ask another replica.";
     OVER_BUDGET = TOO_MANY_REQUESTS, "over-budget", "budget", "The budget is spent",
         "Wait as long as Retry-After says; the operator sets budgets with cost.budget_usd_per_hour and tenants.*.budget_usd_per_hour.";
-    TOO_SLOW = SERVICE_UNAVAILABLE, "too-slow", "too_slow", "The answer would come after its deadline",
+    TOO_SLOW = TOO_MANY_REQUESTS, "too-slow", "too_slow", "The answer would come after its deadline",
         "Wait as long as Retry-After says, ask another replica, or give the request more time with deadline_ms.";
     BUSY = TOO_MANY_REQUESTS, "busy", "busy", "The server holds as many requests as it may",
         "Wait as long as Retry-After says, or ask another replica.";

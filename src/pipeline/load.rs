@@ -293,7 +293,8 @@ impl<'a> Loader<'a> {
         weights: &SharedWeights,
     ) -> Result<OrtEngine, String> {
         let fallback = self.config.runtime.fallback;
-        let opening = Opening { library: &self.library, providers, fallback, threads: plan.threads };
+        let engine_cache = &self.config.runtime.engine_cache;
+        let opening = Opening { library: &self.library, providers, fallback, engine_cache, threads: plan.threads };
         OrtEngine::open(source, &opening, weights)
     }
 

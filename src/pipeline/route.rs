@@ -192,7 +192,7 @@ impl ServedModel {
                 agreement: variant.agreement.get(),
                 usd: variant.usd((gist.occupied, 1), aside, ledger),
                 alone: gist.fastest + aside,
-                demand: variant.demand(gist.least_occupied, aside, ledger.cpus),
+                demand: variant.demand(aside, 1.0, ledger.cpus),
             }
         };
         self.variants.iter().map(candidate).collect()
@@ -265,15 +265,15 @@ impl ServedModel {
 
 impl ServedVariant {
     /// The part of the machine's time that an answer a second takes, in batches of the best size, with so much work beside
-    /// its run.
-    fn demand(&self, run: Duration, aside: Duration, cpus: f64) -> f64 {
-        let run = run.as_secs_f64();
-        let aside = aside.as_secs_f64() / cpus;
+    /// its run, and so many times the CPU time of both for what the process does around them.
+    pub(super) fn demand(&self, aside: Duration, overhead: f64, cpus: f64) -> f64 {
+        let run = self.queue.gist().least_occupied.as_secs_f64();
+        let aside = aside.as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "few")]
         if self.on_device() {
-            (run / self.instances as f64).max(aside)
+            (run / self.instances as f64).max(aside * overhead / cpus)
         } else {
-            run * self.threads as f64 / cpus + aside
+            (run * self.threads as f64 + aside) * overhead / cpus
         }
     }
 

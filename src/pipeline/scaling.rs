@@ -58,50 +58,47 @@ impl ServedModel {
         }
     }
 
-    /// Of the variant that answers where there is time: how long an answer takes alone, and the part of the machine's time
-    /// that one a second takes.
-    fn preferred(&self, ledger: &Ledger) -> Option<(Duration, f64)> {
+    /// The place of the variant that answers where there is time, and how long an answer of it takes alone.
+    fn preferred(&self, ledger: &Ledger) -> Option<(usize, Duration)> {
         let candidates = self.candidates(ledger);
         let wishes = Wishes::default();
         let asked = Wanted { within: self.routing.slo, ..self.asked(&wishes) };
         let choice = if self.routing.steady { None } else { self.choose(&candidates, &asked).ok() };
-        let best = candidates.get(choice.map_or(0, |choice| choice.variant))?;
-        Some((best.alone, best.demand))
+        let place = choice.map_or(0, |choice| choice.variant);
+        Some((place, candidates.get(place)?.alone))
     }
 }
 
 impl Pipeline {
     /// To be called every second or so.
     pub(super) fn look_at_scale(&self, now: Instant) {
-        let Scaling { turned_away, so_far } = &self.0.scaling;
-        let mut so_far = so_far.lock().unwrap_or_else(PoisonError::into_inner);
+        let (ledger, scaling) = (&self.0.ledger, &self.0.scaling);
+        let mut so_far = scaling.so_far.lock().unwrap_or_else(PoisonError::into_inner);
         let passed = now.saturating_duration_since(so_far.looked_at);
         // Sockets and JSON take their part of the CPUs, too.
-        let overhead = self.0.ledger.used_over_booked();
+        let overhead = ledger.used_over_booked();
         let (mut requests, mut seconds) = (0.0, 0.0);
         for model in self.models() {
-            let Some((alone, demand)) = model.preferred(&self.0.ledger) else { continue };
-            let demand = demand * overhead;
+            let Some((preferred, alone)) = model.preferred(ledger) else { continue };
             let promised = model.routing.slo.unwrap_or(self.config().requests.deadline);
-            let full = full(promised.saturating_sub(alone), demand);
-            if demand > 0.0 {
-                self.metrics().capacity(&model.name, full / demand);
-            }
             let routed = taken(&model.traffic.to_scale);
-            requests += routed;
-            seconds += routed * demand / full;
-            for (variant, candidate) in model.variants.iter().zip(model.candidates(&self.0.ledger)) {
-                let named = taken(&variant.named);
-                requests += named;
-                seconds += named * candidate.demand * overhead / full;
+            for (place, variant) in model.variants.iter().enumerate() {
+                let demand = variant.demand(model.traffic.aside(), overhead, ledger.cpus);
+                let full = full(promised.saturating_sub(alone), demand);
+                let came = taken(&variant.named) + if place == preferred { routed } else { 0.0 };
+                requests += came;
+                seconds += came * demand / full;
+                if place == preferred && demand > 0.0 {
+                    self.metrics().capacity(&model.name, full / demand);
+                }
             }
         }
         // Those that found no place are taken to have wanted what the others want.
-        let away = taken(turned_away);
-        let all = if requests > 0.0 { 1.0 + away / requests } else { 1.0 };
-        so_far.looked_at = now;
-        so_far.asked.came(requests * all, seconds * all, passed);
-        let SoFar { asked, desired, .. } = &mut *so_far;
+        let SoFar { looked_at, asked, desired } = &mut *so_far;
+        let each = if requests > 0.0 { seconds / requests } else { asked.each() };
+        let away = taken(&scaling.turned_away);
+        *looked_at = now;
+        asked.came(requests + away, seconds + away * each, passed);
         let replicas = desired.look(asked, f64::from(self.config().scale.target_load.get()), passed);
         self.metrics().scale(asked.load, replicas);
     }

@@ -29,6 +29,12 @@ impl Asked {
         self.per_second += (requests / seconds - self.per_second) * new;
     }
 
+    /// The part of the replica's time, in seconds, that one request asks for; 0 where there was none.
+    #[must_use]
+    pub fn each(&self) -> f64 {
+        if self.per_second > 0.0 { self.load / self.per_second } else { 0.0 }
+    }
+
     /// The standard deviation of the mean over the mean, where requests come at random moments (Poisson).
     pub(super) fn noise(&self) -> f64 {
         // An exponential mean over a time T has the variance rate / 2T.

@@ -74,6 +74,8 @@ pub enum Error {
         expected_ms: f64,
         /// The deadline that the request had.
         deadline_ms: f64,
+        /// Is it too short even for a server that has nothing else to do?
+        hopeless: bool,
         /// When it would be fast enough, if nobody else came.
         retry_after: Duration,
     },
@@ -166,7 +168,8 @@ impl Error {
             Self::UnsupportedFormat(_) => "unsupported_format",
             Self::BadPicture(_) => "bad_picture",
             Self::QueueFull { .. } => "queue_full",
-            Self::TooSlow { .. } => "too_slow",
+            Self::TooSlow { hopeless: false, .. } => "too_slow",
+            Self::TooSlow { hopeless: true, .. } => "too_short",
             Self::NoVariant { .. } => "no_variant",
             Self::OverBudget { .. } => "budget",
             Self::Closed => "draining",

@@ -12,7 +12,7 @@
 //! - [`http`]: the only room that knows axum and status codes.
 //! - [`evaluate`]: scores of models on labelled pictures, through the pipeline.
 //! - [`pipeline`]: one request's life: admit → decode → queue → run → read → account.
-//! - [`router`]: which variant of a model answers; [`scale`]: how many replicas the requests need.
+//! - [`router`]: which variant of a model answers; [`scale`]: how full a replica is.
 //! - [`batch`]: who waits, what runs together by what runs were seen to cost, and the worker threads.
 //! - [`engine`]: the only room that knows ONNX Runtime.
 //! - [`vision`]: pure picture work: decode, resize, tensor, outputs → boxes or classes, drawing.

@@ -1,6 +1,9 @@
 //! Every metric, declared once; a field's name is the metric's, its help text stands beside it.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use prometheus::{
     CounterVec, Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry,
@@ -15,6 +18,7 @@ pub struct Metrics {
     request_seconds: HistogramVec,
     stage_seconds: HistogramVec,
     refused_total: IntCounterVec,
+    refused: AtomicU64,
     cancelled_total: IntCounterVec,
     batch_size: HistogramVec,
     queue_depth: IntGaugeVec,
@@ -191,6 +195,7 @@ impl Metrics {
                 "How far the latest of them agreed, 0 to 1.",
                 &["model", "variant", "shadow"],
             )?,
+            refused: AtomicU64::new(0),
             registry,
         })
     }
@@ -221,17 +226,6 @@ impl Metrics {
     pub fn rates(&self, usd_per_hour: f64, headroom: f64) {
         self.cost_usd_per_hour.set(usd_per_hour);
         self.headroom_ratio.set(headroom.clamp(0.0, 1.0));
-    }
-
-    /// How full this replica is, and the number of replicas that this asks for.
-    pub fn scale(&self, load_ratio: f64, desired_replicas: f64) {
-        self.load_ratio.set(load_ratio);
-        self.desired_replicas.set(desired_replicas);
-    }
-
-    /// How many answers a model can give.
-    pub fn capacity(&self, model: &str, per_second: f64) {
-        self.capacity_per_second.with_label_values(&[model]).set(per_second);
     }
 
     /// What an answer of a variant costs.
@@ -291,6 +285,7 @@ impl Metrics {
     /// A request that was refused: `model` is a name from the folder or empty, never one from the wire.
     pub fn refused(&self, model: &str, reason: &'static str) {
         self.refused_total.with_label_values(&[model, reason]).inc();
+        self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A request whose client went away before its turn.
@@ -321,17 +316,6 @@ impl Metrics {
         self.intra_op_threads.with_label_values(&[model, variant]).set(count(threads));
     }
 
-    /// What has not happened yet is told as 0, or nobody would see it begin: a counter's first value is no increase.
-    fn begin_at_zero(&self, model: &str, variant: &str) {
-        self.requests_total.with_label_values(&[model, variant, "error"]);
-        self.model_loads_total.with_label_values(&[model, "failed"]);
-        self.cancelled_total.with_label_values(&[model]);
-        for reason in ["queue_full", "too_slow", "deadline"] {
-            self.refused_total.with_label_values(&[model, reason]);
-        }
-        self.refused_total.with_label_values(&["", "busy"]);
-    }
-
     /// Whether an execution provider that was asked for is in use.
     pub fn provider(&self, model: &str, variant: &str, provider: &str, in_use: bool) {
         self.provider_in_use.with_label_values(&[model, variant, provider]).set(i64::from(in_use));
@@ -352,7 +336,6 @@ impl Metrics {
         }
         let _ = self.queue_depth.remove_label_values(&[model]);
         let _ = self.router_closed.remove_label_values(&[model]);
-        let _ = self.capacity_per_second.remove_label_values(&[model]);
     }
 
     /// CPUs that may be used, and threads that decode.
@@ -381,5 +364,6 @@ fn registered<C: Collector + Clone + 'static>(registry: &Registry, metric: C) ->
     Ok(metric)
 }
 
+mod scale;
 #[cfg(test)]
 mod tests;

@@ -132,7 +132,7 @@ pub async fn run_only(
     pipeline.drain();
     tokio::time::sleep(drain_delay).await;
     stop.send_replace(true);
-    end(servers, grace).await?;
+    end(servers, grace + timeouts.linger).await?;
     looking.abort();
     tokio::task::spawn_blocking(move || pipeline.close()).await?;
     export.end().await;
@@ -241,8 +241,14 @@ fn serve(listener: TcpListener, app: Router, timeouts: Timeouts, mut stopped: wa
 fn waiting(listener: TcpListener) -> Vec<TcpStream> {
     let Ok(listener) = listener.into_std() else { return Vec::new() };
     let ready = |stream: std::net::TcpStream| stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
-    // It does not block: when none is left, that is an error.
-    std::iter::from_fn(|| listener.accept().ok()).filter_map(|(stream, _)| ready(stream).ok()).collect()
+    // It does not block: when none is left, that is an error. One that its client gave up is none to stop at.
+    let next = || loop {
+        match listener.accept() {
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {}
+            accepted => return accepted.ok(),
+        }
+    };
+    std::iter::from_fn(next).filter_map(|(stream, _)| ready(stream).ok()).collect()
 }
 
 async fn end(servers: Vec<JoinHandle<()>>, grace: Duration) -> anyhow::Result<()> {

@@ -153,6 +153,17 @@ impl Queue {
         }
     }
 
+    /// The least time that one row occupies, of the sizes whose runs take no longer than that; of a run of one row where
+    /// none does.
+    #[must_use]
+    pub fn least_occupied_within(&self, longest: Duration) -> Duration {
+        let state = self.lock();
+        let curve = state.line.curve();
+        let each = |rows: usize| curve.occupied(rows) / u32::try_from(rows).unwrap_or(u32::MAX).max(1);
+        let short = curve.sizes().filter(|rows| curve.slow(*rows) <= longest);
+        short.map(each).min().unwrap_or_else(|| curve.occupied(1))
+    }
+
     /// What runs cost, by rows.
     #[must_use]
     pub fn curve(&self) -> Vec<CurvePoint> {

@@ -61,6 +61,9 @@ impl Simulate {
         if let Some(path) = &self.output {
             super::check_png(path)?;
         }
+        if self.min_replicas > self.max_replicas {
+            bail!("--min-replicas {} is more than --max-replicas {}", self.min_replicas, self.max_replicas);
+        }
         let (capacity, usd_per_hour) = match (&self.url, self.capacity) {
             (Some(url), _) => self.learned(url)?,
             (None, capacity) => (capacity.context("name a server with --url, or --capacity")?, None),
@@ -100,6 +103,9 @@ impl Simulate {
                 Some((model, number(line)?))
             })
             .collect();
+        if models.is_empty() {
+            bail!("{url} has answered nothing yet, so it knows no capacity: send it pictures like yours first");
+        }
         let names: Vec<&str> = models.iter().map(|(name, _)| *name).collect();
         let chosen = match (&self.model, &models[..]) {
             (Some(name), _) => models.iter().find(|(model, _)| model == name),

@@ -70,9 +70,6 @@ const LATELY: Duration = Duration::from_secs(60);
 /// How busy the CPUs are is that of so long.
 const JUST_NOW: Duration = Duration::from_secs(2);
 
-/// Below this part of the CPUs' time, what is done beside requests would be taken for their overhead.
-const ENOUGH: f64 = 0.05;
-
 /// Of what was known then, no more is remembered than at moments so far apart.
 const APART: Duration = Duration::from_millis(500);
 
@@ -119,7 +116,6 @@ struct Then {
     at: Instant,
     request_usd: f64,
     process: CpuTime,
-    booked: CpuTime,
 }
 
 #[derive(Debug)]
@@ -259,7 +255,7 @@ impl Ledger {
 
         let request_usd = books.request_usd;
         if books.history.back().is_none_or(|then| now - then.at >= APART) {
-            books.history.push_back(Then { at: now, request_usd, process, booked: booked.cpu });
+            books.history.push_back(Then { at: now, request_usd, process });
         }
         while books.history.len() > 2 && books.history.get(1).is_some_and(|then| now - then.at >= LATELY) {
             books.history.pop_front();
@@ -284,15 +280,12 @@ impl Ledger {
         self.books().busy(self.cpus)
     }
 
-    /// What the process used in the last minute, over what of that is on an account of somebody's: 1 and the overhead,
-    /// 2 at most. 1 where too little was done to tell.
+    /// The CPU time of the process, what of it is counted for somebody, and whether models are being loaded.
     #[must_use]
-    pub fn used_over_booked(&self) -> f64 {
-        let books = self.books();
-        let (Some(then), Some(now)) = (books.history.front(), books.history.back()) else { return 1.0 };
-        let booked = (now.booked - then.booked).seconds();
-        let enough = ENOUGH * self.cpus * (now.at - then.at).as_secs_f64();
-        if booked > enough { ((now.process - then.process).seconds() / booked).clamp(1.0, 2.0) } else { 1.0 }
+    pub fn counted(&self) -> (CpuTime, CpuTime, bool) {
+        let pending = CpuTime::from_nanos(self.pending_cpu_nanos.load(Ordering::Relaxed));
+        let loading = self.loading.load(Ordering::SeqCst) > 0;
+        (CpuTime::of_this_process(), self.booked().cpu + pending, loading)
     }
 
     /// What a tenant's requests may still cost, by its budget and by the replica's.

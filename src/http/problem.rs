@@ -254,7 +254,17 @@ mod tests {
             (Error::UnsupportedFormat("avif".into()), 415, None),
             (Error::BadPicture("torn".into()), 422, None),
             (Error::QueueFull { model: model(), waiting: 9, retry_after: wait }, 429, Some("2")),
-            (Error::TooSlow { model: model(), expected_ms: 9.0, deadline_ms: 5.0, retry_after: wait }, 429, Some("2")),
+            (
+                Error::TooSlow {
+                    model: model(),
+                    expected_ms: 9.0,
+                    deadline_ms: 5.0,
+                    hopeless: false,
+                    retry_after: wait,
+                },
+                429,
+                Some("2"),
+            ),
             (Error::Closed, 503, Some("1")),
             (Error::LoadFailed { model: model(), reason: "torn".into(), still_serving: None }, 400, None),
             (Error::NoFolder("gone".into()), 500, None),

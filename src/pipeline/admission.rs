@@ -89,14 +89,10 @@ impl Pipeline {
         if self.state() == State::Starting {
             return Err(self.refused(Error::Starting));
         }
-        self.0
-            .in_flight
-            .clone()
-            .try_acquire_owned()
-            .map_err(|_| {
-                self.0.scaling.turned_away();
-                self.refused(busy)
-            })
-            .map(|place| Permit { _place: place, body_kib: self.0.body_kib.clone(), held: Vec::new() })
+        self.0.in_flight.clone().try_acquire_owned().map_err(|_| self.refused(busy)).map(|place| Permit {
+            _place: place,
+            body_kib: self.0.body_kib.clone(),
+            held: Vec::new(),
+        })
     }
 }

@@ -362,7 +362,7 @@ impl<'a> Loader<'a> {
             decoding: Inside::default(),
             surprises: Surprises::default(),
             typical_usd: Learned::default(),
-            named: AtomicU64::new(0),
+            asked: AtomicU64::new(0),
             agreement: Agreement::default(),
         };
         Ok((served, workers))

@@ -239,7 +239,12 @@ impl Pipeline {
                 tracing::error!(model, variant, cause, "a request failed");
                 self.0.metrics.failed(model, variant);
             } else {
-                self.0.metrics.refused(&model.name, error.reason());
+                let reason = match error {
+                    // Another replica would not have been in time, either.
+                    Error::DeadlinePassed { deadline_ms } if *deadline_ms < ms(model.alone(variant)) => "too_short",
+                    _ => error.reason(),
+                };
+                self.0.metrics.refused(&model.name, reason);
             }
         }
         result

@@ -148,7 +148,7 @@ impl Pipeline {
         promise.into_iter().for_each(Promise::kept);
 
         let total = started.elapsed();
-        let cost = self.settle(model, route, &meter, draw.is_none().then_some(work.aside), 1);
+        let cost = self.settle(model, route, &meter, (work.aside, draw.is_none()), 1);
         if let Some(bytes) = again {
             self.shadow(model, route, (bytes, options), &work.answer);
         }

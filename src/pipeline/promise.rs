@@ -90,7 +90,7 @@ impl Pipeline {
         let left = terms.deadline.at.saturating_duration_since(Instant::now());
         let forecast = self.forecast(variant, terms.priority, left);
         if forecast.is_late(left) {
-            return Err(model.too_slow(forecast.expected + forecast.margin, terms.deadline));
+            return Err(model.too_slow(forecast.expected + forecast.margin, forecast.hopeless, terms.deadline));
         }
         Ok(forecast.expected)
     }

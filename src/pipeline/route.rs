@@ -59,14 +59,18 @@ impl Pipeline {
     /// that there is not.
     pub fn route(&self, model: &ServedModel, wishes: &Wishes, terms: Terms) -> Result<Route, Error> {
         let route = self.ended(model, "", self.try_route(model, wishes, terms))?;
-        model.came(route, 1);
+        if route.reason != Reason::Requested {
+            model.traffic.arrived(1);
+        }
         self.metrics().routed(&model.name, &model.of(route).name, route.reason.name());
         Ok(route)
     }
 
     /// A request that was routed holds so many pictures more.
     pub fn more_pictures(&self, model: &ServedModel, route: Route, more: usize) {
-        model.came(route, more);
+        if route.reason != Reason::Requested {
+            model.traffic.arrived(more);
+        }
     }
 
     /// May this tenant's requests cost anything at all? Asked early, where a request is worth reading only then.
@@ -133,24 +137,25 @@ impl Pipeline {
         Ok(choice)
     }
 
-    /// An answer is there: books it, and learns what answers cost. `aside` is what it took beside its runs, each; it is no
-    /// measure where more was done than usual.
+    /// An answer for so many pictures is there: books it, and learns what answers cost. `aside` is what it took beside its
+    /// runs, for all; it is no measure of others where it was not as `usual`.
     pub(super) fn settle(
         &self,
         model: &ServedModel,
         route: Route,
         meter: &Meter,
-        aside: Option<CpuTime>,
+        (aside, usual): (CpuTime, bool),
         pictures: usize,
     ) -> RequestCost {
         let cost = meter.settle();
-        if let Some(aside) = aside {
-            model.traffic.learn_aside(aside);
+        if usual {
+            model.traffic.learn_aside(aside / pictures.max(1));
             #[expect(clippy::cast_precision_loss, reason = "few")]
             model.of(route).typical_usd.learn(cost.usd / pictures.max(1) as f64);
         }
+        model.asked_for(route, pictures, aside);
         if route.reason != Reason::Requested {
-            model.traffic.answered(cost.cpu_seconds);
+            model.traffic.used(cost.cpu_seconds);
         }
         cost
     }
@@ -192,7 +197,7 @@ impl ServedModel {
                 agreement: variant.agreement.get(),
                 usd: variant.usd((gist.occupied, 1), aside, ledger),
                 alone: gist.fastest + aside,
-                demand: variant.demand(aside, 1.0, ledger.cpus),
+                demand: variant.demand(aside, gist.least_occupied, ledger.cpus),
             }
         };
         self.variants.iter().map(candidate).collect()
@@ -264,16 +269,15 @@ impl ServedModel {
 }
 
 impl ServedVariant {
-    /// The part of the machine's time that an answer a second takes, in batches of the best size, with so much work beside
-    /// its run, and so many times the CPU time of both for what the process does around them.
-    pub(super) fn demand(&self, aside: Duration, overhead: f64, cpus: f64) -> f64 {
-        let run = self.queue.gist().least_occupied.as_secs_f64();
-        let aside = aside.as_secs_f64();
+    /// The part of the machine's time that an answer a second takes, out of such a run, with so much work beside it.
+    fn demand(&self, aside: Duration, run: Duration, cpus: f64) -> f64 {
+        let run = run.as_secs_f64();
+        let aside = aside.as_secs_f64() / cpus;
         #[expect(clippy::cast_precision_loss, reason = "few")]
         if self.on_device() {
-            (run / self.instances as f64).max(aside * overhead / cpus)
+            (run / self.instances as f64).max(aside)
         } else {
-            (run * self.threads as f64 + aside) * overhead / cpus
+            run * self.threads as f64 / cpus + aside
         }
     }
 
@@ -287,7 +291,7 @@ impl ServedVariant {
         })
     }
 
-    fn on_device(&self) -> bool {
+    pub(super) fn on_device(&self) -> bool {
         match self.providers.first() {
             Some(Provider::Cuda | Provider::Tensorrt) => true,
             Some(Provider::Cpu | Provider::Openvino) | None => false,

@@ -1,10 +1,12 @@
 //! How full this replica is, by who comes and what answers take here; and the number of replicas that this asks for.
 //!
-//! Who comes counts, answered or not: a replica that refuses half of its requests is asked for twice what it can give.
-//! What it used says nothing beyond full. A variant that load has closed counts as if it were open, so that more replicas
-//! bring back the answers that are wanted.
+//! Who comes: pictures that were answered, and those that were refused for want of room or time, since another replica
+//! would have answered these. What a client does wrong, or a deadline that no replica could meet, asks for nothing. What
+//! answers take: a run by the latency curve, and what was measured beside it. A variant that load has closed counts as if
+//! it were open, so that more replicas bring back the answers that are wanted.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -14,48 +16,83 @@ use std::{
 
 use super::{Pipeline, Route, ServedModel, Wishes};
 use crate::{
-    cost::Ledger,
+    cost::{CpuTime, Ledger},
     router::{Asked as Wanted, Reason},
-    scale::{Asked, Desired, full},
+    scale::{Asked, full},
 };
+
+/// Below this part of the CPUs' time, what is done beside requests would be taken for their overhead.
+const ENOUGH: f64 = 0.05;
+
+/// With more refusals than this part of the answers, what these take would be.
+const FEW: f64 = 0.1;
+
+/// The part of the newest look in what is known of the overhead.
+const LATEST: f64 = 0.1;
+
+/// A replica that answers nobody is asked for no more than this.
+const MOST: f64 = 10.0;
 
 /// What is known from one look to the next.
 #[derive(Debug)]
-pub(super) struct Scaling {
-    /// Requests that found no place, and nobody knows which model they wanted.
-    turned_away: AtomicU64,
-    so_far: Mutex<SoFar>,
-}
+pub(super) struct Scaling(Mutex<SoFar>);
 
 #[derive(Debug)]
 struct SoFar {
     looked_at: Instant,
     asked: Asked,
-    desired: Desired,
+    /// The CPU time of the process over that of answers, 1 and a little.
+    overhead: f64,
+    counted: Counted,
+    /// Refusals for want of room, by model.
+    refused: BTreeMap<String, u64>,
+}
+
+/// What counters said at the last look.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counted {
+    process: CpuTime,
+    booked: CpuTime,
+    loading: bool,
+    refused: u64,
+}
+
+/// Seconds of what a replica has one of, asked for since the last look.
+#[derive(Debug, Clone, Copy, Default)]
+struct Needs {
+    cpu: f64,
+    device: f64,
+    /// Of the sessions of the one variant that is asked for most.
+    sessions: f64,
 }
 
 impl Default for Scaling {
     fn default() -> Self {
-        let so_far = SoFar { looked_at: Instant::now(), asked: Asked::default(), desired: Desired::default() };
-        Self { turned_away: AtomicU64::new(0), so_far: Mutex::new(so_far) }
-    }
-}
-
-impl Scaling {
-    pub(super) fn turned_away(&self) {
-        self.turned_away.fetch_add(1, Ordering::Relaxed);
+        Self(Mutex::new(SoFar {
+            looked_at: Instant::now(),
+            asked: Asked::default(),
+            overhead: 1.0,
+            counted: Counted::default(),
+            refused: BTreeMap::new(),
+        }))
     }
 }
 
 impl ServedModel {
-    /// So many pictures came that take this route.
-    pub(super) fn came(&self, route: Route, pictures: usize) {
+    /// So many pictures were answered by that route, and took so much CPU time beside their runs.
+    pub(super) fn asked_for(&self, route: Route, pictures: usize, aside: CpuTime) {
         let pictures = u64::try_from(pictures).unwrap_or(0);
-        if route.reason == Reason::Requested {
-            self.of(route).named.fetch_add(pictures, Ordering::Relaxed);
-        } else {
-            self.traffic.arrived(pictures);
-        }
+        let traffic = &self.traffic;
+        traffic.answered.fetch_add(pictures, Ordering::Relaxed);
+        traffic.aside_nanos.fetch_add(aside.nanos(), Ordering::Relaxed);
+        let whose = if route.reason == Reason::Load { &traffic.by_load } else { &self.of(route).asked };
+        whose.fetch_add(pictures, Ordering::Relaxed);
+    }
+
+    /// How long an answer of that variant takes where nobody is in its way; nothing where there is none of that name.
+    pub(super) fn alone(&self, variant: &str) -> Duration {
+        let variant = self.variants.iter().find(|one| one.name == variant);
+        variant.map_or(Duration::ZERO, |variant| variant.queue.fastest() + self.traffic.aside())
     }
 
     /// The place of the variant that answers where there is time, and how long an answer of it takes alone.
@@ -67,40 +104,116 @@ impl ServedModel {
         let place = choice.map_or(0, |choice| choice.variant);
         Some((place, candidates.get(place)?.alone))
     }
+
+    /// What so many pictures for each variant need, with that work beside their runs.
+    fn needs(&self, pictures: impl Fn(usize) -> f64, aside: f64, overhead: f64, promised: Duration) -> Needs {
+        let mut needs = Needs { cpu: aside * overhead, ..Needs::default() };
+        // A run waits for one before it: what takes longer than half of the promise is no way to keep it.
+        let longest = promised.saturating_sub(self.traffic.aside()) / 2;
+        for (place, variant) in self.variants.iter().enumerate() {
+            #[expect(clippy::cast_precision_loss, reason = "few")]
+            let (threads, instances) = (variant.threads as f64, variant.instances as f64);
+            let runs = pictures(place) * variant.queue.least_occupied_within(longest).as_secs_f64();
+            if variant.on_device() {
+                needs.device += runs / instances;
+            } else {
+                needs.cpu += runs * threads * overhead;
+                needs.sessions = needs.sessions.max(runs * overhead / instances);
+            }
+        }
+        needs
+    }
+}
+
+impl Needs {
+    /// Of the replica as a whole: of what there is least of.
+    fn of_the_replica(self, cpus: f64) -> f64 {
+        (self.cpu / cpus).max(self.device).max(self.sessions)
+    }
+
+    fn add(&mut self, more: Self, full: f64) {
+        self.cpu += more.cpu / full;
+        self.device += more.device / full;
+        self.sessions = self.sessions.max(more.sessions / full);
+    }
 }
 
 impl Pipeline {
     /// To be called every second or so.
     pub(super) fn look_at_scale(&self, now: Instant) {
-        let (ledger, scaling) = (&self.0.ledger, &self.0.scaling);
-        let mut so_far = scaling.so_far.lock().unwrap_or_else(PoisonError::into_inner);
+        let (ledger, metrics) = (&self.0.ledger, self.metrics());
+        let mut so_far = self.0.scaling.0.lock().unwrap_or_else(PoisonError::into_inner);
         let passed = now.saturating_duration_since(so_far.looked_at);
-        // Sockets and JSON take their part of the CPUs, too.
-        let overhead = ledger.used_over_booked();
-        let (mut requests, mut seconds) = (0.0, 0.0);
+        so_far.looked_at = now;
+        let mut needs = Needs::default();
+        let (mut answered, mut refused) = (0.0, 0.0);
+        metrics.forget_capacity();
         for model in self.models() {
             let Some((preferred, alone)) = model.preferred(ledger) else { continue };
             let promised = model.routing.slo.unwrap_or(self.config().requests.deadline);
-            let routed = taken(&model.traffic.to_scale);
-            for (place, variant) in model.variants.iter().enumerate() {
-                let demand = variant.demand(model.traffic.aside(), overhead, ledger.cpus);
-                let full = full(promised.saturating_sub(alone), demand);
-                let came = taken(&variant.named) + if place == preferred { routed } else { 0.0 };
-                requests += came;
-                seconds += came * demand / full;
-                if place == preferred && demand > 0.0 {
-                    self.metrics().capacity(&model.name, full / demand);
-                }
+            let traffic = &model.traffic;
+            let (these, aside) = (taken(&traffic.answered), taken(&traffic.aside_nanos) / 1e9);
+            if these > 0.0 {
+                traffic.aside_each.learn(aside / these);
+            }
+            let aside_each = traffic.aside_each.get();
+            let away = so_far.refused_since(&model.name, metrics.refused_for_room(&model.name));
+            let also = taken(&traffic.by_load) + away;
+            let asked: Vec<f64> = model.variants.iter().map(|variant| taken(&variant.asked)).collect();
+            let pictures = |place: usize| {
+                asked.get(place).copied().unwrap_or_default() + if place == preferred { also } else { 0.0 }
+            };
+            let one = |place: usize| f64::from(u8::from(place == preferred));
+            let each = aside_each.unwrap_or_default();
+            let overhead = so_far.overhead;
+            let demand = model.needs(one, each, overhead, promised).of_the_replica(ledger.cpus);
+            let full = full(promised.saturating_sub(alone), demand);
+            needs.add(model.needs(pictures, aside + away * each, overhead, promised), full);
+            answered += these;
+            refused += away;
+            if aside_each.is_some() && demand > 0.0 {
+                metrics.capacity(&model.name, full / demand);
             }
         }
-        // Those that found no place are taken to have wanted what the others want.
-        let SoFar { looked_at, asked, desired } = &mut *so_far;
-        let each = if requests > 0.0 { seconds / requests } else { asked.each() };
-        let away = taken(&scaling.turned_away);
-        *looked_at = now;
-        asked.came(requests + away, seconds + away * each, passed);
-        let replicas = desired.look(asked, f64::from(self.config().scale.target_load.get()), passed);
-        self.metrics().scale(asked.load, replicas);
+        // Those of whom nobody knows which model they wanted are taken to have wanted what the others want.
+        let mut seconds = needs.of_the_replica(ledger.cpus);
+        let known = answered + refused;
+        let each = if known > 0.0 { seconds / known } else { so_far.asked.each() };
+        let unknown = so_far.refused_since("", metrics.refused_for_room(""));
+        seconds += unknown * each;
+        refused += unknown;
+        // Whatever the curve says: a replica that refuses is full, and more than that by those it refuses.
+        if refused > 0.01 * answered {
+            let times = if answered > 0.0 { ((answered + refused) / answered).min(MOST) } else { MOST };
+            seconds = seconds.max(times * passed.as_secs_f64());
+        }
+        so_far.asked.came(answered + refused, seconds, passed);
+        let (process, booked, loading) = ledger.counted();
+        let counted = Counted { process, booked, loading, refused: metrics.refused_in_all() };
+        so_far.learn_overhead(counted, answered, passed, ledger.cpus);
+        metrics.scale(so_far.asked.load, so_far.asked.load / f64::from(self.config().scale.target_load.get()));
+    }
+}
+
+impl SoFar {
+    /// How far a counter has gone since the last look.
+    fn refused_since(&mut self, model: &str, now: u64) -> f64 {
+        let before = self.refused.insert(model.to_owned(), now).unwrap_or_default();
+        #[expect(clippy::cast_precision_loss, reason = "few enough a second")]
+        let since = now.saturating_sub(before) as f64;
+        since
+    }
+
+    /// Sockets and JSON take their part of the CPUs, too. A load, and work for refusals, are no part of answers.
+    fn learn_overhead(&mut self, now: Counted, answered: f64, passed: Duration, cpus: f64) {
+        let before = std::mem::replace(&mut self.counted, now);
+        let (process, booked) = ((now.process - before.process).seconds(), (now.booked - before.booked).seconds());
+        #[expect(clippy::cast_precision_loss, reason = "few enough a second")]
+        let refused = now.refused.saturating_sub(before.refused) as f64;
+        let usual = !now.loading && !before.loading && refused <= FEW * answered;
+        if usual && booked > ENOUGH * cpus * passed.as_secs_f64() {
+            self.overhead += ((process / booked).clamp(1.0, 2.0) - self.overhead) * LATEST;
+        }
     }
 }
 

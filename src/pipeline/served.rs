@@ -140,8 +140,8 @@ pub struct ServedVariant {
     pub(super) surprises: Surprises,
     /// Dollars an answer, lately.
     pub(super) typical_usd: Learned,
-    /// Requests that named it since the last look.
-    pub(super) named: AtomicU64,
+    /// Pictures since the last look whose answers are its business.
+    pub(super) asked: AtomicU64,
     /// How far its answers agreed with the shadow's, lately, 0 to 1.
     pub(super) agreement: Agreement,
 }
@@ -201,7 +201,10 @@ impl ServedModel {
                 Refusal::Full(retry_after) => {
                     Error::QueueFull { model: self.name.clone(), waiting: self.max_queue, retry_after }
                 }
-                Refusal::TooSlow(expected) => self.too_slow(expected, deadline),
+                Refusal::TooSlow(expected) => {
+                    let left = deadline.at.saturating_duration_since(Instant::now());
+                    self.too_slow(expected, variant.queue.fastest() > left, deadline)
+                }
                 Refusal::Late => deadline.passed(),
                 Refusal::Closed => Error::Closed,
             },
@@ -218,12 +221,13 @@ impl ServedModel {
         }
     }
 
-    pub(super) fn too_slow(&self, expected: Duration, deadline: Deadline) -> Error {
+    pub(super) fn too_slow(&self, expected: Duration, hopeless: bool, deadline: Deadline) -> Error {
         let left = deadline.at.saturating_duration_since(Instant::now());
         Error::TooSlow {
             model: self.name.clone(),
             expected_ms: ms(expected),
             deadline_ms: ms(deadline.budget),
+            hopeless,
             retry_after: expected.saturating_sub(left),
         }
     }

@@ -79,9 +79,8 @@ pub struct TensorAnswer {
 #[derive(Default)]
 struct Outcome {
     outputs: Vec<Tensor>,
-    /// What encoded pictures took beside their runs, together, and how many runs there were.
+    /// What encoded pictures took beside their runs, together.
     aside: CpuTime,
-    runs: usize,
     timing: Timing,
     batch_size: usize,
 }
@@ -97,7 +96,8 @@ impl Pipeline {
         let TensorRequest { model, route, inputs, terms } = request;
         let deadline = terms.deadline;
         let variant = model.of(route);
-        model.came(route, inputs.pictures(variant).saturating_sub(1));
+        let (pictures, decodes) = (inputs.pictures(variant), matches!(inputs, TensorInputs::Pictures(_)));
+        self.more_pictures(&model, route, pictures.saturating_sub(1));
         let meter = self.meter(Account::Request, &model, variant, terms.tenant);
         let mut gone = CountedWhenDropped { metrics: self.metrics(), model: &model.name, armed: true };
         let work = async {
@@ -108,9 +108,9 @@ impl Pipeline {
         };
         let result = timeout_at(deadline.at.into(), work).await;
         gone.armed = false;
-        let Outcome { outputs, aside, runs, mut timing, batch_size } =
+        let Outcome { outputs, aside, mut timing, batch_size } =
             self.ended(&model, &variant.name, result.unwrap_or_else(|_| Err(deadline.passed())))?;
-        let cost = self.settle(&model, route, &meter, (aside > CpuTime::default()).then(|| aside / runs), runs);
+        let cost = self.settle(&model, route, &meter, (aside, decodes), pictures);
         let total = started.elapsed();
         timing.total_ms = ms(total);
         let stages = [
@@ -171,7 +171,6 @@ impl Pipeline {
 
 impl Outcome {
     fn account(&mut self, ran: &Ran, waited: Duration) {
-        self.runs += 1;
         self.batch_size = self.batch_size.max(ran.batch_size);
         self.timing.queue_ms = self.timing.queue_ms.max(ms(waited + ran.queued));
         self.timing.inference_ms = self.timing.inference_ms.max(ms(ran.ran));

@@ -19,8 +19,13 @@ const LATEST: f64 = 0.5;
 pub(super) struct Traffic {
     load: Mutex<Load>,
     arrived: AtomicU64,
-    /// The same, for those who ask how full this replica is.
-    pub(super) to_scale: AtomicU64,
+    /// Since the last look at how full this replica is: pictures that were answered, those of them that a lighter variant
+    /// answered for want of time, and the CPU time that they took beside their runs.
+    pub(super) answered: AtomicU64,
+    pub(super) by_load: AtomicU64,
+    pub(super) aside_nanos: AtomicU64,
+    /// That time in the mean, whatever was done.
+    pub(super) aside_each: Learned,
     used_nanos: AtomicU64,
     per_second: Learned,
     used: Learned,
@@ -33,7 +38,10 @@ impl Default for Traffic {
         Self {
             load: Mutex::default(),
             arrived: AtomicU64::new(0),
-            to_scale: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
+            by_load: AtomicU64::new(0),
+            aside_nanos: AtomicU64::new(0),
+            aside_each: Learned::new(LATEST),
             used_nanos: AtomicU64::new(0),
             per_second: Learned::new(LATEST),
             used: Learned::new(LATEST),
@@ -49,13 +57,12 @@ impl Traffic {
     }
 
     /// So many came.
-    pub(super) fn arrived(&self, pictures: u64) {
-        self.arrived.fetch_add(pictures, Ordering::Relaxed);
-        self.to_scale.fetch_add(pictures, Ordering::Relaxed);
+    pub(super) fn arrived(&self, pictures: usize) {
+        self.arrived.fetch_add(u64::try_from(pictures).unwrap_or(0), Ordering::Relaxed);
     }
 
     /// One was answered, and used so much CPU time in all.
-    pub(super) fn answered(&self, cpu_seconds: f64) {
+    pub(super) fn used(&self, cpu_seconds: f64) {
         let nanos = CpuTime::from(Duration::from_secs_f64(cpu_seconds.max(0.0))).nanos();
         self.used_nanos.fetch_add(nanos, Ordering::Relaxed);
     }

@@ -34,12 +34,6 @@ impl Asked {
     pub fn each(&self) -> f64 {
         if self.per_second > 0.0 { self.load / self.per_second } else { 0.0 }
     }
-
-    /// The standard deviation of the mean over the mean, where requests come at random moments (Poisson).
-    pub(super) fn noise(&self) -> f64 {
-        // An exponential mean over a time T has the variance rate / 2T.
-        (2.0 * FOLLOWS.as_secs_f64() * self.per_second).sqrt().recip()
-    }
 }
 
 #[cfg(test)]
@@ -58,6 +52,6 @@ mod tests {
             other.came(50.0, 1.0, second);
             assert!((one.load + other.load - 2.0).abs() < 0.01);
         }
-        assert!((one.noise() - 1.0 / 600.0f64.sqrt()).abs() < 0.001);
+        assert!((one.each() - 0.02).abs() < 0.001);
     }
 }

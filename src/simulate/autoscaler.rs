@@ -4,7 +4,7 @@
 use std::{collections::VecDeque, fmt, time::Duration};
 
 use super::{Plan, Rule};
-use crate::scale::{Asked, Desired};
+use crate::scale::Asked;
 
 /// It looks so often.
 const EVERY_S: u64 = 15;
@@ -57,7 +57,6 @@ pub struct Autoscaler {
     target_load: f64,
     bounds: (u64, u64),
     asked: Asked,
-    desired: Desired,
     // What all replicas said together, in replicas, and how many they were; the newest is the last.
     seen: VecDeque<(f64, f64)>,
     // (second, wish), and (second, how many were paid for).
@@ -78,7 +77,6 @@ impl Autoscaler {
             target_load: plan.target_load,
             bounds: (plan.min_replicas, plan.max_replicas.max(plan.min_replicas)),
             asked,
-            desired: Desired::default(),
             seen: VecDeque::new(),
             wishes: VecDeque::new(),
             sizes: VecDeque::new(),
@@ -91,11 +89,11 @@ impl Autoscaler {
         #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^53")]
         let (ready, replicas) = (ready.max(1) as f64, paid as f64);
         let second = Duration::from_secs(1);
-        // In replicas that are needed, as if each told its part and these were added up.
-        self.asked.came(came / ready, came / self.capacity_per_s, second);
+        // In replicas that are needed: what each tells is a mean, and the sum of means is the mean of the sum.
+        self.asked.came(came, came / self.capacity_per_s, second);
         let needed = match self.signal {
             Signal::Cpu { target } => busy / target * ready,
-            Signal::Requests => self.desired.look(&self.asked, self.target_load, second),
+            Signal::Requests => self.asked.load / self.target_load,
         };
         self.seen.push_back((needed, ready));
         if self.seen.len() > LATE_S + CPU_MEAN_S {

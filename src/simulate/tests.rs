@@ -57,3 +57,17 @@ fn ten_thousand_replicas_take_no_longer() {
     assert!((9_000..13_000).contains(&ounce.replicas.2), "{report}");
     assert!(report.chart().png().is_ok());
 }
+
+#[test]
+fn a_steady_load_turns_the_number_of_replicas_hardly_ever() {
+    // Near whole numbers, too, where a rounded mean would go back and forth all the time.
+    for (capacity_per_s, most) in [(300.0, 0), (20.0, 4)] {
+        for quarters in 4..24 {
+            let rate = f64::from(quarters) / 4.0 * 0.8 * capacity_per_s;
+            let traffic = Traffic::read(&format!("0,{rate}\n14400,0\n")).expect("a trace");
+            let outcome = run(&Plan { capacity_per_s, ..plan() }, &traffic, Rule::Scaled(Signal::Requests));
+            assert!(outcome.turns <= most, "{rate}/s in four hours: {} turns, {:?}", outcome.turns, outcome.replicas);
+            assert!(outcome.refused_ratio < 0.001, "{rate}/s: {} {:?}", outcome.refused_ratio, outcome.replicas);
+        }
+    }
+}

@@ -51,7 +51,7 @@ impl Tool {
             eprintln!("SKIPPED: REQUIRE_CONTAINER=1 builds the image and runs it");
             return None;
         }
-        let tool = shared("tools/container.sh")?;
+        let tool = shared("tools/container.sh").expect("REQUIRE_CONTAINER wants ../shared/tools/container.sh");
         for engine in ["buildah", "podman", "runc"] {
             program(Path::new(engine), "REQUIRE_CONTAINER")?;
         }

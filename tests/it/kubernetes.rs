@@ -1,6 +1,7 @@
 //! The manifests render, are valid, and hold together: what one object says of another is so, and of ounce, too.
 
 use std::{
+    collections::BTreeMap,
     io::Write,
     path::Path,
     process::{Command, Output, Stdio},
@@ -96,11 +97,27 @@ impl Cluster {
         let mounts = self.container()["volumeMounts"].as_array().expect("mounts");
         let mount = mounts.iter().find(|mount| mount["name"] == "config").expect("the mount");
         let path = Path::new(mount["mountPath"].as_str().expect("a path")).join("ounce.toml");
-        assert_eq!(self.container()["env"][0]["name"], "OUNCE_CONFIG");
-        assert_eq!(self.container()["env"][0]["value"], path.to_str().expect("text"));
-        let output = ounce().args(["serve", "--print-config"]).env("OUNCE_CONFIG", &file).output().expect("it starts");
+        let variables = self.container()["env"].as_array().expect("variables");
+        let text_of = |variable: &Value, key: &str| variable[key].as_str().expect("text").to_owned();
+        let variables: BTreeMap<_, _> = variables.iter().map(|v| (text_of(v, "name"), text_of(v, "value"))).collect();
+        assert_eq!(Some(variables["OUNCE_CONFIG"].as_str()), path.to_str());
+        let mut print = ounce();
+        print.args(["serve", "--print-config"]).envs(self.variables_of_the_image()).envs(&variables);
+        let output = print.env("OUNCE_CONFIG", &file).output().expect("it starts");
         assert!(output.status.success(), "{}: {}", self.folder, text(&output));
         String::from_utf8_lossy(&output.stdout).parse().expect("what it prints is TOML")
+    }
+}
+
+impl Cluster {
+    /// What the Dockerfile sets for the image that runs here, which goes before settings in a file.
+    fn variables_of_the_image(&self) -> BTreeMap<String, String> {
+        let dockerfile = std::fs::read_to_string(root().join("Dockerfile")).expect("the Dockerfile");
+        let stage = if self.folder.ends_with("gpu") { " AS gpu\n" } else { " AS cpu\n" };
+        let (_, stage) = dockerfile.split_once(stage).expect("the stage");
+        let stage = stage.split("\nFROM ").next().expect("its lines");
+        let words = stage.split_whitespace().filter(|word| word.starts_with("OUNCE_"));
+        words.filter_map(|word| word.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
 }
 
@@ -239,7 +256,11 @@ fn cpus_are_whole_and_nobody_elses() {
         let body_bytes = cluster.settings()["requests"]["max_body_bytes"].as_integer().expect("bytes");
         let memory =
             resources["limits"]["memory"].as_str().and_then(|text| text.strip_suffix("Gi")?.parse::<i64>().ok());
-        assert!(memory.expect("in Gi") << 30 > 2 * body_bytes, "{}: bodies may fill the memory", cluster.folder);
+        let pixels = cluster.settings()["pictures"]["max_pixels"].as_integer().expect("pixels");
+        let cpus: i64 = cpus.parse().expect("whole");
+        // A progressive JPEG takes 9 bytes a pixel while it is decoded; 100 MB are the server's own, and some room.
+        let most = 100_000_000 + body_bytes + 9 * pixels * cpus;
+        assert!(memory.expect("in Gi") << 30 > most * 5 / 4, "{}: pictures may take {most} bytes", cluster.folder);
     }
 }
 

@@ -36,10 +36,14 @@ fn a_day_for_ten_thousand_replicas_is_a_matter_of_a_moment() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_says_what_it_has_learned() {
     let server = Process::start(&root().join("models"), &[("OUNCE_COST__USD_PER_HOUR", "2.5")]).await;
+    let nothing = simulate(&["--url", &server.url, "--peak", "100"]);
+    assert!(told(&nothing).contains("has answered nothing yet"), "{}", told(&nothing));
     until("it knows what it can give", async || {
+        let classified = server.client.post(format!("{}/v1/classify", server.url)).body(photo()).send().await;
+        assert_eq!(classified.expect("an answer").status(), 200);
         let answer = server.client.post(format!("{}/v1/detect", server.url)).body(photo()).send().await;
         assert_eq!(answer.expect("an answer").status(), 200);
-        server.metrics().await.keys().any(|name| name.starts_with("ounce_capacity_per_second"))
+        server.metrics().await.keys().filter(|name| name.starts_with("ounce_capacity_per_second")).count() == 2
     })
     .await;
     let two = simulate(&["--url", &server.url, "--peak", "100"]);
@@ -61,4 +65,6 @@ fn what_cannot_be_read_is_said() {
     let nowhere = simulate(&["--url", "http://127.0.0.1:1", "--peak", "10"]);
     assert!(told(&nowhere).contains("http://127.0.0.1:1/metrics does not answer"), "{}", told(&nowhere));
     assert!(told(&simulate(&["--peak", "10"])).contains("--url"));
+    let crossed = simulate(&["--capacity", "300", "--peak", "10", "--min-replicas", "5", "--max-replicas", "3"]);
+    assert!(told(&crossed).contains("--min-replicas 5 is more than --max-replicas 3"), "{}", told(&crossed));
 }

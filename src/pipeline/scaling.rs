@@ -18,7 +18,7 @@ use super::{Pipeline, Route, ServedModel, Wishes};
 use crate::{
     cost::{CpuTime, Ledger},
     router::{Asked as Wanted, Reason},
-    scale::{Asked, full},
+    scale::{Rate, full},
 };
 
 /// Below this part of the CPUs' time, what is done beside requests would be taken for their overhead.
@@ -30,6 +30,10 @@ const FEW: f64 = 0.1;
 /// The part of the newest look in what is known of the overhead.
 const LATEST: f64 = 0.1;
 
+/// Fewer refusals a second, or in parts of the answers, are no sign that it is full: one deadline may be odd.
+const SOME: f64 = 1.0;
+const RARE: f64 = 0.01;
+
 /// A replica that answers nobody is asked for no more than this.
 const MOST: f64 = 10.0;
 
@@ -40,12 +44,15 @@ pub(super) struct Scaling(Mutex<SoFar>);
 #[derive(Debug)]
 struct SoFar {
     looked_at: Instant,
-    asked: Asked,
+    /// The part of this replica's time that is asked for, of what it can give within the promise.
+    load: Rate,
+    answered: Rate,
+    refused: Rate,
     /// The CPU time of the process over that of answers, 1 and a little.
     overhead: f64,
     counted: Counted,
     /// Refusals for want of room, by model.
-    refused: BTreeMap<String, u64>,
+    refused_by_model: BTreeMap<String, u64>,
 }
 
 /// What counters said at the last look.
@@ -70,10 +77,12 @@ impl Default for Scaling {
     fn default() -> Self {
         Self(Mutex::new(SoFar {
             looked_at: Instant::now(),
-            asked: Asked::default(),
+            load: Rate::default(),
+            answered: Rate::default(),
+            refused: Rate::default(),
             overhead: 1.0,
             counted: Counted::default(),
-            refused: BTreeMap::new(),
+            refused_by_model: BTreeMap::new(),
         }))
     }
 }
@@ -178,27 +187,39 @@ impl Pipeline {
         // Those of whom nobody knows which model they wanted are taken to have wanted what the others want.
         let mut seconds = needs.of_the_replica(ledger.cpus);
         let known = answered + refused;
-        let each = if known > 0.0 { seconds / known } else { so_far.asked.each() };
+        let each = if known > 0.0 { seconds / known } else { so_far.each() };
         let unknown = so_far.refused_since("", metrics.refused_for_room(""));
         seconds += unknown * each;
         refused += unknown;
-        // Whatever the curve says: a replica that refuses is full, and more than that by those it refuses.
-        if refused > 0.01 * answered {
-            let times = if answered > 0.0 { ((answered + refused) / answered).min(MOST) } else { MOST };
-            seconds = seconds.max(times * passed.as_secs_f64());
-        }
-        so_far.asked.came(answered + refused, seconds, passed);
+        so_far.load.came(seconds, passed);
+        so_far.answered.came(answered, passed);
+        so_far.refused.came(refused, passed);
         let (process, booked, loading) = ledger.counted();
         let counted = Counted { process, booked, loading, refused: metrics.refused_in_all() };
         so_far.learn_overhead(counted, answered, passed, ledger.cpus);
-        metrics.scale(so_far.asked.load, so_far.asked.load / f64::from(self.config().scale.target_load.get()));
+        let load = so_far.load();
+        metrics.scale(load, load / f64::from(self.config().scale.target_load.get()));
     }
 }
 
 impl SoFar {
+    /// How full the replica is. One that refuses is, whatever the curve says, and more than that by those it refuses.
+    fn load(&self) -> f64 {
+        let (answered, refused) = (self.answered.per_second(), self.refused.per_second());
+        let refuses = refused > SOME && refused > RARE * answered;
+        let seen = if refuses { ((answered + refused) / answered.max(refused / MOST)).min(MOST) } else { 0.0 };
+        self.load.per_second().max(seen)
+    }
+
+    /// The part of the replica's time, in seconds, that a request asks for; 0 where there was none.
+    fn each(&self) -> f64 {
+        let requests = self.answered.per_second() + self.refused.per_second();
+        if requests > 0.0 { self.load.per_second() / requests } else { 0.0 }
+    }
+
     /// How far a counter has gone since the last look.
     fn refused_since(&mut self, model: &str, now: u64) -> f64 {
-        let before = self.refused.insert(model.to_owned(), now).unwrap_or_default();
+        let before = self.refused_by_model.insert(model.to_owned(), now).unwrap_or_default();
         #[expect(clippy::cast_precision_loss, reason = "few enough a second")]
         let since = now.saturating_sub(before) as f64;
         since

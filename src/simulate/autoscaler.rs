@@ -4,7 +4,7 @@
 use std::{collections::VecDeque, fmt, time::Duration};
 
 use super::{Plan, Rule};
-use crate::scale::Asked;
+use crate::scale::Rate;
 
 /// It looks so often.
 const EVERY_S: u64 = 15;
@@ -56,7 +56,8 @@ pub struct Autoscaler {
     capacity_per_s: f64,
     target_load: f64,
     bounds: (u64, u64),
-    asked: Asked,
+    /// Full replicas that the requests ask for.
+    asked: Rate,
     // What all replicas said together, in replicas, and how many they were; the newest is the last.
     seen: VecDeque<(f64, f64)>,
     // (second, wish), and (second, how many were paid for).
@@ -68,9 +69,9 @@ impl Autoscaler {
     /// One of a deployment that has had so many requests a second for long.
     #[must_use]
     pub fn new(signal: Signal, plan: &Plan, per_second: f64) -> Self {
-        let mut asked = Asked::default();
+        let mut asked = Rate::default();
         let long = Duration::from_secs(3600);
-        asked.came(per_second * 3600.0, per_second / plan.capacity_per_s * 3600.0, long);
+        asked.came(per_second / plan.capacity_per_s * long.as_secs_f64(), long);
         Self {
             signal,
             capacity_per_s: plan.capacity_per_s,
@@ -89,11 +90,11 @@ impl Autoscaler {
         #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^53")]
         let (ready, replicas) = (ready.max(1) as f64, paid as f64);
         let second = Duration::from_secs(1);
-        // In replicas that are needed: what each tells is a mean, and the sum of means is the mean of the sum.
-        self.asked.came(came, came / self.capacity_per_s, second);
+        // What each replica tells is a mean, and the sum of means is the mean of the sum.
+        self.asked.came(came / self.capacity_per_s, second);
         let needed = match self.signal {
             Signal::Cpu { target } => busy / target * ready,
-            Signal::Requests => self.asked.load / self.target_load,
+            Signal::Requests => self.asked.per_second() / self.target_load,
         };
         self.seen.push_back((needed, ready));
         if self.seen.len() > LATE_S + CPU_MEAN_S {

@@ -1,15 +1,17 @@
 //! How many replicas a real server asks for: it follows the requests up and down, goes back and forth over nothing, and does
 //! not let itself be talked into more than could answer.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ounce::bench::{Picture, Plan, Target, Watch, open_loop};
 
 use crate::harness::{Process, photo, png, root, until};
 
-/// A photo that takes so long to decode that few of them fill a replica.
-fn large_photo() -> Vec<u8> {
-    png(&image::RgbImage::from_fn(3000, 2400, |x, y| image::Rgb([(x ^ y) as u8, (x / 7) as u8, (y / 5) as u8])))
+/// A photo that takes its time to decode, so that few of them fill a replica.
+fn large_photo(width: u32) -> Vec<u8> {
+    png(&image::RgbImage::from_fn(width, width * 4 / 5, |x, y| {
+        image::Rgb([(x ^ y) as u8, (x / 7) as u8, (y / 5) as u8])
+    }))
 }
 
 /// What the server says of itself now.
@@ -22,8 +24,9 @@ const CAPACITY: &str = r#"ounce_capacity_per_second{model="pedestrian"}"#;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_number_of_replicas_follows_the_requests() {
-    let server = Process::start(&root().join("models"), &[]).await;
-    let picture = large_photo();
+    // A replica is to be asked for little, so that other tests beside this one take nothing that it needs.
+    let server = Process::start(&root().join("models"), &[("OUNCE_SCALE__TARGET_LOAD", "0.1")]).await;
+    let picture = large_photo(600);
     let target = || Target::new(&server.url, vec![Picture::new(picture.clone().into())], &[]).expect("a target");
 
     // What answers take here, the first of them teach.
@@ -33,44 +36,30 @@ async fn the_number_of_replicas_follows_the_requests() {
         duration: Duration::from_secs(seconds),
         slo_p99: Duration::from_secs(1),
     };
-    open_loop(&target(), 2.0, &plan(5), &Watch::default()).await.expect("a load");
+    open_loop(&target(), 20.0, &plan(5), &Watch::default()).await.expect("a load");
     until("it knows what it can give", async || told(&server, CAPACITY).await > 0.0).await;
     let capacity = told(&server, CAPACITY).await;
     eprintln!("capacity {capacity:.1} answers/s");
 
-    let mut before = told(&server, REPLICAS).await.ceil();
-    // A replica is to be asked for 0.8 of that.
-    for needed in [1.0, 2.0, 1.0] {
-        let rate = (needed - 0.4) * 0.8 * capacity;
-        let begun = Instant::now();
+    for needed in [2.0, 1.0] {
+        let rate = (needed - 0.4) * 0.1 * capacity;
         let (target, plan, watch) = (target(), plan(60), Watch::default());
         let load = tokio::spawn({
             let watch = watch.clone();
             async move { open_loop(&target, rate, &plan, &watch).await }
         });
-        let mut heard = vec![before];
-        let there = async {
-            while heard.last() != Some(&needed) {
-                tokio::time::sleep(Duration::from_millis(500)).await;
-                heard.push(told(&server, REPLICAS).await.ceil());
-            }
-        };
-        let in_time = tokio::time::timeout(Duration::from_secs(30), there).await;
-        let took = begun.elapsed().as_secs_f64();
-        let mut then = Vec::new();
-        for _ in 0..20 {
+        let mut heard = Vec::new();
+        for _ in 0..80 {
             tokio::time::sleep(Duration::from_millis(500)).await;
-            then.push(told(&server, REPLICAS).await.ceil());
+            heard.push(told(&server, REPLICAS).await.ceil());
         }
         watch.stop();
         load.await.expect("no panic").expect("a load");
-        eprintln!("{rate:.1} requests/s: {needed} replicas after {took:.1} s; {heard:?}, then {then:?}");
-        assert!(in_time.is_ok(), "{needed} replicas within 30 s: {heard:?}");
-        // Past full it may learn from what it refuses that it can give less than it thought.
-        let most = if needed > before { needed + 1.0 } else { needed };
-        assert!(then.iter().all(|told| (needed..=most).contains(told)), "and there it stays: {then:?}");
-        assert!(then.is_sorted() || needed <= before, "without going back: {then:?}");
-        before = needed;
+        eprintln!("{rate:.1} requests/s: {needed} replicas; {heard:?}");
+        let (at_first, then) = heard.split_at(60);
+        assert!(then.iter().all(|told| *told == needed), "{needed} within 30 s, and there it stays: {then:?}");
+        let changes = at_first.windows(2).filter(|pair| pair[0] != pair[1]).count();
+        assert!(changes <= 3, "{changes} changes on the way to {needed}: {at_first:?}");
     }
 }
 
@@ -98,7 +87,7 @@ async fn what_no_replica_could_answer_asks_for_none() {
 async fn what_is_refused_for_want_of_room_asks_for_more_than_one() {
     // One place, and requests without pause.
     let server = Process::start(&root().join("models"), &[("OUNCE_REQUESTS__MAX_IN_FLIGHT", "1")]).await;
-    let picture = large_photo();
+    let picture = large_photo(3000);
     until("it asks for more than one replica", async || {
         let both =
             [(), ()].map(|()| server.client.post(format!("{}/v1/detect", server.url)).body(picture.clone()).send());

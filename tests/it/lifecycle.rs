@@ -6,7 +6,7 @@ use crate::harness::{Server, ounce, photo, root, until};
 
 #[tokio::test]
 async fn while_it_drains_it_says_so_and_still_answers() {
-    let server = Server::start(&root().join("models"), &[("OUNCE_SHUTDOWN__DRAIN_DELAY_MS", "1500")]).await;
+    let server = Server::start(&root().join("models"), &[("OUNCE_SHUTDOWN__DRAIN_DELAY_MS", "4000")]).await;
     let (client, url) = (server.client.clone(), server.url.clone());
     let ending = std::thread::spawn(move || server.end());
     let ready = loop {

@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode, time::Duration};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Args;
 use indicatif::ProgressBar;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -104,11 +104,7 @@ impl Bench {
         } else {
             print!("{report}");
         }
-        if let Some(path) = &self.output {
-            let png = report.chart().png().map_err(anyhow::Error::msg)?;
-            std::fs::write(path, png).with_context(|| format!("cannot write {}", path.display()))?;
-        }
-        Ok(())
+        self.output.as_deref().map_or(Ok(()), |path| super::draw(&report.chart(), path))
     }
 }
 

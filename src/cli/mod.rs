@@ -16,7 +16,7 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -24,6 +24,7 @@ use crate::{
     bench::Watch,
     config::{ConfigError, Layers},
     pipeline::Pipeline,
+    plot::Chart,
     registry::ModelError,
 };
 
@@ -151,6 +152,12 @@ fn stop_on_ctrl_c(watch: Watch) {
             watch.stop();
         }
     });
+}
+
+/// Draws a chart to a file.
+fn draw(chart: &Chart, path: &Path) -> anyhow::Result<()> {
+    let png = chart.png().map_err(anyhow::Error::msg)?;
+    std::fs::write(path, png).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// A chart that could not be written in the end fails before anything is measured.

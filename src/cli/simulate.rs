@@ -125,11 +125,7 @@ impl Simulate {
         } else {
             print!("{report}");
         }
-        if let Some(path) = &self.output {
-            let png = report.chart().png().map_err(anyhow::Error::msg)?;
-            std::fs::write(path, png).with_context(|| format!("cannot write {}", path.display()))?;
-        }
-        Ok(())
+        self.output.as_deref().map_or(Ok(()), |path| super::draw(&report.chart(), path))
     }
 }
 

@@ -1,13 +1,13 @@
 //! What operators look at and are called by: every panel of the dashboard has numbers of a real Prometheus, every rule is
 //! evaluated by one, and every alert fires when it should.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use serde_json::Value;
 
 use crate::{
-    harness::{Server, photo, png, root, series, sum, until},
-    scraped::{Prometheus, metrics, program, traffic},
+    harness::{Server, photo, root, until},
+    scraped::{Prometheus, client_that_goes_away, program, traffic},
 };
 
 /// What need not be there: not every machine tells what it draws.
@@ -143,13 +143,7 @@ async fn every_panel_has_numbers_and_every_rule_is_evaluated() {
     let server = Server::start(&root().join("models"), &settings).await;
     let prometheus = Prometheus::start(prometheus, &server, Some(&file));
 
-    let large = png(&image::RgbImage::new(4000, 4000));
-    until("a client that goes away is counted", async || {
-        let impatient = server.client.post(format!("{}/v1/detect", server.url)).body(large.clone());
-        let _ = impatient.timeout(Duration::from_millis(30)).send().await;
-        sum(&series(&metrics(&server).await), "ounce_cancelled_total", &[]) > 0.0
-    })
-    .await;
+    let large = client_that_goes_away(&server).await;
     let (late, _) = server.post("/v1/detect?deadline_ms=1", "image/png", large).await;
     assert!([429, 504].contains(&late), "{late}");
     assert_eq!(server.post("/v2/repository/models/pedestrian/load", "application/json", b"{}".to_vec()).await.0, 200);

@@ -1,10 +1,10 @@
 //! A real Prometheus reads the metrics: it finds nothing to mend in them, and they answer the README's questions.
 
-use std::{io::Write, process::Stdio, time::Duration};
+use std::{io::Write, process::Stdio};
 
 use crate::{
-    harness::{png, root, series, sum, until},
-    scraped::{Prometheus, metrics, program, server, traffic},
+    harness::{root, until},
+    scraped::{Prometheus, client_that_goes_away, metrics, program, server, traffic},
 };
 
 #[tokio::test]
@@ -12,13 +12,7 @@ async fn promtool_finds_nothing_to_mend() {
     let Some(mut promtool) = program("promtool") else { return };
     let server = server().await;
     traffic(&server).await;
-    let large = png(&image::RgbImage::new(4000, 4000));
-    until("a client that goes away is counted", async || {
-        let impatient = server.client.post(format!("{}/v1/detect", server.url)).body(large.clone());
-        let _ = impatient.timeout(Duration::from_millis(30)).send().await;
-        sum(&series(&metrics(&server).await), "ounce_cancelled_total", &[]) > 0.0
-    })
-    .await;
+    client_that_goes_away(&server).await;
 
     let text = metrics(&server).await;
     let mut check = promtool.args(["check", "metrics"]);

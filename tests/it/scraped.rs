@@ -4,11 +4,12 @@ use std::{
     net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use serde_json::{Value, json};
 
-use crate::harness::{Server, photo, root};
+use crate::harness::{Server, photo, png, root, series, sum, until};
 
 /// A program of the Debian package `prometheus`; where it is not installed, the test says that it is skipped.
 pub(crate) fn program(name: &str) -> Option<Command> {
@@ -44,6 +45,18 @@ pub(crate) async fn traffic(server: &Server) {
 pub(crate) async fn metrics(server: &Server) -> String {
     let response = server.client.get(format!("{}/metrics", server.url)).send().await.expect("an answer");
     response.text().await.expect("text")
+}
+
+/// A large picture whose client gives up until that is counted.
+pub(crate) async fn client_that_goes_away(server: &Server) -> Vec<u8> {
+    let large = png(&image::RgbImage::new(4000, 4000));
+    until("a client that goes away is counted", async || {
+        let impatient = server.client.post(format!("{}/v1/detect", server.url)).body(large.clone());
+        let _ = impatient.timeout(Duration::from_millis(30)).send().await;
+        sum(&series(&metrics(server).await), "ounce_cancelled_total", &[]) > 0.0
+    })
+    .await;
+    large
 }
 
 /// A Prometheus that scrapes one server, five times a second, as a pod of a cluster; it ends when dropped.

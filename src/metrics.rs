@@ -1,9 +1,6 @@
 //! Every metric, declared once; a field's name is the metric's, its help text stands beside it.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
 use prometheus::{
     CounterVec, Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry,
@@ -18,7 +15,6 @@ pub struct Metrics {
     request_seconds: HistogramVec,
     stage_seconds: HistogramVec,
     refused_total: IntCounterVec,
-    refused: AtomicU64,
     cancelled_total: IntCounterVec,
     batch_size: HistogramVec,
     queue_depth: IntGaugeVec,
@@ -195,7 +191,6 @@ impl Metrics {
                 "How far the latest of them agreed, 0 to 1.",
                 &["model", "variant", "shadow"],
             )?,
-            refused: AtomicU64::new(0),
             registry,
         })
     }
@@ -285,7 +280,6 @@ impl Metrics {
     /// A request that was refused: `model` is a name from the folder or empty, never one from the wire.
     pub fn refused(&self, model: &str, reason: &'static str) {
         self.refused_total.with_label_values(&[model, reason]).inc();
-        self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A request whose client went away before its turn.

@@ -83,6 +83,15 @@ impl Curve {
         self.at(rows, |latest| latest.occupied)
     }
 
+    /// The least time that one row occupies, of the sizes whose runs take no longer than that; of a run of one row where
+    /// none does.
+    #[must_use]
+    pub fn least_occupied_within(&self, longest: Duration) -> Duration {
+        let each = |rows: usize| self.occupied(rows) / u32::try_from(rows).unwrap_or(u32::MAX).max(1);
+        let short = self.sizes().filter(|rows| self.slow(*rows) <= longest);
+        short.map(each).min().unwrap_or_else(|| self.occupied(1))
+    }
+
     /// The sizes that were run, ascending.
     pub fn sizes(&self) -> impl Iterator<Item = usize> {
         self.points.keys().copied()

@@ -145,11 +145,10 @@ impl Queue {
     pub fn gist(&self) -> Gist {
         let state = self.lock();
         let curve = state.line.curve();
-        let each = |rows: usize| curve.occupied(rows) / u32::try_from(rows).unwrap_or(u32::MAX).max(1);
         Gist {
             fastest: curve.fastest(1),
             occupied: curve.occupied(1),
-            least_occupied: curve.sizes().map(each).min().unwrap_or_default(),
+            least_occupied: curve.least_occupied_within(Duration::MAX),
         }
     }
 
@@ -157,11 +156,7 @@ impl Queue {
     /// none does.
     #[must_use]
     pub fn least_occupied_within(&self, longest: Duration) -> Duration {
-        let state = self.lock();
-        let curve = state.line.curve();
-        let each = |rows: usize| curve.occupied(rows) / u32::try_from(rows).unwrap_or(u32::MAX).max(1);
-        let short = curve.sizes().filter(|rows| curve.slow(*rows) <= longest);
-        short.map(each).min().unwrap_or_else(|| curve.occupied(1))
+        self.lock().line.curve().least_occupied_within(longest)
     }
 
     /// What runs cost, by rows.

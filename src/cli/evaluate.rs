@@ -128,11 +128,7 @@ impl Evaluate {
     }
 
     fn show(&self, report: &Report, model: &str) -> anyhow::Result<()> {
-        if self.json {
-            println!("{}", serde_json::to_string_pretty(report)?);
-        } else {
-            print!("{report}");
-        }
+        super::print(report, self.json)?;
         if let Some(path) = &self.output {
             let lines = report.lines();
             if lines.is_empty() {
@@ -142,7 +138,7 @@ impl Evaluate {
             }
             let title = format!("{model} on {}", self.data.display());
             let png = plot::precision_recall(&title, &lines).map_err(anyhow::Error::msg)?;
-            std::fs::write(path, png).with_context(|| format!("cannot write {}", path.display()))?;
+            super::write(path, &png)?;
         }
         Ok(())
     }

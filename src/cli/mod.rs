@@ -11,6 +11,7 @@ mod simulate;
 mod tune;
 
 use std::{
+    fmt::Display,
     io::IsTerminal,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -19,6 +20,7 @@ use std::{
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
 
 use crate::{
     bench::Watch,
@@ -156,8 +158,22 @@ fn stop_on_ctrl_c(watch: Watch) {
 
 /// Draws a chart to a file.
 fn draw(chart: &Chart, path: &Path) -> anyhow::Result<()> {
-    let png = chart.png().map_err(anyhow::Error::msg)?;
-    std::fs::write(path, png).with_context(|| format!("cannot write {}", path.display()))
+    write(path, &chart.png().map_err(anyhow::Error::msg)?)
+}
+
+/// Writes a file.
+fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    std::fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Prints what came out, for people or as JSON.
+fn print(report: &(impl Serialize + Display), json: bool) -> anyhow::Result<()> {
+    if json {
+        println!("{}", serde_json::to_string_pretty(report)?);
+    } else {
+        print!("{report}");
+    }
+    Ok(())
 }
 
 /// A chart that could not be written in the end fails before anything is measured.

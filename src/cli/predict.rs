@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Args;
 use ulid::Ulid;
 
@@ -103,7 +103,7 @@ impl Predict {
 
     fn show(&self, picture: &Path, answer: &PictureAnswer) -> anyhow::Result<()> {
         if let (Some(path), Some(drawn)) = (&self.output, &answer.drawn) {
-            std::fs::write(path, drawn).with_context(|| format!("cannot write {}", path.display()))?;
+            super::write(path, drawn)?;
         }
         if self.json {
             let body = AnswerBody::new(&Ulid::r#gen().to_string(), Some(picture.display().to_string()), answer);

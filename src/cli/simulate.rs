@@ -120,11 +120,7 @@ impl Simulate {
     }
 
     fn show(&self, report: &Report) -> anyhow::Result<()> {
-        if self.json {
-            println!("{}", serde_json::to_string_pretty(report)?);
-        } else {
-            print!("{report}");
-        }
+        super::print(report, self.json)?;
         self.output.as_deref().map_or(Ok(()), |path| super::draw(&report.chart(), path))
     }
 }

@@ -1,10 +1,6 @@
 //! `ounce tune`
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-    time::Duration,
-};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -97,22 +93,15 @@ impl Tune {
     }
 
     fn tell(&self, found: &Found) -> anyhow::Result<ExitCode> {
-        if self.json {
-            println!("{}", serde_json::to_string_pretty(found)?);
-        } else {
-            print!("{found}");
-        }
-        let write = |path: &Path, bytes: &[u8]| {
-            std::fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
-        };
+        super::print(found, self.json)?;
         let settings = found.settings_toml();
         if let Some(settings) = &settings {
             let path = self.output.clone().unwrap_or_else(|| format!("{}.tuned.toml", found.model).into());
-            write(&path, settings.as_bytes())?;
+            super::write(&path, settings.as_bytes())?;
             eprintln!("written: {}", path.display());
         }
         if let Some(path) = &self.plot {
-            write(path, &found.chart().png().map_err(anyhow::Error::msg)?)?;
+            super::draw(&found.chart(), path)?;
         }
         Ok(if settings.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }

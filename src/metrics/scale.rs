@@ -1,6 +1,6 @@
 //! How full the replica is, and the refusals that say so.
 
-use std::sync::atomic::Ordering;
+use prometheus::core::Collector;
 
 use super::Metrics;
 
@@ -27,7 +27,10 @@ impl Metrics {
     /// Refusals so far, whatever the reason.
     #[must_use]
     pub fn refused_in_all(&self) -> u64 {
-        self.refused.load(Ordering::Relaxed)
+        let families = self.refused_total.collect();
+        let counters =
+            families.iter().flat_map(|family| family.get_metric()).map(|metric| metric.get_counter().get_value());
+        counters.sum::<f64>() as u64
     }
 
     /// Requests that another replica would have answered; `model` is empty for those of whom nobody knows which they wanted.

@@ -203,7 +203,7 @@ impl ServedModel {
         self.variants.iter().map(candidate).collect()
     }
 
-    pub(super) fn asked<'a>(&'a self, wishes: &'a Wishes) -> Asked<'a> {
+    fn asked<'a>(&'a self, wishes: &'a Wishes) -> Asked<'a> {
         let routing = &self.routing;
         let ours = wishes.variant.is_none();
         // What a request wants is more than the model's default.
@@ -220,12 +220,19 @@ impl ServedModel {
         }
     }
 
-    pub(super) fn choose(&self, candidates: &[Candidate<'_>], asked: &Asked<'_>) -> Result<Choice, Error> {
+    fn choose(&self, candidates: &[Candidate<'_>], asked: &Asked<'_>) -> Result<Choice, Error> {
         router::choose(candidates, asked).map_err(|unmet| match unmet {
             Unmet::Unknown(why) => Error::BadParameter { name: "variant".to_owned(), why },
             Unmet::Accuracy(why) => Error::NoVariant { name: "min_accuracy", model: self.name.clone(), why },
             Unmet::Cost(why) => Error::NoVariant { name: "max_cost_usd", model: self.name.clone(), why },
         })
+    }
+
+    /// The choice for requests that want nothing, with so many classes of weight closed.
+    pub(super) fn usual(&self, candidates: &[Candidate<'_>], closed: usize) -> Option<Choice> {
+        let wishes = Wishes::default();
+        let asked = Asked { within: self.routing.slo, closed, ..self.asked(&wishes) };
+        self.choose(candidates, &asked).ok()
     }
 
     fn look_at_load(&self, ledger: &Ledger, busy: f64, now: Instant) {
@@ -235,9 +242,8 @@ impl ServedModel {
             return;
         }
         let candidates = self.candidates(ledger);
-        let (closed, wishes) = (self.traffic.load().closed(), Wishes::default());
-        let asked = Asked { within: self.routing.slo, ..self.asked(&wishes) };
-        let at = |closed: usize| self.choose(&candidates, &Asked { closed, ..asked }).ok();
+        let closed = self.traffic.load().closed();
+        let at = |closed: usize| self.usual(&candidates, closed);
         let demand =
             |choice: Option<Choice>| choice.map_or(0.0, |choice| per_second * candidates[choice.variant].demand);
         let (here, above) = (at(closed), at(closed.saturating_sub(1)));

@@ -14,10 +14,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Pipeline, Route, ServedModel, Wishes};
+use super::{Pipeline, Route, ServedModel};
 use crate::{
     cost::{CpuTime, Ledger},
-    router::{Asked as Wanted, Reason},
+    router::Reason,
     scale::{Rate, full},
 };
 
@@ -92,7 +92,6 @@ impl ServedModel {
     pub(super) fn asked_for(&self, route: Route, pictures: usize, aside: CpuTime) {
         let pictures = u64::try_from(pictures).unwrap_or(0);
         let traffic = &self.traffic;
-        traffic.answered.fetch_add(pictures, Ordering::Relaxed);
         traffic.aside_nanos.fetch_add(aside.nanos(), Ordering::Relaxed);
         let whose = if route.reason == Reason::Load { &traffic.by_load } else { &self.of(route).asked };
         whose.fetch_add(pictures, Ordering::Relaxed);
@@ -107,9 +106,7 @@ impl ServedModel {
     /// The place of the variant that answers where there is time, and how long an answer of it takes alone.
     fn preferred(&self, ledger: &Ledger) -> Option<(usize, Duration)> {
         let candidates = self.candidates(ledger);
-        let wishes = Wishes::default();
-        let asked = Wanted { within: self.routing.slo, ..self.asked(&wishes) };
-        let choice = if self.routing.steady { None } else { self.choose(&candidates, &asked).ok() };
+        let choice = if self.routing.steady { None } else { self.usual(&candidates, 0) };
         let place = choice.map_or(0, |choice| choice.variant);
         Some((place, candidates.get(place)?.alone))
     }
@@ -161,18 +158,16 @@ impl Pipeline {
             let Some((preferred, alone)) = model.preferred(ledger) else { continue };
             let promised = model.routing.slo.unwrap_or(self.config().requests.deadline);
             let traffic = &model.traffic;
-            let (these, aside) = (taken(&traffic.answered), taken(&traffic.aside_nanos) / 1e9);
+            let (by_load, aside) = (taken(&traffic.by_load), taken(&traffic.aside_nanos) / 1e9);
+            let asked: Vec<f64> = model.variants.iter().map(|variant| taken(&variant.asked)).collect();
+            let these = by_load + asked.iter().sum::<f64>();
             if these > 0.0 {
                 traffic.aside_each.learn(aside / these);
             }
             let aside_each = traffic.aside_each.get();
             let away = so_far.refused_since(&model.name, metrics.refused_for_room(&model.name));
-            let also = taken(&traffic.by_load) + away;
-            let asked: Vec<f64> = model.variants.iter().map(|variant| taken(&variant.asked)).collect();
-            let pictures = |place: usize| {
-                asked.get(place).copied().unwrap_or_default() + if place == preferred { also } else { 0.0 }
-            };
             let one = |place: usize| f64::from(u8::from(place == preferred));
+            let pictures = |place: usize| asked[place] + (by_load + away) * one(place);
             let each = aside_each.unwrap_or_default();
             let overhead = so_far.overhead;
             let demand = model.needs(one, each, overhead, promised).of_the_replica(ledger.cpus);

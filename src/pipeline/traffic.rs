@@ -19,9 +19,8 @@ const LATEST: f64 = 0.5;
 pub(super) struct Traffic {
     load: Mutex<Load>,
     arrived: AtomicU64,
-    /// Since the last look at how full this replica is: pictures that were answered, those of them that a lighter variant
-    /// answered for want of time, and the CPU time that they took beside their runs.
-    pub(super) answered: AtomicU64,
+    /// Since the last look at how full this replica is: pictures that a lighter variant answered for want of time, and the
+    /// CPU time that all took beside their runs.
     pub(super) by_load: AtomicU64,
     pub(super) aside_nanos: AtomicU64,
     /// That time in the mean, whatever was done.
@@ -38,7 +37,6 @@ impl Default for Traffic {
         Self {
             load: Mutex::default(),
             arrived: AtomicU64::new(0),
-            answered: AtomicU64::new(0),
             by_load: AtomicU64::new(0),
             aside_nanos: AtomicU64::new(0),
             aside_each: Learned::new(LATEST),

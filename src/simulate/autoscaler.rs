@@ -132,16 +132,13 @@ impl Autoscaler {
         self.wishes.retain(|(at, _)| now - at < DOWN_AFTER_S);
         self.sizes.push_back((now, paid));
         self.sizes.retain(|(at, _)| now - at <= 60);
-        let before =
-            |seconds: u64| self.sizes.iter().find(|(at, _)| now - at <= seconds).map_or(paid, |(_, size)| *size);
         #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "few")]
         let part = |of: u64, part: f64| (of as f64 * part).ceil() as u64;
         if wish > paid {
-            let from = before(EVERY_S - 1);
-            return wish.min(from + part(from, UP.0).max(UP.1)).max(paid);
+            return wish.min(paid + part(paid, UP.0).max(UP.1));
         }
         let highest = self.wishes.iter().map(|(_, wish)| *wish).max().unwrap_or(wish);
-        let from = self.sizes.iter().map(|(_, size)| *size).max().unwrap_or(paid).max(before(60));
+        let from = self.sizes.iter().map(|(_, size)| *size).max().unwrap_or(paid);
         highest.max(from.saturating_sub(part(from, DOWN.0).max(DOWN.1))).min(paid)
     }
 }

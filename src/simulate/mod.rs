@@ -36,6 +36,13 @@ pub struct Plan {
     pub max_replicas: u64,
 }
 
+impl Plan {
+    /// The replicas that so many requests a second need.
+    fn needed(&self, per_s: f64) -> u64 {
+        (per_s / self.capacity_per_s / self.target_load).ceil().max(1.0) as u64
+    }
+}
+
 /// Who decides how many replicas there are.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Rule {
@@ -88,10 +95,9 @@ pub struct Report {
 /// CPU and by what requests ask for.
 #[must_use]
 pub fn compare(plan: &Plan, traffic: &Traffic) -> Report {
-    let needed = |per_s: f64| (per_s / plan.capacity_per_s / plan.target_load).ceil().max(1.0) as u64;
     let rules = [
-        Rule::Fixed(needed(traffic.peak())),
-        Rule::Fixed(needed(traffic.mean())),
+        Rule::Fixed(plan.needed(traffic.peak())),
+        Rule::Fixed(plan.needed(traffic.mean())),
         Rule::Scaled(Signal::Cpu { target: 0.5 }),
         Rule::Scaled(Signal::Cpu { target: plan.target_load }),
         Rule::Scaled(Signal::Requests),
@@ -128,7 +134,7 @@ pub fn run(plan: &Plan, traffic: &Traffic, rule: Rule) -> Outcome {
 }
 
 /// The replicas and what they have done.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Fleet {
     ready: u64,
     /// (ready at this second, how many).
@@ -146,24 +152,11 @@ struct Fleet {
 impl Fleet {
     /// As many as the first second needs.
     fn new(plan: &Plan, rule: Rule, rate: f64) -> Self {
-        let needed = (rate / plan.capacity_per_s / plan.target_load).ceil() as u64;
         let ready = match rule {
             Rule::Fixed(replicas) => replicas,
-            Rule::Scaled(_) => needed.clamp(plan.min_replicas, plan.max_replicas),
+            Rule::Scaled(_) => plan.needed(rate).clamp(plan.min_replicas, plan.max_replicas),
         };
-        let (starting, each_second) = (VecDeque::new(), Vec::new());
-        let nothing = 0.0;
-        Self {
-            ready,
-            starting,
-            waiting: nothing,
-            busy: nothing,
-            came: nothing,
-            refused: nothing,
-            answered: nothing,
-            could: nothing,
-            each_second,
-        }
+        Self { ready, ..Self::default() }
     }
 
     /// Those that are paid for: they are from the moment they start.

@@ -192,7 +192,7 @@ fn large() -> Vec<u8> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum When {
     Before,
-    /// A replica had been killed. Until the system has taken its sockets away, connections to it are still made.
+    /// A replica had been killed. Until the system has taken its sockets away and the balancer has seen that, requests are still sent to it.
     Dying,
     Gone,
 }
@@ -304,6 +304,8 @@ async fn story(kind: Kind, retries: bool) -> Option<(Vec<Failure>, Vec<Failure>,
     let waiting = load.more(50).await;
     load.now(When::Dying);
     replicas[1].kill();
+    // The balancer hears of closed sockets when it next looks: it has, once it has answered everybody again.
+    load.more(12).await;
     load.now(When::Gone);
     load.more(50).await;
     replicas[1].again();

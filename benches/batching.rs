@@ -16,16 +16,16 @@ use std::{
 };
 
 use ounce::{
-    batch::{
-        curve::Curve,
+    engine::Engine,
+    scheduler::{
         job::{Job, Priority},
-        policy::{Limits, Waiting},
+        latency_profile::LatencyProfile,
+        policy::{Limits, Pending},
         pool::PoolCpu,
         queue::Queue,
-        worker::{self, Occupies, Setting, Stopwatch},
+        worker::{self, RunsOn, Stopwatch, WorkerConfig},
     },
-    engine::Engine,
-    metrics::Metrics,
+    telemetry::metrics::Metrics,
     vision::tensor::Tensor,
 };
 use plotters::prelude::*;
@@ -56,7 +56,7 @@ fn measured(story: &Story, arrivals: &[Arrival], seconds: f64) -> Measured {
         .iter()
         .zip(arrivals)
         .filter_map(|(fate, arrival)| match fate {
-            Fate::Ran { ended, .. } => Some((*ended - arrival.at).as_secs_f64() * 1e3),
+            Fate::RunOutput { ended, .. } => Some((*ended - arrival.at).as_secs_f64() * 1e3),
             Fate::Refused | Fate::Late | Fate::Gone => None,
         })
         .collect();
@@ -121,19 +121,19 @@ fn row() -> Tensor {
 }
 
 fn real(per_second: f64, seconds: f64) -> Measured {
-    let mut curve = Curve::default();
+    let mut curve = LatencyProfile::default();
     for rows in [1, 2, 4, 8, 16, 32] {
         let inputs = Tensor::stack(&[&row()], rows, None).expect("rows");
         let watch = Stopwatch::start();
         Sleeper.run(&[inputs]).expect("it only sleeps");
-        curve.record(rows, watch.stop(Occupies::Device));
+        curve.record(rows, watch.stop(RunsOn::Device));
     }
     let queue = Arc::new(Queue::new(256, 1, limits(), curve));
     let metrics = Arc::new(Metrics::new().expect("metrics"));
-    let setting = Setting {
+    let setting = WorkerConfig {
         model: "sleeper".into(),
         limits: limits(),
-        occupies: Occupies::Device,
+        runs_on: RunsOn::Device,
         pool_cpu: PoolCpu::default(),
         device: Arc::default(),
         metrics,
@@ -146,7 +146,7 @@ fn real(per_second: f64, seconds: f64) -> Measured {
         for reply in receiver {
             let reply: (Instant, oneshot::Receiver<_>) = reply;
             // Replies come in the order of requests, so to wait for one after the other measures each.
-            if reply.1.blocking_recv().is_ok_and(|ran: Result<ounce::batch::job::Ran, _>| ran.is_ok()) {
+            if reply.1.blocking_recv().is_ok_and(|ran: Result<ounce::scheduler::job::RunOutput, _>| ran.is_ok()) {
                 took.push(reply.0.elapsed());
             }
         }
@@ -156,7 +156,7 @@ fn real(per_second: f64, seconds: f64) -> Measured {
         thread::sleep((begun + arrival.at).saturating_duration_since(Instant::now()));
         let (reply, answer) = oneshot::channel();
         let queued_at = Instant::now();
-        let waiting = Waiting { rows: 1, shares: true, queued_at, deadline: queued_at + DEADLINE };
+        let waiting = Pending { rows: 1, shares: true, queued_at, deadline: queued_at + DEADLINE };
         if queue.push(Job { inputs: vec![row()], waiting, priority: Priority::default(), reply, meter: None }).is_ok() {
             sender.send((queued_at, answer)).expect("the collector lives");
         }

@@ -15,7 +15,7 @@ use std::{
 use ounce::{
     config::Config,
     cost::{Account, Bill, CpuTime, Ledger, Meter, Tenant},
-    metrics::Metrics,
+    telemetry::metrics::Metrics,
 };
 use server::Server;
 

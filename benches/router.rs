@@ -10,7 +10,7 @@ mod server;
 use std::{collections::BTreeMap, ffi::OsStr, fs, time::Duration};
 
 use bytes::Bytes;
-use ounce::plot::{Axis, Chart, Reference, Series};
+use ounce::tools::plot::{Axis, Chart, Reference, Series};
 use reqwest::Client;
 use tokio::{task::JoinSet, time::Instant};
 
@@ -113,7 +113,7 @@ impl Served {
         let models = tempfile::tempdir().expect("a folder");
         let model = fs::canonicalize("tests/models/mobilenets").expect("the model");
         std::os::unix::fs::symlink(model, models.path().join("mobilenets")).expect("a link");
-        let log = ["--log", "warn,ounce::pipeline::route=info", "--models"].map(AsRef::<OsStr>::as_ref);
+        let log = ["--log", "warn,ounce::inference::route=info", "--models"].map(AsRef::<OsStr>::as_ref);
         let server = Server::start(log.into_iter().chain([models.path().as_os_str()])).await;
         Self { server, client: Client::new(), _models: models }
     }

@@ -20,24 +20,21 @@
 //! - [`cost`]: CPU time and its price.
 //! - [`metrics`], [`telemetry`], [`lifecycle`], [`config`], [`error`], [`plot`]: one thing each, used everywhere.
 
-pub mod batch;
-pub mod bench;
+pub mod api;
+pub mod capacity;
 pub mod cli;
 pub mod config;
 pub mod cost;
 pub mod engine;
 pub mod error;
-pub mod evaluate;
-pub mod http;
+pub mod inference;
 pub mod lifecycle;
-pub mod metrics;
-pub mod pipeline;
-pub mod plot;
-pub mod registry;
-pub mod router;
-pub mod scale;
+pub mod manifest;
+pub mod models;
+pub mod routing;
+pub mod scheduler;
 pub mod server;
-pub mod simulate;
+pub mod stats;
 pub mod telemetry;
-pub mod tune;
+pub mod tools;
 pub mod vision;

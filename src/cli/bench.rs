@@ -7,7 +7,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::bench::{self, Plan, Progress, Report, Target, Watch, Work};
+use crate::tools::bench::{self, Plan, Progress, Report, Target, Watch, Work};
 
 /// Load a server with pictures: how fast it answers, how many it can take, what they cost.
 ///

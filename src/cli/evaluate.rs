@@ -12,11 +12,11 @@ use clap::Args;
 use super::Settings;
 use crate::{
     config::Config,
-    evaluate::{self, Contestant, Dataset, Report},
-    pipeline::Pipeline,
-    plot,
-    registry::folder::{self, ModelFolder},
+    inference::Pipeline,
+    models::folder::{self, ModelFolder},
     telemetry,
+    tools::evaluate::{self, Contestant, Dataset, Report},
+    tools::plot,
 };
 
 /// A few pictures are enough for a process to take the memory that it will need.
@@ -49,7 +49,7 @@ pub(super) struct Evaluate {
     /// Draw the precision-recall curves to this file (.png)
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Answer these pictures with one variant, and print this process's resident memory
+    /// Prediction these pictures with one variant, and print this process's resident memory
     #[arg(long, hide = true, num_args = 1..)]
     resident: Vec<PathBuf>,
 }

@@ -23,11 +23,11 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use crate::{
-    bench::Watch,
     config::{ConfigError, Layers},
-    pipeline::Pipeline,
-    plot::Chart,
-    registry::ModelError,
+    inference::Pipeline,
+    models::ModelError,
+    tools::bench::Watch,
+    tools::plot::Chart,
 };
 
 /// A low-latency inference server for pictures that says what every answer cost.
@@ -42,7 +42,7 @@ pub struct Cli {
 enum Command {
     /// Serve the models of a folder over HTTP
     Serve(serve::Serve),
-    /// Answer for pictures from files, without a server
+    /// Prediction for pictures from files, without a server
     Predict(predict::Predict),
     /// Score a model on labelled pictures: every variant side by side
     Evaluate(evaluate::Evaluate),

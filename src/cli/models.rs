@@ -6,9 +6,9 @@ use clap::Args;
 
 use super::Settings;
 use crate::{
-    metrics::Metrics,
-    pipeline::{BatchAxis, CurvePoint, Loaded, Loader, ServedModel, ServedVariant, in_words},
+    inference::{BatchAxis, Loaded, Loader, ProfilePoint, ServedModel, ServedVariant, in_words},
     telemetry,
+    telemetry::metrics::Metrics,
 };
 
 /// Check a folder of models: every file is read, every graph opened, and a blank picture sent through.
@@ -85,7 +85,7 @@ fn batches(variant: &ServedVariant) -> String {
             format!("one picture a run: {}", why.as_deref().unwrap_or("its batch axis is fixed"))
         }
     };
-    let point = |point: CurvePoint| format!("{}: {:.1} ms", point.rows, point.p50.as_secs_f64() * 1000.0);
+    let point = |point: ProfilePoint| format!("{}: {:.1} ms", point.rows, point.p50.as_secs_f64() * 1000.0);
     let curve: Vec<_> = variant.curve().into_iter().map(point).collect();
     format!("{axis}; a run of {}", curve.join(", "))
 }

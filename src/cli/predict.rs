@@ -12,15 +12,16 @@ use ulid::Ulid;
 
 use super::Settings;
 use crate::{
-    http::AnswerBody,
-    pipeline::{
-        Answer, Deadline, ImageFormat, Overrides, PictureAnswer, PictureRequest, Pipeline, ServedModel, Terms, Wishes,
+    api::AnswerBody,
+    inference::{
+        Deadline, ImageFormat, PictureAnswer, PictureRequest, Pipeline, PostprocessOverrides, Prediction,
+        RequestContext, ServedModel, VariantPreference,
     },
-    registry::manifest::Task,
+    manifest::Task,
     telemetry,
 };
 
-/// Answer for pictures from files, without a server.
+/// Prediction for pictures from files, without a server.
 #[derive(Debug, Args)]
 pub(super) struct Predict {
     #[command(flatten)]
@@ -87,14 +88,14 @@ impl Predict {
         draw: Option<ImageFormat>,
     ) -> anyhow::Result<PictureAnswer> {
         let bytes = std::fs::read(picture)?;
-        let terms = Terms::until(Deadline::after(Instant::now(), pipeline.config().requests.deadline));
-        let wishes = Wishes { variant: self.variant.clone(), ..Wishes::default() };
+        let terms = RequestContext::until(Deadline::after(Instant::now(), pipeline.config().requests.deadline));
+        let preference = VariantPreference { variant: self.variant.clone(), ..VariantPreference::default() };
         let permit = pipeline.admit()?;
         let request = PictureRequest {
-            route: pipeline.route(model, &wishes, terms)?,
+            route: pipeline.route(model, &preference, terms)?,
             model: model.clone(),
             bytes: bytes.into(),
-            options: Overrides { min_score: self.min_score, ..Overrides::default() },
+            options: PostprocessOverrides { min_score: self.min_score, ..PostprocessOverrides::default() },
             terms,
             draw,
         };
@@ -142,8 +143,8 @@ fn table(picture: &Path, answer: &PictureAnswer) -> String {
         answer.cost.usd * 1e6
     );
     match &answer.answer {
-        Answer::Detections(found) if found.is_empty() => text += "  nothing found\n",
-        Answer::Detections(found) => {
+        Prediction::Detections(found) if found.is_empty() => text += "  nothing found\n",
+        Prediction::Detections(found) => {
             let w = width(&mut found.iter().map(|d| d.class_id));
             text += &format!("  {:<w$}  score     x1     y1     x2     y2\n", "label");
             for d in found {
@@ -159,7 +160,7 @@ fn table(picture: &Path, answer: &PictureAnswer) -> String {
                 );
             }
         }
-        Answer::Classes(classes) => {
+        Prediction::Classes(classes) => {
             let w = width(&mut classes.iter().map(|c| c.class_id));
             text += &format!("  {:<w$}  score\n", "label");
             for c in classes {

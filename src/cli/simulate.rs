@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 
 use super::{ask, bench};
-use crate::simulate::{self, Plan, Report, traffic::Traffic};
+use crate::tools::simulate::{self, Plan, Report, traffic::Traffic};
 
 /// Run a day of requests on paper: how many replicas autoscalers would start, what they refuse, what they cost.
 ///

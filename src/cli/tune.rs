@@ -8,11 +8,11 @@ use indicatif::ProgressBar;
 
 use super::{Settings, bench::duration};
 use crate::{
-    bench::{self, Watch},
     config::{Config, is_plain_name},
-    registry::folder::MANIFEST,
+    models::folder::MANIFEST,
     telemetry,
-    tune::{self, Found, Promise, Stage, Subject},
+    tools::bench::{self, Watch},
+    tools::tune::{self, ForecastGuard, Found, Stage, Subject},
 };
 
 /// Find the cheapest way to serve a model on this machine that keeps a promise.
@@ -58,7 +58,7 @@ impl Tune {
         let config = self.settings.layers("error")?.build()?;
         telemetry::init(&config.log)?;
         let subject = self.subject(config)?;
-        let promise = Promise { slo_p99: self.slo_p99, min_accuracy: self.min_accuracy, step: self.step };
+        let promise = ForecastGuard { slo_p99: self.slo_p99, min_accuracy: self.min_accuracy, step: self.step };
         let bar = super::progress(0, "{wide_bar} {pos}/{len} {msg} ({eta} left)");
         let watch = Watch::default();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -3,16 +3,16 @@
 //! `defaults.toml` is the list of all keys, their defaults and their meaning. `layers` puts a file, the environment
 //! and flags over it and remembers where each value came from; what comes out here cannot be invalid.
 
-mod knobs;
 mod layers;
+mod types;
 
 use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Deserializer};
 
 pub use self::{
-    knobs::{Auto, Currency, HeaderName, Millis, NotNegative, Objective, OtlpEndpoint, Provider, Secret, Task, Unit},
     layers::{ConfigError, Layers, Origin, is_plain_name},
+    types::{Auto, Currency, HeaderName, Millis, NonNegative, Objective, OtlpEndpoint, Provider, Ratio, Secret, Task},
 };
 
 /// Everything an operator can set.
@@ -34,7 +34,7 @@ pub struct Config {
     /// What a request may take.
     pub requests: Requests,
     /// What a picture may measure.
-    pub pictures: PictureLimits,
+    pub pictures: ImageLimits,
     /// How the server ends.
     pub shutdown: Shutdown,
     /// When more replicas are asked for.
@@ -200,7 +200,7 @@ pub struct Requests {
 
 /// What a picture may measure before a single pixel of it is decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub struct PictureLimits {
+pub struct ImageLimits {
     /// The largest body (encoded bytes); one more byte is 413.
     pub max_bytes: usize,
     /// The most pixels (width × height); one more is 422.
@@ -209,7 +209,7 @@ pub struct PictureLimits {
     pub max_side: u32,
 }
 
-impl Default for PictureLimits {
+impl Default for ImageLimits {
     fn default() -> Self {
         Self { max_bytes: 20_000_000, max_pixels: 50_000_000, max_side: 16_384 }
     }
@@ -230,33 +230,33 @@ pub struct Shutdown {
 #[derive(Debug, Clone, Deserialize)]
 pub struct Scale {
     /// The part of what a replica can give within the promise that it is to be asked for.
-    pub target_load: Unit,
+    pub target_load: Ratio,
 }
 
 /// What this replica costs.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Cost {
     /// Dollars an hour for the whole replica.
-    pub usd_per_hour: NotNegative,
+    pub usd_per_hour: NonNegative,
     /// Dollars an hour for one CPU, instead.
     #[serde(deserialize_with = "optional")]
-    pub usd_per_cpu_hour: Option<NotNegative>,
+    pub usd_per_cpu_hour: Option<NonNegative>,
     /// Dollars an hour for one GPU.
     #[serde(deserialize_with = "optional")]
-    pub usd_per_gpu_hour: Option<NotNegative>,
+    pub usd_per_gpu_hour: Option<NonNegative>,
     /// The currency that answers are told in beside dollars.
     pub currency: Currency,
     /// How much of it a dollar is.
-    pub currency_per_usd: NotNegative,
+    pub currency_per_usd: NonNegative,
     /// The most that requests may cost.
     #[serde(deserialize_with = "optional")]
-    pub budget_usd_per_hour: Option<NotNegative>,
+    pub budget_usd_per_hour: Option<NonNegative>,
     /// The price of energy.
     #[serde(deserialize_with = "optional")]
-    pub usd_per_kwh: Option<NotNegative>,
+    pub usd_per_kwh: Option<NonNegative>,
     /// Grams of CO2 a kilowatt-hour.
     #[serde(deserialize_with = "optional")]
-    pub co2_g_per_kwh: Option<NotNegative>,
+    pub co2_g_per_kwh: Option<NonNegative>,
     /// The header whose value names a tenant.
     #[serde(deserialize_with = "unless_empty")]
     pub tenant_header: Option<HeaderName>,
@@ -270,7 +270,7 @@ pub struct Tenant {
     pub api_keys: Vec<Secret>,
     /// The most that their requests may cost.
     #[serde(default, deserialize_with = "optional")]
-    pub budget_usd_per_hour: Option<NotNegative>,
+    pub budget_usd_per_hour: Option<NonNegative>,
 }
 
 /// What the operator decides instead of a model's manifest.
@@ -288,7 +288,7 @@ pub struct ModelSettings {
     pub slo_p99_ms: Option<Millis>,
     /// No variant below it answers.
     #[serde(deserialize_with = "optional")]
-    pub min_accuracy: Option<Unit>,
+    pub min_accuracy: Option<Ratio>,
     /// Sessions side by side.
     #[serde(deserialize_with = "optional")]
     pub instances: Option<Auto>,
@@ -326,7 +326,7 @@ pub struct Telemetry {
     #[serde(deserialize_with = "unless_empty")]
     pub otlp_endpoint: Option<OtlpEndpoint>,
     /// The share of traces that are exported where the client did not decide.
-    pub otlp_sample_ratio: Unit,
+    pub otlp_sample_ratio: Ratio,
     /// Who the spans are said to be from.
     pub service_name: String,
 }

@@ -14,7 +14,7 @@ const SAVE_BELOW: f64 = 0.5;
 
 /// What may still be spent.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Means {
+pub enum BudgetState {
     /// Enough.
     Plenty,
     /// Little: answer as cheaply as can be.
@@ -46,18 +46,18 @@ impl Budget {
     }
 
     /// What may be spent now.
-    pub fn means(&mut self, now: Instant) -> Means {
+    pub fn means(&mut self, now: Instant) -> BudgetState {
         self.fill(now);
         if self.usd_per_hour <= 0.0 {
-            Means::Nothing(None)
+            BudgetState::Nothing(None)
         } else if self.left_usd <= 0.0 {
             // Until there is something again, and a second's worth more, so that it lasts for more than one request.
             let seconds = -self.left_usd / self.usd_per_second() + 1.0;
-            Means::Nothing(Duration::try_from_secs_f64(seconds).ok())
+            BudgetState::Nothing(Duration::try_from_secs_f64(seconds).ok())
         } else if self.left_usd < self.full_usd() * SAVE_BELOW {
-            Means::Little
+            BudgetState::Little
         } else {
-            Means::Plenty
+            BudgetState::Plenty
         }
     }
 
@@ -86,13 +86,13 @@ mod tests {
     fn first_it_saves_then_it_stops_then_there_is_something_again() {
         let now = Instant::now();
         let mut budget = Budget::new(3600.0, now);
-        assert_eq!(budget.means(now), Means::Plenty);
+        assert_eq!(budget.means(now), BudgetState::Plenty);
         budget.spend(31.0, now);
-        assert_eq!(budget.means(now), Means::Little);
+        assert_eq!(budget.means(now), BudgetState::Little);
         budget.spend(31.0, now);
-        assert_eq!(budget.means(now), Means::Nothing(Some(Duration::from_secs(3))));
-        assert_eq!(budget.means(now + Duration::from_secs(3)), Means::Little);
-        assert_eq!(Budget::new(0.0, now).means(now), Means::Nothing(None));
+        assert_eq!(budget.means(now), BudgetState::Nothing(Some(Duration::from_secs(3))));
+        assert_eq!(budget.means(now + Duration::from_secs(3)), BudgetState::Little);
+        assert_eq!(Budget::new(0.0, now).means(now), BudgetState::Nothing(None));
     }
 
     proptest! {
@@ -104,7 +104,7 @@ mod tests {
             let (mut budget, mut now, mut spent) = (Budget::new(3600.0, start), start, 0.0);
             for (usd, later_ms) in costs {
                 now += Duration::from_millis(later_ms);
-                if !matches!(budget.means(now), Means::Nothing(_)) {
+                if !matches!(budget.means(now), BudgetState::Nothing(_)) {
                     budget.spend(usd, now);
                     spent += usd;
                 }

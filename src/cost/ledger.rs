@@ -15,7 +15,7 @@ use std::{
 };
 
 use super::{
-    budget::{Budget, Means},
+    budget::{Budget, BudgetState},
     capacity::capacity_cpus,
     device::DeviceClock,
     energy::{Energy, Watts},
@@ -25,8 +25,8 @@ use super::{
     time::{CpuTime, Used},
 };
 use crate::{
-    config::{Config, Flavour, NotNegative},
-    metrics::Metrics,
+    config::{Config, Flavour, NonNegative},
+    telemetry::metrics::Metrics,
 };
 
 /// What money is spent on.
@@ -79,8 +79,8 @@ pub struct Ledger {
     prices: PriceSheet,
     /// CPUs that are paid for.
     pub cpus: f64,
-    usd_per_kwh: Option<NotNegative>,
-    co2_g_per_kwh: Option<NotNegative>,
+    usd_per_kwh: Option<NonNegative>,
+    co2_g_per_kwh: Option<NonNegative>,
     /// Who pays.
     pub tenants: Tenants,
     metrics: Arc<Metrics>,
@@ -127,7 +127,7 @@ struct Budgets {
 
 /// A budget that leaves nothing to spend.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Spent {
+pub struct BudgetExceeded {
     /// The tenant's name; none for the whole replica's.
     pub tenant: Option<String>,
     /// The budget.
@@ -144,7 +144,7 @@ impl Ledger {
         let prices = PriceSheet::new(&config.cost, cpus);
         metrics.price(prices.usd_per_hour, cpus);
         let tenants = Tenants::new(config);
-        let budget = |name: &str, usd: Option<NotNegative>| {
+        let budget = |name: &str, usd: Option<NonNegative>| {
             let usd = usd?.get();
             metrics.budget(name, usd);
             Some(Budget::new(usd, now))
@@ -269,7 +269,7 @@ impl Ledger {
         for (source, joules) in [("cpu", drawn.cpu_joules), ("gpu", drawn.gpu_joules)] {
             let Some(joules) = joules else { continue };
             let kwh = joules / 3.6e6;
-            let times = |factor: Option<NotNegative>| factor.map(|factor| factor.get() * kwh);
+            let times = |factor: Option<NonNegative>| factor.map(|factor| factor.get() * kwh);
             self.metrics.energy(source, joules, times(self.usd_per_kwh), times(self.co2_g_per_kwh));
         }
     }
@@ -292,20 +292,20 @@ impl Ledger {
     ///
     /// # Errors
     /// With the budget that leaves nothing.
-    pub fn means(&self, tenant: Tenant) -> Result<Means, Spent> {
+    pub fn means(&self, tenant: Tenant) -> Result<BudgetState, BudgetExceeded> {
         let (mut budgets, now) = (self.budgets(), Instant::now());
         let Budgets { replica, tenants } = &mut *budgets;
         let theirs = tenants.get_mut(tenant.place()).and_then(Option::as_mut);
         let theirs = theirs.map(|budget| (Some(self.tenants.name(tenant)), budget));
-        let mut means = Means::Plenty;
+        let mut means = BudgetState::Plenty;
         for (whose, budget) in replica.iter_mut().map(|budget| (None, budget)).chain(theirs) {
             match budget.means(now) {
-                Means::Nothing(retry_after) => {
+                BudgetState::Nothing(retry_after) => {
                     let (tenant, usd_per_hour) = (whose.map(ToOwned::to_owned), budget.usd_per_hour);
-                    return Err(Spent { tenant, usd_per_hour, retry_after });
+                    return Err(BudgetExceeded { tenant, usd_per_hour, retry_after });
                 }
-                Means::Little => means = Means::Little,
-                Means::Plenty => {}
+                BudgetState::Little => means = BudgetState::Little,
+                BudgetState::Plenty => {}
             }
         }
         Ok(means)

@@ -16,10 +16,10 @@ mod tenants;
 mod time;
 
 pub use self::{
-    budget::{Budget, Means},
+    budget::{Budget, BudgetState},
     capacity::capacity_cpus,
     device::{DeviceClock, OnDevice},
-    ledger::{Account, Ledger, Loading, Spent},
+    ledger::{Account, BudgetExceeded, Ledger, Loading},
     meter::{Bill, Meter},
     price::{PriceSheet, RequestCost},
     tenants::{Tenant, Tenants},

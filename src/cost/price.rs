@@ -20,8 +20,8 @@ impl PriceSheet {
     /// The price of a replica with so many CPUs, whole or not.
     #[must_use]
     pub fn new(cost: &config::Cost, cpus: f64) -> Self {
-        let per_cpu_hour = cost.usd_per_cpu_hour.map_or(cost.usd_per_hour.get() / cpus, config::NotNegative::get);
-        let per_gpu_hour = cost.usd_per_gpu_hour.map_or(0.0, config::NotNegative::get);
+        let per_cpu_hour = cost.usd_per_cpu_hour.map_or(cost.usd_per_hour.get() / cpus, config::NonNegative::get);
+        let per_gpu_hour = cost.usd_per_gpu_hour.map_or(0.0, config::NonNegative::get);
         Self {
             usd_per_hour: per_cpu_hour * cpus + per_gpu_hour,
             usd_per_cpu_second: per_cpu_hour / 3600.0,
@@ -70,7 +70,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{Config, NotNegative};
+    use crate::config::{Config, NonNegative};
 
     fn hour(cpu: u64, gpu: u64) -> Used {
         let hours = |n: u64| CpuTime::from(Duration::from_secs(n * 3600));
@@ -83,8 +83,8 @@ mod tests {
         let usd = |cost: &config::Cost, used| PriceSheet::new(cost, 2.0).price(used, None).usd;
         assert!((usd(&cost, hour(1, 0)) - 0.05).abs() < 1e-12);
         assert!((usd(&cost, hour(1, 1)) - 0.05).abs() < 1e-12, "a GPU without a price is free");
-        cost.usd_per_cpu_hour = NotNegative::try_from(0.03).ok();
-        cost.usd_per_gpu_hour = NotNegative::try_from(1.5).ok();
+        cost.usd_per_cpu_hour = NonNegative::try_from(0.03).ok();
+        cost.usd_per_gpu_hour = NonNegative::try_from(1.5).ok();
         assert!((usd(&cost, hour(1, 1)) - 1.53).abs() < 1e-12);
         assert!((PriceSheet::new(&cost, 2.0).usd_per_hour - 1.56).abs() < 1e-12);
     }

@@ -8,7 +8,7 @@
 
 use std::thread;
 
-use crate::{config::Provider, registry::manifest::Execution};
+use crate::{config::Provider, manifest::Execution};
 
 /// CPUs that this process may use: affinity mask and cgroup quota are counted (the standard library reads both).
 #[must_use]

@@ -13,7 +13,7 @@ use ort::{
 use super::{Engine, library::Library, provider};
 use crate::{
     config::{Fallback, Provider},
-    registry::file::Source,
+    models::file::Source,
     vision::tensor::{ElementType, Port, Tensor},
 };
 

@@ -15,7 +15,7 @@ use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 
 use super::{
     context::TraceContext,
-    request::{RequestSpan, Told},
+    request::{RequestSpan, SpanDetails},
 };
 use crate::config::Telemetry;
 
@@ -81,7 +81,7 @@ pub struct Watched {
 
 impl Watched {
     /// What handlers say about it.
-    pub fn told(&mut self) -> Option<&mut Told> {
+    pub fn told(&mut self) -> Option<&mut SpanDetails> {
         self.span.as_mut().map(|span| &mut span.told)
     }
 

@@ -5,6 +5,7 @@
 
 mod context;
 mod export;
+pub mod metrics;
 mod request;
 
 use std::io::IsTerminal;
@@ -14,7 +15,7 @@ use tracing_subscriber::EnvFilter;
 pub use self::{
     context::TraceContext,
     export::{Export, Traces, Watched},
-    request::{Answered, RequestSpan, Told},
+    request::{Answered, RequestSpan, SpanDetails},
 };
 use crate::config::{Log, LogFormat};
 

@@ -35,12 +35,12 @@ pub struct RequestSpan {
     /// The request's id, as in the log.
     pub request_id: String,
     /// What handlers said about it.
-    pub told: Told,
+    pub told: SpanDetails,
 }
 
 /// What handlers say about a request while they are at it.
 #[derive(Debug, Default)]
-pub struct Told {
+pub struct SpanDetails {
     /// The model it is about.
     pub model: Option<String>,
     /// The answers: one, or one a picture.
@@ -152,7 +152,7 @@ mod tests {
             protocol: "1.1",
             status,
             request_id: "r1".to_owned(),
-            told: Told { model: Some("pedestrian".to_owned()), answers: vec![answer] },
+            told: SpanDetails { model: Some("pedestrian".to_owned()), answers: vec![answer] },
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a picture's answer is made of.
 
-use crate::registry::manifest::OutputSpec;
+use crate::manifest::OutputSpec;
 
 /// A rectangle. Its unit (pixels of the picture, of the network's input, …) is its holder's to say.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -73,7 +73,7 @@ pub struct Class {
 
 /// What a model says about a picture.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Answer {
+pub enum Prediction {
     /// Things and where they are, best first.
     Detections(Vec<Detection>),
     /// What the picture shows, best first.
@@ -82,7 +82,7 @@ pub enum Answer {
 
 /// What of the outputs is worth answering: the manifest's word, or the request's.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ReadOptions {
+pub struct PostprocessOptions {
     /// Detections below this score are left out. Classes are not: the best of them is an answer at any score.
     pub min_score: f32,
     /// Of two boxes of a class that overlap by more than this IoU, the weaker is left out.
@@ -93,7 +93,7 @@ pub struct ReadOptions {
     pub top_k: usize,
 }
 
-impl From<&OutputSpec> for ReadOptions {
+impl From<&OutputSpec> for PostprocessOptions {
     fn from(spec: &OutputSpec) -> Self {
         Self {
             min_score: spec.min_score.get(),

@@ -18,7 +18,7 @@ use super::{
     jpeg,
     sniff::{Sniffed, sniff},
 };
-use crate::config::PictureLimits;
+use crate::config::ImageLimits;
 
 /// What a decoder may ask for beside the pixels: tables, rows, metadata.
 const DECODER_SLACK_BYTES: u64 = 16 * 1024 * 1024;
@@ -27,7 +27,7 @@ const WIDEST_PIXEL_BYTES: u64 = 8;
 
 /// A decoded picture.
 #[derive(Debug, Clone)]
-pub struct Picture {
+pub struct DecodedImage {
     /// Width as a person sees it (after EXIF), at full size, even when `pixels` are fewer.
     pub width: u32,
     /// Height as a person sees it (after EXIF), at full size, even when `pixels` are fewer.
@@ -69,7 +69,7 @@ pub enum Scale {
 
 /// Why a body is not a picture we take. The messages go to clients as they are.
 #[derive(thiserror::Error, Debug, Clone, PartialEq, Eq)]
-pub enum PictureError {
+pub enum DecodeError {
     /// No bytes at all.
     #[error("the body is empty; send the bytes of a picture")]
     Empty,
@@ -124,26 +124,26 @@ pub enum PictureError {
 }
 
 /// Decodes one picture (of an animation, the first).
-pub fn decode(bytes: &[u8], limits: &PictureLimits, scale: Scale) -> Result<Picture, PictureError> {
+pub fn decode(bytes: &[u8], limits: &ImageLimits, scale: Scale) -> Result<DecodedImage, DecodeError> {
     // Both scales allow the full picture; a decoder that can do with less would choose here.
     let (Scale::Full | Scale::AtLeast { .. }) = scale;
     if bytes.is_empty() {
-        return Err(PictureError::Empty);
+        return Err(DecodeError::Empty);
     }
     if bytes.len() > limits.max_bytes {
-        return Err(PictureError::TooManyBytes { bytes: bytes.len(), limit_bytes: limits.max_bytes });
+        return Err(DecodeError::TooManyBytes { bytes: bytes.len(), limit_bytes: limits.max_bytes });
     }
     let format = match sniff(bytes) {
         Sniffed::Read(format) => format,
-        Sniffed::NotRead(format) => return Err(PictureError::Unsupported { format }),
-        Sniffed::Unknown => return Err(PictureError::UnknownFormat { beginning: hex(bytes) }),
+        Sniffed::NotRead(format) => return Err(DecodeError::Unsupported { format }),
+        Sniffed::Unknown => return Err(DecodeError::UnknownFormat { beginning: hex(bytes) }),
     };
     // A decoder's bug must cost its request only. Nothing is shared with it, so nothing can be left half-changed.
     catch_unwind(AssertUnwindSafe(|| decode_as(format, bytes, limits)))
         .unwrap_or_else(|_| Err(broken(format, "the decoder failed on it")))
 }
 
-fn decode_as(format: Format, bytes: &[u8], limits: &PictureLimits) -> Result<Picture, PictureError> {
+fn decode_as(format: Format, bytes: &[u8], limits: &ImageLimits) -> Result<DecodedImage, DecodeError> {
     let mut memory = Limits::no_limits();
     memory.max_alloc = Some(limits.max_pixels.saturating_mul(WIDEST_PIXEL_BYTES).saturating_add(DECODER_SLACK_BYTES));
     let mut reader = ImageReader::with_format(Cursor::new(bytes), image_format(format));
@@ -171,7 +171,7 @@ fn decode_as(format: Format, bytes: &[u8], limits: &PictureLimits) -> Result<Pic
     let mut upright = DynamicImage::ImageRgb8(rgb);
     upright.apply_orientation(orientation);
     let rgb = upright.into_rgb8();
-    Ok(Picture {
+    Ok(DecodedImage {
         width: rgb.width(),
         height: rgb.height(),
         pixels: Pixels { width: rgb.width(), height: rgb.height(), rgb: rgb.into_raw() },
@@ -180,15 +180,15 @@ fn decode_as(format: Format, bytes: &[u8], limits: &PictureLimits) -> Result<Pic
     })
 }
 
-fn check_size(format: Format, width: u32, height: u32, limits: &PictureLimits) -> Result<(), PictureError> {
+fn check_size(format: Format, width: u32, height: u32, limits: &ImageLimits) -> Result<(), DecodeError> {
     if width == 0 || height == 0 {
         return Err(broken(format, "it has no pixels"));
     }
     if width.max(height) > limits.max_side {
-        return Err(PictureError::TooLong { width, height, limit_side: limits.max_side });
+        return Err(DecodeError::TooLong { width, height, limit_side: limits.max_side });
     }
     if u64::from(width) * u64::from(height) > limits.max_pixels {
-        return Err(PictureError::TooManyPixels { width, height, limit_pixels: limits.max_pixels });
+        return Err(DecodeError::TooManyPixels { width, height, limit_pixels: limits.max_pixels });
     }
     Ok(())
 }
@@ -204,8 +204,8 @@ fn image_format(format: Format) -> ImageFormat {
     }
 }
 
-fn broken(format: Format, reason: &str) -> PictureError {
-    PictureError::Broken { format, reason: reason.trim().trim_end_matches('.').to_owned() }
+fn broken(format: Format, reason: &str) -> DecodeError {
+    DecodeError::Broken { format, reason: reason.trim().trim_end_matches('.').to_owned() }
 }
 
 /// The cause at the bottom says most; the layers above repeat the format's name.

@@ -6,7 +6,7 @@
 //! resized pixels came from.
 
 use super::answer::BBox;
-use crate::registry::manifest::{BoxUnit, Fit};
+use crate::manifest::{BoxUnit, Fit};
 
 /// How one picture is laid onto the network's input: scaled, cut, put down somewhere.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -92,7 +92,7 @@ fn narrow(value: f64) -> f32 {
 /// Maps what a network says about its input back to the picture.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Placement {
-    /// Picture pixels an input pixel, by axis.
+    /// DecodedImage pixels an input pixel, by axis.
     scale: [f32; 2],
     /// Where the input's corner lies on the picture, in picture pixels (negative beside a letterboxed picture).
     start: [f32; 2],

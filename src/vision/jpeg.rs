@@ -7,7 +7,7 @@
 use image::RgbImage;
 use libjpeg_turbo_rs::{DecodeLimits, Decoder, PixelFormat};
 
-use crate::config::PictureLimits;
+use crate::config::ImageLimits;
 
 /// More scans than any encoder writes: each costs a pass over the picture.
 const MAX_SCANS: usize = 200;
@@ -15,7 +15,7 @@ const MAX_SCANS: usize = 200;
 const BYTES_A_PIXEL: u64 = 16;
 
 /// The pixels, not turned yet; `None` when this is a kind of JPEG for the other decoder.
-pub(super) fn decode(bytes: &[u8], limits: &PictureLimits) -> Result<Option<RgbImage>, String> {
+pub(super) fn decode(bytes: &[u8], limits: &ImageLimits) -> Result<Option<RgbImage>, String> {
     let side = limits.max_side as usize;
     let bounds = DecodeLimits {
         max_width: side,

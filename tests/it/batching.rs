@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use ounce::batch::{
-    curve::{Curve, Run},
+use ounce::scheduler::{
     job::Priority,
+    latency_profile::{LatencyProfile, Run},
     policy::Limits,
 };
 use proptest::prelude::*;
@@ -67,7 +67,7 @@ fn request(at: Duration, deadline: Duration) -> Arrival {
 /// Those that ran: their place, their run, its start and end.
 fn ran(story: &Story) -> impl Iterator<Item = (usize, usize, Duration, Duration)> {
     story.fates.iter().enumerate().filter_map(|(index, fate)| match fate {
-        Fate::Ran { run, started, ended } => Some((index, *run, *started, *ended)),
+        Fate::RunOutput { run, started, ended } => Some((index, *run, *started, *ended)),
         Fate::Refused | Fate::Late | Fate::Gone => None,
     })
 }
@@ -136,7 +136,7 @@ proptest! {
         let story = ounce(device, 1, &any_size_up_to(32), 64, device.warmed_up(32), &arrivals);
         prop_assert!(!matches!(story.fates[0], Fate::Refused | Fate::Late), "{:?}", story.fates);
         for (arrival, fate) in arrivals.iter().zip(&story.fates) {
-            let in_time = matches!(fate, Fate::Ran { ended, .. } if *ended <= arrival.at + arrival.deadline);
+            let in_time = matches!(fate, Fate::RunOutput { ended, .. } if *ended <= arrival.at + arrival.deadline);
             prop_assert!(in_time || *fate == Fate::Refused, "{fate:?}");
         }
     }
@@ -156,7 +156,7 @@ proptest! {
         let low = arrivals.len() / 4;
         arrivals[low].priority = Priority::LAST;
         let story = ounce(device, 1, &any_size_up_to(32), 100_000, device.warmed_up(32), &arrivals);
-        let Fate::Ran { started, .. } = story.fates[low] else { panic!("it was not served") };
+        let Fate::RunOutput { started, .. } = story.fates[low] else { panic!("it was not served") };
         for (index, _, other, _) in ran(&story) {
             let much_later = arrivals[index].at > arrivals[low].at + ms(900);
             prop_assert!(!much_later || other >= started, "{index} came 900 ms later and went first");
@@ -180,7 +180,7 @@ fn where_it_pays_a_free_worker_waits_for_company_unless_it_is_forbidden() {
 const LOADS: [f64; 9] = [0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 1.1, 1.5, 2.0];
 const MAX: usize = 32;
 
-fn goodput_against_the_best(device: Device, deadline: Duration, curve: &Curve, name: &str) -> f64 {
+fn goodput_against_the_best(device: Device, deadline: Duration, curve: &LatencyProfile, name: &str) -> f64 {
     let mut worst = f64::INFINITY;
     for load in LOADS {
         let arrivals = Random(7).arrivals(load * device.capacity(MAX), 10.0, deadline);
@@ -208,10 +208,10 @@ fn goodput_is_that_of_the_best_fixed_batch_whatever_the_load() {
 fn a_curve_that_begins_wrong_mends_itself() {
     println!("what the warm-up measured | load | requests, second half | in time | of what the device can do at most");
     let measured = |factor: &mut dyn FnMut(usize) -> f64| {
-        let mut curve = Curve::default();
+        let mut curve = LatencyProfile::default();
         for rows in [1, 2, 4, 8, 16, 32] {
             let wall = GPU.run(rows).mul_f64(factor(rows));
-            curve.record(rows, Run { wall, occupied: wall });
+            curve.record(rows, Run { wall, service_time: wall });
         }
         curve
     };
@@ -219,7 +219,7 @@ fn a_curve_that_begins_wrong_mends_itself() {
     let noisy = measured(&mut |_| 0.7 + 0.6 * random.unit());
     let large_is_slow = measured(&mut |rows| if rows >= 16 { 3.0 } else { 1.0 });
     for (name, curve) in
-        [("±30 %", noisy), ("16 and 32 three times too slow", large_is_slow), ("nothing", Curve::default())]
+        [("±30 %", noisy), ("16 and 32 three times too slow", large_is_slow), ("nothing", LatencyProfile::default())]
     {
         for load in [0.05, 0.4, 0.8, 1.1, 2.0] {
             let half = Duration::from_secs(20);
@@ -239,7 +239,7 @@ fn a_curve_that_begins_wrong_mends_itself() {
 fn where_batches_gain_nothing_none_is_made() {
     let device = Device { per_run: Duration::ZERO, per_row: ms(2) };
     let arrivals = Random(1).arrivals(2.0 * device.capacity(1), 5.0, MINUTES);
-    let story = ounce(device, 1, &any_size_up_to(32), 256, Curve::default(), &arrivals);
+    let story = ounce(device, 1, &any_size_up_to(32), 256, LatencyProfile::default(), &arrivals);
     // It starts without a warm-up, so it has to try; and one run in 32 tries again.
     let batches = story.runs.iter().filter(|rows| **rows > 1).count();
     assert!(batches <= 2 + story.runs.len() / 32, "{:?}", story.runs);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use ounce::bench::{Picture, Plan, Target, Watch, open_loop};
+use ounce::tools::bench::{Picture, Plan, Target, Watch, open_loop};
 
 use crate::harness::{Process, photo, png, root, until};
 

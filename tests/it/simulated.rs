@@ -6,11 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ounce::batch::{
-    curve::{Curve, Run},
-    job::{Job, JobError, Priority, Ran},
-    line::{Line, Next},
-    policy::{Limits, Waiting},
+use ounce::scheduler::{
+    backlog::{Backlog, Next},
+    job::{Job, JobError, Priority, RunOutput},
+    latency_profile::{LatencyProfile, Run},
+    policy::{Limits, Pending},
     stats::Done,
 };
 use tokio::sync::oneshot;
@@ -33,11 +33,11 @@ impl Device {
     }
 
     /// What the warm-up would have measured.
-    pub(crate) fn warmed_up(self, max_rows: usize) -> Curve {
-        let mut curve = Curve::default();
+    pub(crate) fn warmed_up(self, max_rows: usize) -> LatencyProfile {
+        let mut curve = LatencyProfile::default();
         for rows in (0..).map(|power| 1 << power).take_while(|rows| *rows < max_rows).chain([max_rows]) {
             let wall = self.run(rows);
-            (0..3).for_each(|_| curve.record(rows, Run { wall, occupied: wall }));
+            (0..3).for_each(|_| curve.record(rows, Run { wall, service_time: wall }));
         }
         curve
     }
@@ -62,7 +62,7 @@ pub(crate) enum Fate {
     Late,
     Gone,
     /// In the so-many-th run; since the beginning.
-    Ran {
+    RunOutput {
         run: usize,
         started: Duration,
         ended: Duration,
@@ -79,7 +79,7 @@ pub(crate) struct Story {
 impl Story {
     /// Answers before their deadlines.
     pub(crate) fn in_time(&self, arrivals: &[Arrival]) -> usize {
-        let in_time = |(fate, arrival): &(&Fate, &Arrival)| matches!(fate, Fate::Ran { ended, .. } if *ended <= arrival.at + arrival.deadline);
+        let in_time = |(fate, arrival): &(&Fate, &Arrival)| matches!(fate, Fate::RunOutput { ended, .. } if *ended <= arrival.at + arrival.deadline);
         self.fates.iter().zip(arrivals).filter(in_time).count()
     }
 }
@@ -112,7 +112,7 @@ impl Random {
     }
 }
 
-type Reply = oneshot::Receiver<Result<Ran, JobError>>;
+type Reply = oneshot::Receiver<Result<RunOutput, JobError>>;
 
 /// A batch that runs.
 struct Running {
@@ -127,11 +127,11 @@ pub(crate) fn ounce(
     workers: usize,
     limits: &Limits,
     capacity: usize,
-    curve: Curve,
+    curve: LatencyProfile,
     arrivals: &[Arrival],
 ) -> Story {
     let start = Instant::now();
-    let mut line = Line::new(capacity, workers, limits.clone(), curve, start);
+    let mut line = Backlog::new(capacity, workers, limits.clone(), curve, start);
     let mut story = Story { fates: vec![Fate::Refused; arrivals.len()], runs: Vec::new() };
     let mut replies: Vec<Option<Reply>> = arrivals.iter().map(|_| None).collect();
     let mut running: Vec<Option<Running>> = (0..workers).map(|_| None).collect();
@@ -140,13 +140,13 @@ pub(crate) fn ounce(
     loop {
         for batch in running.iter_mut().filter_map(|place| place.take_if(|batch| batch.ends <= now)) {
             let (wall, zero) = (device.run(batch.rows), Duration::ZERO);
-            let (run, rows, jobs) = (Run { wall, occupied: wall }, batch.rows, batch.jobs.len() as u64);
+            let (run, rows, jobs) = (Run { wall, service_time: wall }, batch.rows, batch.jobs.len() as u64);
             line.done(&Done { rows, padded: rows, jobs, queued: zero, gather: zero, run, scatter: zero }, now);
         }
         while let Some(arrival) = arrivals.get(next_arrival).filter(|arrival| start + arrival.at <= now) {
             let (reply, receiver) = oneshot::channel();
             let waiting =
-                Waiting { rows: arrival.rows, shares: true, queued_at: now, deadline: now + arrival.deadline };
+                Pending { rows: arrival.rows, shares: true, queued_at: now, deadline: now + arrival.deadline };
             if line
                 .push(Job { inputs: Vec::new(), waiting, priority: arrival.priority, reply, meter: None }, now)
                 .is_ok()
@@ -174,7 +174,7 @@ pub(crate) fn ounce(
                         let index = index_of(job, arrivals, start);
                         assert!(replies[index].is_some(), "a client that has gone is not run");
                         let (started, ended) = (now - start, ends - start);
-                        story.fates[index] = Fate::Ran { run: story.runs.len(), started, ended };
+                        story.fates[index] = Fate::RunOutput { run: story.runs.len(), started, ended };
                     }
                     story.runs.push(rows);
                     *place = Some(Running { ends, rows, jobs });
@@ -243,7 +243,7 @@ pub(crate) fn fixed(device: Device, size: usize, when: Fixed, queue: usize, arri
         if go {
             let ended = now + device.run(rows);
             for index in waiting.drain(..rows) {
-                story.fates[index] = Fate::Ran { run: story.runs.len(), started: now, ended };
+                story.fates[index] = Fate::RunOutput { run: story.runs.len(), started: now, ended };
             }
             story.runs.push(rows);
             now = ended;

@@ -12,7 +12,7 @@ fn sentence<T: fmt::Debug>(result: Result<T, ConfigError>) -> String {
 fn the_defaults_are_valid_and_agree_with_the_code() {
     let config = Config::defaults().expect("defaults.toml");
     assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
-    assert_eq!(config.pictures, crate::config::PictureLimits::default());
+    assert_eq!(config.pictures, crate::config::ImageLimits::default());
     assert_eq!(config.admin_listen, None);
 }
 

@@ -25,8 +25,8 @@ fn shared(folder: &str) -> Vec<PathBuf> {
     files
 }
 
-fn open(bytes: &[u8]) -> Result<Picture, PictureError> {
-    decode(bytes, &PictureLimits::default(), Scale::Full)
+fn open(bytes: &[u8]) -> Result<DecodedImage, DecodeError> {
+    decode(bytes, &ImageLimits::default(), Scale::Full)
 }
 
 fn png(width: u32, height: u32, color: ExtendedColorType, samples: &[u8]) -> Vec<u8> {
@@ -46,14 +46,14 @@ fn alpha_is_dropped_and_grey_is_widened() {
 
 #[test]
 fn limits_hold_before_pixels_are_decoded() {
-    let limits = PictureLimits { max_bytes: 1000, max_pixels: 100, max_side: 50 };
+    let limits = ImageLimits { max_bytes: 1000, max_pixels: 100, max_side: 50 };
     let check = |bytes: &[u8]| decode(bytes, &limits, Scale::Full).map(|picture| (picture.width, picture.height));
     let grey = |width: u32, height: u32| png(width, height, ExtendedColorType::L8, &vec![0; (width * height) as usize]);
     assert_eq!(check(&grey(10, 10)), Ok((10, 10)));
-    assert_eq!(check(&grey(10, 11)), Err(PictureError::TooManyPixels { width: 10, height: 11, limit_pixels: 100 }));
-    assert_eq!(check(&grey(51, 1)), Err(PictureError::TooLong { width: 51, height: 1, limit_side: 50 }));
-    assert_eq!(check(&[0; 1001]), Err(PictureError::TooManyBytes { bytes: 1001, limit_bytes: 1000 }));
-    assert_eq!(check(&[]), Err(PictureError::Empty));
+    assert_eq!(check(&grey(10, 11)), Err(DecodeError::TooManyPixels { width: 10, height: 11, limit_pixels: 100 }));
+    assert_eq!(check(&grey(51, 1)), Err(DecodeError::TooLong { width: 51, height: 1, limit_side: 50 }));
+    assert_eq!(check(&[0; 1001]), Err(DecodeError::TooManyBytes { bytes: 1001, limit_bytes: 1000 }));
+    assert_eq!(check(&[]), Err(DecodeError::Empty));
 }
 
 /// A header may promise anything; nothing of it is believed with memory.
@@ -63,7 +63,7 @@ fn a_bomb_is_refused_by_its_header() {
     bytes[16..24].copy_from_slice(&[0, 0, 0x40, 0, 0, 0, 0x40, 0]); // 16384 × 16384
     let checksum = crc32(&bytes[12..29]);
     bytes[29..33].copy_from_slice(&checksum.to_be_bytes());
-    assert!(matches!(open(&bytes), Err(PictureError::TooManyPixels { width: 16_384, height: 16_384, .. })));
+    assert!(matches!(open(&bytes), Err(DecodeError::TooManyPixels { width: 16_384, height: 16_384, .. })));
 }
 
 fn crc32(bytes: &[u8]) -> u32 {
@@ -121,7 +121,7 @@ fn one_photo_looks_the_same_in_every_format() {
     for path in &files {
         let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
         let picture = match read(path) {
-            Err(PictureError::Unsupported { format: "AVIF" }) if name == "v_avif.avif" => continue,
+            Err(DecodeError::Unsupported { format: "AVIF" }) if name == "v_avif.avif" => continue,
             other => other.unwrap_or_else(|error| panic!("{name}: {error}")),
         };
         assert_eq!((picture.width, picture.height), (reference.width, reference.height), "{name}");
@@ -172,8 +172,8 @@ fn bad_pictures_are_refused() {
         let name = path.display();
         let result = open(&fs::read(&path).expect("reads"));
         match path.extension().and_then(|ext| ext.to_str()) {
-            Some("ico") => assert!(matches!(result, Err(PictureError::Unsupported { format: "ICO" })), "{name}"),
-            Some("md") => assert!(matches!(result, Err(PictureError::UnknownFormat { .. })), "{name}"),
+            Some("ico") => assert!(matches!(result, Err(DecodeError::Unsupported { format: "ICO" })), "{name}"),
+            Some("md") => assert!(matches!(result, Err(DecodeError::UnknownFormat { .. })), "{name}"),
             _ => assert!(result.is_err(), "{name} decodes"),
         }
     }
@@ -193,7 +193,7 @@ proptest! {
         let mut bytes = bytes.into_inner();
         let at = (at * bytes.len() as f64) as usize;
         bytes[at] = byte;
-        let limits = PictureLimits { max_pixels: 1_000_000, ..PictureLimits::default() };
+        let limits = ImageLimits { max_pixels: 1_000_000, ..ImageLimits::default() };
         let _ = decode(&bytes, &limits, Scale::Full);
         bytes.truncate((cut * bytes.len() as f64) as usize);
         let _ = decode(&bytes, &limits, Scale::Full);

@@ -18,8 +18,8 @@ use image::{
 
 use self::{canvas::Canvas, label::Lettering};
 use crate::vision::{
-    answer::{Answer, Class, Detection},
-    decode::Picture,
+    answer::{Class, Detection, Prediction},
+    decode::DecodedImage,
 };
 
 /// How the drawn picture is encoded.
@@ -46,7 +46,12 @@ impl ImageFormat {
 ///
 /// # Errors
 /// When the picture has fewer pixels than it says, or cannot be encoded.
-pub fn draw(picture: &Picture, answer: &Answer, labels: &[String], format: ImageFormat) -> Result<Vec<u8>, String> {
+pub fn draw(
+    picture: &DecodedImage,
+    answer: &Prediction,
+    labels: &[String],
+    format: ImageFormat,
+) -> Result<Vec<u8>, String> {
     let pixels = &picture.pixels;
     let count = u64::from(pixels.width) * u64::from(pixels.height);
     if count == 0 || pixels.rgb.len() as u64 != count * 3 {
@@ -55,14 +60,20 @@ pub fn draw(picture: &Picture, answer: &Answer, labels: &[String], format: Image
     let mut canvas = Canvas::new(pixels);
     let lettering = Lettering::for_picture(pixels.width, pixels.height);
     match answer {
-        Answer::Detections(found) => draw_boxes(&mut canvas, picture, found, labels, &lettering),
-        Answer::Classes(classes) => draw_classes(&mut canvas, classes, labels, &lettering),
+        Prediction::Detections(found) => draw_boxes(&mut canvas, picture, found, labels, &lettering),
+        Prediction::Classes(classes) => draw_classes(&mut canvas, classes, labels, &lettering),
     }
     encode(&canvas, format)
 }
 
 /// All lines first, then all labels, so that no line crosses a letter; the best last, on top.
-fn draw_boxes(canvas: &mut Canvas, picture: &Picture, found: &[Detection], labels: &[String], lettering: &Lettering) {
+fn draw_boxes(
+    canvas: &mut Canvas,
+    picture: &DecodedImage,
+    found: &[Detection],
+    labels: &[String],
+    lettering: &Lettering,
+) {
     let style =
         PrimitiveStyleBuilder::new().stroke_width(lettering.line_width()).stroke_alignment(StrokeAlignment::Inside);
     let mut places: Vec<Rectangle> = Vec::with_capacity(found.len());
@@ -83,7 +94,7 @@ fn draw_boxes(canvas: &mut Canvas, picture: &Picture, found: &[Detection], label
 }
 
 /// A detection's box on the pixels, which may be fewer than the picture's; never outside, never empty.
-fn area(picture: &Picture, found: &Detection) -> Rectangle {
+fn area(picture: &DecodedImage, found: &Detection) -> Rectangle {
     let on = |at: f32, side: u32, pixels: u32| {
         (at / side.max(1) as f32 * pixels as f32).round().clamp(0.0, pixels as f32) as i32
     };

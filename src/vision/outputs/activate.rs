@@ -1,6 +1,6 @@
 //! Scores → probabilities.
 
-use crate::registry::manifest::Activation;
+use crate::manifest::Activation;
 
 pub(super) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + (-x).exp())

@@ -4,14 +4,14 @@
 
 use super::{
     activate::{activate, best},
-    found::{Found, bbox},
+    candidates::{Candidates, bbox},
     ports::Ports,
     values::{Quantisation, floats},
 };
 use crate::{
-    registry::manifest::{Activation, BoxFormat, BoxUnit},
+    manifest::{Activation, BoxFormat, BoxUnit},
     vision::{
-        answer::{Detection, ReadOptions},
+        answer::{Detection, PostprocessOptions},
         geometry::Placement,
         tensor::Tensor,
     },
@@ -76,7 +76,7 @@ impl BoxesScores {
         outputs: &[Tensor],
         quantisation: Quantisation,
         placement: &Placement,
-        options: &ReadOptions,
+        options: &PostprocessOptions,
     ) -> Result<Vec<Detection>, String> {
         let boxes = floats(outputs, self.boxes_index, &[None, Some(4)], quantisation)?;
         let scores = floats(outputs, self.scores_index, &[None, Some(self.scores)], quantisation)?;
@@ -84,7 +84,7 @@ impl BoxesScores {
         if boxes.len() * self.scores != scores.len() {
             return Err(format!("{} boxes came back with {} scores", boxes.len(), scores.len() / self.scores));
         }
-        let mut found = Found::new(options);
+        let mut candidates = Candidates::new(options);
         let mut row = vec![0.0; self.scores];
         for (sides, scores) in boxes.iter().zip(scores.chunks_exact(self.scores)) {
             row.copy_from_slice(scores);
@@ -92,11 +92,11 @@ impl BoxesScores {
             if let Some(background) = self.background {
                 row[background] = f32::NEG_INFINITY;
             }
-            if let Some((class, score)) = best(&row).filter(|(_, score)| found.wants(*score)) {
+            if let Some((class, score)) = best(&row).filter(|(_, score)| candidates.wants(*score)) {
                 let moved = self.background_unlabelled && self.background.is_some_and(|background| class > background);
-                found.push(class - usize::from(moved), score, bbox(*sides, self.format));
+                candidates.push(class - usize::from(moved), score, bbox(*sides, self.format));
             }
         }
-        Ok(found.suppressed(placement, self.unit, options))
+        Ok(candidates.suppressed(placement, self.unit, options))
     }
 }

@@ -10,7 +10,7 @@ use super::{
     values::{Quantisation, output, widened},
 };
 use crate::{
-    registry::manifest::{Activation, Decoding},
+    manifest::{Activation, Decoding},
     vision::{answer::Class, tensor::Tensor},
 };
 

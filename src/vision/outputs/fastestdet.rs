@@ -6,14 +6,14 @@
 
 use super::{
     activate::sigmoid,
-    found::Found,
+    candidates::Candidates,
     ports::Ports,
     values::{Quantisation, floats, output},
 };
 use crate::{
-    registry::manifest::BoxUnit,
+    manifest::BoxUnit,
     vision::{
-        answer::{BBox, Detection, ReadOptions},
+        answer::{BBox, Detection, PostprocessOptions},
         geometry::Placement,
         tensor::Tensor,
     },
@@ -41,11 +41,11 @@ impl Fastestdet {
         outputs: &[Tensor],
         quantisation: Quantisation,
         placement: &Placement,
-        options: &ReadOptions,
+        options: &PostprocessOptions,
     ) -> Result<Vec<Detection>, String> {
         let values = floats(outputs, self.index, &[Some(5 + self.classes), None, None], quantisation)?;
         let &[.., rows, columns] = output(outputs, self.index)?.shape() else { return Ok(Vec::new()) };
-        let mut found = Found::new(options);
+        let mut candidates = Candidates::new(options);
         let n = rows * columns;
         if n == 0 {
             return Ok(Vec::new());
@@ -54,7 +54,7 @@ impl Fastestdet {
         let [objectness, dx, dy, w, h, classes @ ..] = channels.as_slice() else { return Ok(Vec::new()) };
         for (i, &objectness) in objectness.iter().enumerate() {
             let sure = objectness.powf(OBJECTNESS_POWER);
-            if !found.wants(sure) {
+            if !candidates.wants(sure) {
                 continue;
             }
             let (row, column) = (i / columns, i % columns);
@@ -62,9 +62,9 @@ impl Fastestdet {
             let cy = (row as f32 + dy[i].tanh()) / rows as f32;
             let bbox = BBox::centred(cx, cy, sigmoid(w[i]), sigmoid(h[i]));
             for (class_id, scores) in classes.iter().enumerate() {
-                found.push(class_id, sure * scores[i].powf(CLASS_POWER), bbox);
+                candidates.push(class_id, sure * scores[i].powf(CLASS_POWER), bbox);
             }
         }
-        Ok(found.suppressed(placement, BoxUnit::Unit, options))
+        Ok(candidates.suppressed(placement, BoxUnit::Unit, options))
     }
 }

@@ -8,14 +8,14 @@
 //!   torchvision's detectors and ONNX's `NonMaxSuppression` make them.
 
 use super::{
-    found::{Found, bbox},
+    candidates::{Candidates, bbox},
     ports::Ports,
     values::{Quantisation, floats},
 };
 use crate::{
-    registry::manifest::{BoxFormat, BoxUnit, Decoding},
+    manifest::{BoxFormat, BoxUnit, Decoding},
     vision::{
-        answer::{Detection, ReadOptions},
+        answer::{Detection, PostprocessOptions},
         geometry::Placement,
         tensor::{ElementType, Port, Tensor},
     },
@@ -80,7 +80,7 @@ impl Listed {
         outputs: &[Tensor],
         quantisation: Quantisation,
         placement: &Placement,
-        options: &ReadOptions,
+        options: &PostprocessOptions,
     ) -> Result<Vec<Detection>, String> {
         let boxes = floats(outputs, self.boxes_index, &[None, Some(4)], quantisation)?;
         let scores = floats(outputs, self.scores_index, &[None], quantisation)?;
@@ -95,14 +95,14 @@ impl Listed {
             Some(index) => floats(outputs, index, &[], Quantisation::NONE)?.first().map_or(0, |&count| count as usize),
             None => boxes.len(),
         };
-        let mut found = Found::new(options);
+        let mut candidates = Candidates::new(options);
         for ((sides, &score), &label) in boxes.iter().zip(scores.iter()).zip(labels.iter()).take(count) {
             // Negative labels are how some graphs fill up a fixed K.
             if label >= 0.0 {
-                found.push(label.round() as usize, score, bbox(*sides, self.format));
+                candidates.push(label.round() as usize, score, bbox(*sides, self.format));
             }
         }
-        Ok(found.sorted(placement, self.unit, options))
+        Ok(candidates.sorted(placement, self.unit, options))
     }
 }
 

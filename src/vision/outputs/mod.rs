@@ -1,7 +1,7 @@
 //! A graph's outputs → an answer.
 //!
-//! [`OutputReader::new`] settles once, at load, which output is what and refuses what does not fit, with the shapes it
-//! saw and the shapes it wants; [`OutputReader::read`] then reads one picture's outputs. A file for each family:
+//! [`Postprocessor::new`] settles once, at load, which output is what and refuses what does not fit, with the shapes it
+//! saw and the shapes it wants; [`Postprocessor::read`] then reads one picture's outputs. A file for each family:
 //!
 //! | file | decodings | outputs |
 //! |---|---|---|
@@ -17,9 +17,9 @@
 
 mod activate;
 mod boxes;
+mod candidates;
 mod classes;
 mod fastestdet;
-mod found;
 mod listed;
 mod nanodet;
 mod ports;
@@ -31,15 +31,15 @@ use self::{
     values::Quantisation, yolo::Yolo,
 };
 use super::{
-    answer::{Answer, ReadOptions},
+    answer::{PostprocessOptions, Prediction},
     geometry::Placement,
     tensor::{Port, Tensor},
 };
-use crate::registry::manifest::{Decoding, OutputSpec};
+use crate::manifest::{Decoding, OutputSpec};
 
 /// Reads one graph's outputs.
 #[derive(Debug, Clone)]
-pub struct OutputReader {
+pub struct Postprocessor {
     family: Family,
     quantisation: Quantisation,
 }
@@ -54,7 +54,7 @@ enum Family {
     Classes(Classes),
 }
 
-impl OutputReader {
+impl Postprocessor {
     /// Refused at load, with the shapes it saw and the shapes it wants, when the decoding does not fit the graph's
     /// outputs or the number of labels. Free dimensions pass here and are checked when outputs are read.
     pub fn new(
@@ -87,15 +87,26 @@ impl OutputReader {
     }
 
     /// `outputs` in the graph's order, for one picture (batch axis 1 where there is one).
-    pub fn read(&self, outputs: &[Tensor], placement: &Placement, options: &ReadOptions) -> Result<Answer, String> {
+    pub fn read(
+        &self,
+        outputs: &[Tensor],
+        placement: &Placement,
+        options: &PostprocessOptions,
+    ) -> Result<Prediction, String> {
         let quantisation = self.quantisation;
         match &self.family {
-            Family::Yolo(yolo) => yolo.read(outputs, quantisation, placement, options).map(Answer::Detections),
-            Family::Nanodet(nanodet) => nanodet.read(outputs, quantisation, placement, options).map(Answer::Detections),
-            Family::Fastestdet(grid) => grid.read(outputs, quantisation, placement, options).map(Answer::Detections),
-            Family::Boxes(boxes) => boxes.read(outputs, quantisation, placement, options).map(Answer::Detections),
-            Family::Listed(listed) => listed.read(outputs, quantisation, placement, options).map(Answer::Detections),
-            Family::Classes(classes) => classes.read(outputs, quantisation, options.top_k).map(Answer::Classes),
+            Family::Yolo(yolo) => yolo.read(outputs, quantisation, placement, options).map(Prediction::Detections),
+            Family::Nanodet(nanodet) => {
+                nanodet.read(outputs, quantisation, placement, options).map(Prediction::Detections)
+            }
+            Family::Fastestdet(grid) => {
+                grid.read(outputs, quantisation, placement, options).map(Prediction::Detections)
+            }
+            Family::Boxes(boxes) => boxes.read(outputs, quantisation, placement, options).map(Prediction::Detections),
+            Family::Listed(listed) => {
+                listed.read(outputs, quantisation, placement, options).map(Prediction::Detections)
+            }
+            Family::Classes(classes) => classes.read(outputs, quantisation, options.top_k).map(Prediction::Classes),
         }
     }
 }

@@ -6,14 +6,14 @@
 
 use super::{
     activate::{best, expectation},
-    found::Found,
+    candidates::Candidates,
     ports::{Ports, fits},
     values::{Quantisation, floats},
 };
 use crate::{
-    registry::manifest::BoxUnit,
+    manifest::BoxUnit,
     vision::{
-        answer::{BBox, Detection, ReadOptions},
+        answer::{BBox, Detection, PostprocessOptions},
         geometry::Placement,
         tensor::Tensor,
     },
@@ -53,9 +53,9 @@ impl Nanodet {
         outputs: &[Tensor],
         quantisation: Quantisation,
         placement: &Placement,
-        options: &ReadOptions,
+        options: &PostprocessOptions,
     ) -> Result<Vec<Detection>, String> {
-        let mut found = Found::new(options);
+        let mut candidates = Candidates::new(options);
         for level in &self.levels {
             let classes = floats(outputs, level.class_index, &[Some(level.cells), Some(self.classes)], quantisation)?;
             let distances = floats(outputs, level.distance_index, &[Some(level.cells), None], quantisation)?;
@@ -68,11 +68,13 @@ impl Nanodet {
             }
             let anchors = classes.chunks_exact(self.classes).zip(distances.chunks_exact(per_cell)).enumerate();
             for (i, (classes, distances)) in anchors {
-                let Some((class_id, score)) = best(classes).filter(|(_, score)| found.wants(*score)) else { continue };
-                found.push(class_id, score, level.bbox(i, distances));
+                let Some((class_id, score)) = best(classes).filter(|(_, score)| candidates.wants(*score)) else {
+                    continue;
+                };
+                candidates.push(class_id, score, level.bbox(i, distances));
             }
         }
-        Ok(found.suppressed(placement, BoxUnit::Input, options))
+        Ok(candidates.suppressed(placement, BoxUnit::Input, options))
     }
 }
 

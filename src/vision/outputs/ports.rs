@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::{
-    registry::manifest::OutputSpec,
+    manifest::OutputSpec,
     vision::tensor::{Port, in_words},
 };
 

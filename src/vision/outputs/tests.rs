@@ -3,7 +3,7 @@ use ndarray::{ArrayD, IxDyn};
 
 use super::*;
 use crate::{
-    registry::manifest::Fit,
+    manifest::Fit,
     vision::{
         answer::{BBox, Class, Detection},
         geometry::Plan,
@@ -26,13 +26,13 @@ where
 /// The network's input is 32×32, stretched from a picture of 64×32.
 const INPUT: (u32, u32) = (32, 32);
 
-fn reader(toml: &str, labels: usize, outputs: &[Output]) -> Result<(OutputReader, ReadOptions), String> {
+fn reader(toml: &str, labels: usize, outputs: &[Output]) -> Result<(Postprocessor, PostprocessOptions), String> {
     let spec: OutputSpec = toml::from_str(toml).expect("a valid output table");
     let ports: Vec<Port> = outputs.iter().map(|output| output.0.clone()).collect();
-    OutputReader::new(&spec, labels, INPUT, &ports).map(|reader| (reader, ReadOptions::from(&spec)))
+    Postprocessor::new(&spec, labels, INPUT, &ports).map(|reader| (reader, PostprocessOptions::from(&spec)))
 }
 
-fn read(toml: &str, labels: usize, outputs: &[Output]) -> Answer {
+fn read(toml: &str, labels: usize, outputs: &[Output]) -> Prediction {
     let (reader, options) = reader(toml, labels, outputs).expect("fits");
     let tensors: Vec<Tensor> = outputs.iter().map(|output| output.1.clone()).collect();
     let placement = Plan::new(Fit::Stretch, 1.0, (64, 32), INPUT).placement;
@@ -41,21 +41,21 @@ fn read(toml: &str, labels: usize, outputs: &[Output]) -> Answer {
 
 fn detections(toml: &str, labels: usize, outputs: &[Output]) -> Vec<Detection> {
     match read(toml, labels, outputs) {
-        Answer::Detections(found) => found,
-        Answer::Classes(_) => panic!("classes"),
+        Prediction::Detections(candidates) => candidates,
+        Prediction::Classes(_) => panic!("classes"),
     }
 }
 
 fn classes(toml: &str, labels: usize, output: Output) -> Vec<(usize, f32)> {
     match read(toml, labels, &[output]) {
-        Answer::Classes(classes) => classes.iter().map(|&Class { class_id, score }| (class_id, score)).collect(),
-        Answer::Detections(_) => panic!("detections"),
+        Prediction::Classes(classes) => classes.iter().map(|&Class { class_id, score }| (class_id, score)).collect(),
+        Prediction::Detections(_) => panic!("detections"),
     }
 }
 
 #[track_caller]
-fn assert_one(found: &[Detection], class_id: usize, score: f32, sides: [f32; 4]) {
-    let [one] = found else { panic!("{found:?}") };
+fn assert_one(candidates: &[Detection], class_id: usize, score: f32, sides: [f32; 4]) {
+    let [one] = candidates else { panic!("{candidates:?}") };
     let BBox { x1, y1, x2, y2 } = one.bbox;
     let close = [x1, y1, x2, y2].iter().zip(sides).all(|(a, b)| (a - b).abs() < 0.01);
     assert!(one.class_id == class_id && (one.score - score).abs() < 1e-3 && close, "{one:?}");
@@ -69,8 +69,8 @@ fn yolox_rows_are_offsets_from_their_cells() {
     let mut values = vec![0.0f32; 5 * 7];
     values[3 * 7..4 * 7].copy_from_slice(&[0.25, 0.5, 0.0, 0.5f32.ln(), 0.9, 0.2, 0.8]);
     // Centre (1.25, 1.5)·16 = (20, 24), size (16, 8); x counts double on the picture.
-    let found = detections(YOLOX, 2, &[output("output", &[1, 5, 7], values.clone())]);
-    assert_one(&found, 1, 0.72, [24.0, 20.0, 56.0, 28.0]);
+    let candidates = detections(YOLOX, 2, &[output("output", &[1, 5, 7], values.clone())]);
+    assert_one(&candidates, 1, 0.72, [24.0, 20.0, 56.0, 28.0]);
     values.fill(0.0);
     assert_eq!(detections(YOLOX, 2, &[output("output", &[1, 5, 7], values)]), []);
 }
@@ -93,8 +93,8 @@ fn yolov5_rows_are_input_pixels() {
         16.0f32, 16.0, 8.0, 8.0, 0.5, 0.1, 0.9, 16.5, 16.0, 8.0, 8.0, 0.9, 0.1, 0.9, 4.0, 4.0, 8.0, 8.0, 0.2, 1.0, 1.0,
     ];
     // The second hides the first; the third is no object.
-    let found = detections("decode = 'yolov5'", 2, &[output("output0", &[1, 3, 7], rows.clone())]);
-    assert_one(&found, 1, 0.81, [25.0, 12.0, 41.0, 20.0]);
+    let candidates = detections("decode = 'yolov5'", 2, &[output("output0", &[1, 3, 7], rows.clone())]);
+    assert_one(&candidates, 1, 0.81, [25.0, 12.0, 41.0, 20.0]);
     // Without a batch axis, in half precision.
     let halves = rows.into_iter().map(f16::from_f32).collect();
     assert_eq!(detections("decode = 'yolov5'", 2, &[output("output0", &[3, 7], halves)]).len(), 1);
@@ -103,24 +103,24 @@ fn yolov5_rows_are_input_pixels() {
 #[test]
 fn yolov8_columns_have_no_objectness() {
     let columns = vec![16.0f32, 8.0, 16.0, 8.0, 8.0, 8.0, 8.0, 8.0, 0.9, 0.1, 0.2, 0.25];
-    let found = detections("decode = 'yolov8'", 2, &[output("output0", &[1, 6, 2], columns)]);
-    assert_one(&found, 0, 0.9, [24.0, 12.0, 40.0, 20.0]);
+    let candidates = detections("decode = 'yolov8'", 2, &[output("output0", &[1, 6, 2], columns)]);
+    assert_one(&candidates, 0, 0.9, [24.0, 12.0, 40.0, 20.0]);
     assert_eq!(detections("decode = 'yolov8'", 2, &[output("output0", &[1, 6, 0], Vec::<f32>::new())]), []);
 }
 
 #[test]
 fn boxes_are_clipped_to_the_picture() {
     let columns = vec![0.0f32, 16.0, 200.0, 8.0, 0.9];
-    let found = detections("decode = 'yolov8'", 1, &[output("output0", &[1, 5, 1], columns)]);
-    assert_one(&found, 0, 0.9, [0.0, 12.0, 64.0, 20.0]);
+    let candidates = detections("decode = 'yolov8'", 1, &[output("output0", &[1, 5, 1], columns)]);
+    assert_one(&candidates, 0, 0.9, [0.0, 12.0, 64.0, 20.0]);
 }
 
 #[test]
 fn integer_outputs_are_dequantised() {
     let columns: Vec<u8> = vec![26, 26, 18, 18, 100];
     let toml = "decode = 'yolov8'\nscale = 1.0\nzero_point = 10";
-    let found = detections(toml, 1, &[output("output0", &[1, 5, 1], columns)]);
-    assert_one(&found, 0, 90.0, [24.0, 12.0, 40.0, 20.0]);
+    let candidates = detections(toml, 1, &[output("output0", &[1, 5, 1], columns)]);
+    assert_one(&candidates, 0, 90.0, [24.0, 12.0, 40.0, 20.0]);
     let quantised = output("p", &[1, 2], vec![-128i8, 127]);
     assert_eq!(
         classes("decode = 'softmax'\nscale = 0.00390625\nzero_point = -128", 2, quantised),
@@ -131,8 +131,8 @@ fn integer_outputs_are_dequantised() {
 #[test]
 fn boxes_beside_the_picture_take_no_seat() {
     let columns = vec![-50.0f32, 16.0, 16.0, 16.0, 8.0, 8.0, 8.0, 8.0, 0.9, 0.5];
-    let found = detections("decode = 'yolov8'\nmax_detections = 1", 1, &[output("output0", &[1, 5, 2], columns)]);
-    assert_one(&found, 0, 0.5, [24.0, 12.0, 40.0, 20.0]);
+    let candidates = detections("decode = 'yolov8'\nmax_detections = 1", 1, &[output("output0", &[1, 5, 2], columns)]);
+    assert_one(&candidates, 0, 0.5, [24.0, 12.0, 40.0, 20.0]);
 }
 
 /// 32×32 with strides 16 and 32: 4 cells and 1 cell; two bins a side.
@@ -174,8 +174,8 @@ fn fastestdet_weighs_objectness_and_class() {
     set(1, 0.5493); // tanh = 0.5
     let score = 0.5f32.powf(0.6) * 0.25f32.powf(0.4);
     // Centre ((1 + 0.5) / 2, 1 / 2), size 1/2: of 64×32.
-    let found = detections("decode = 'fastestdet'", 2, &[output("758", &[1, 7, 2, 2], grid)]);
-    assert_one(&found, 1, score, [32.0, 8.0, 64.0, 24.0]);
+    let candidates = detections("decode = 'fastestdet'", 2, &[output("758", &[1, 7, 2, 2], grid)]);
+    assert_one(&candidates, 1, score, [32.0, 8.0, 64.0, 24.0]);
 }
 
 fn ssd(names: [&str; 4], count: f32) -> Vec<Output> {
@@ -192,7 +192,7 @@ fn ssd_boxes_are_top_left_first_and_counted() {
     let unnamed = ["PostProcess", "PostProcess:1", "PostProcess:2", "PostProcess:3"];
     assert_one(&detections("decode = 'ssd'", 90, &ssd(unnamed, 1.0)), 16, 0.8, [32.0, 8.0, 64.0, 24.0]);
     let both = detections("decode = 'ssd'", 90, &ssd(unnamed, 2.0));
-    assert_eq!(both.iter().map(|found| found.class_id).collect::<Vec<_>>(), [3, 16]);
+    assert_eq!(both.iter().map(|candidates| candidates.class_id).collect::<Vec<_>>(), [3, 16]);
     assert_eq!(detections("decode = 'ssd'", 90, &ssd(unnamed, 0.0)), []);
     assert_eq!(detections("decode = 'ssd'", 90, &ssd(unnamed, f32::NAN)), []);
     let mut named = ssd(["detection_boxes:0", "detection_classes:0", "detection_scores:0", "num_detections:0"], 1.0);
@@ -239,9 +239,12 @@ fn detr_boxes_are_picture_pixels_and_may_overlap() {
         output("boxes", &[1, 3, 4], [[10.0f32, 10.0, 20.0, 20.0]; 3].concat()),
         output("scores", &[1, 3], vec![0.6f32, 0.9, 0.95]),
     ];
-    let found = detections("decode = 'detr'", 80, &outputs);
-    assert_eq!(found.iter().map(|found| (found.class_id, found.score)).collect::<Vec<_>>(), [(5, 0.9), (5, 0.6)]);
-    assert_eq!(found[0].bbox, BBox { x1: 10.0, y1: 10.0, x2: 20.0, y2: 20.0 });
+    let candidates = detections("decode = 'detr'", 80, &outputs);
+    assert_eq!(
+        candidates.iter().map(|candidates| (candidates.class_id, candidates.score)).collect::<Vec<_>>(),
+        [(5, 0.9), (5, 0.6)]
+    );
+    assert_eq!(candidates[0].bbox, BBox { x1: 10.0, y1: 10.0, x2: 20.0, y2: 20.0 });
     assert_eq!(detections("decode = 'detr'\nmax_detections = 1", 80, &outputs).len(), 1);
 }
 
@@ -263,17 +266,17 @@ fn nms_in_graph_may_find_nothing() {
 #[test]
 fn class_scores_in_all_their_shapes() {
     for shape in [&[3][..], &[1, 3], &[1, 3, 1, 1]] {
-        let found = classes("decode = 'softmax'\ntop_k = 2", 3, output("p", shape, vec![0.2f32, 0.1, 0.7]));
-        assert_eq!(found, [(2, 0.7), (0, 0.2)]);
+        let candidates = classes("decode = 'softmax'\ntop_k = 2", 3, output("p", shape, vec![0.2f32, 0.1, 0.7]));
+        assert_eq!(candidates, [(2, 0.7), (0, 0.2)]);
     }
-    let found = classes("decode = 'logits'", 2, output("l", &[1, 2], vec![0.0f32, 0.0]));
-    assert_eq!(found, [(0, 0.5), (1, 0.5)]);
-    let found = classes("decode = 'logits'\nactivation = 'sigmoid'", 2, output("l", &[1, 1], vec![0.0f32]));
-    assert_eq!(found, [(0, 0.5), (1, 0.5)]);
-    let found = classes("decode = 'sigmoid'", 2, output("p", &[1, 1], vec![0.75f32]));
-    assert_eq!(found, [(1, 0.75), (0, 0.25)]);
-    let found = classes("decode = 'sigmoid'", 3, output("p", &[1, 3], vec![0.9f32, 0.8, 0.1]));
-    assert_eq!(found, [(0, 0.9), (1, 0.8), (2, 0.1)]);
+    let candidates = classes("decode = 'logits'", 2, output("l", &[1, 2], vec![0.0f32, 0.0]));
+    assert_eq!(candidates, [(0, 0.5), (1, 0.5)]);
+    let candidates = classes("decode = 'logits'\nactivation = 'sigmoid'", 2, output("l", &[1, 1], vec![0.0f32]));
+    assert_eq!(candidates, [(0, 0.5), (1, 0.5)]);
+    let candidates = classes("decode = 'sigmoid'", 2, output("p", &[1, 1], vec![0.75f32]));
+    assert_eq!(candidates, [(1, 0.75), (0, 0.25)]);
+    let candidates = classes("decode = 'sigmoid'", 3, output("p", &[1, 3], vec![0.9f32, 0.8, 0.1]));
+    assert_eq!(candidates, [(0, 0.9), (1, 0.8), (2, 0.1)]);
 }
 
 #[test]
@@ -301,9 +304,9 @@ fn misfits_are_refused_with_both_shapes() {
 fn free_dimensions_are_checked_when_outputs_come() {
     let free = Port { name: "p".to_owned(), element: ElementType::F32, shape: vec![None, None] };
     let spec: OutputSpec = toml::from_str("decode = 'softmax'").expect("valid");
-    let reader = OutputReader::new(&spec, 3, INPUT, &[free]).expect("may fit");
+    let reader = Postprocessor::new(&spec, 3, INPUT, &[free]).expect("may fit");
     let placement = Plan::new(Fit::Stretch, 1.0, (64, 32), INPUT).placement;
-    let read = |outputs: &[Tensor]| reader.read(outputs, &placement, &ReadOptions::from(&spec));
+    let read = |outputs: &[Tensor]| reader.read(outputs, &placement, &PostprocessOptions::from(&spec));
     assert!(read(&[output("p", &[1, 3], vec![0.0f32; 3]).1]).is_ok());
     assert_eq!(read(&[output("p", &[1, 4], vec![0.0f32; 4]).1]), Err("4 scores came back for 3 labels".to_owned()));
     assert_eq!(read(&[]), Err("output 0 is missing: 0 came back".to_owned()));

@@ -10,14 +10,14 @@
 
 use super::{
     activate::best,
-    found::Found,
+    candidates::Candidates,
     ports::Ports,
     values::{Quantisation, floats},
 };
 use crate::{
-    registry::manifest::{BoxUnit, Decoding},
+    manifest::{BoxUnit, Decoding},
     vision::{
-        answer::{BBox, Detection, ReadOptions},
+        answer::{BBox, Detection, PostprocessOptions},
         geometry::Placement,
         tensor::Tensor,
     },
@@ -76,14 +76,14 @@ impl Yolo {
         outputs: &[Tensor],
         quantisation: Quantisation,
         placement: &Placement,
-        options: &ReadOptions,
+        options: &PostprocessOptions,
     ) -> Result<Vec<Detection>, String> {
         let row = 5 + self.classes;
-        let mut found = Found::new(options);
+        let mut candidates = Candidates::new(options);
         match &self.anchors {
             Anchors::Grid(cells) => {
                 let values = floats(outputs, self.index, &[Some(cells.len()), Some(row)], quantisation)?;
-                read_rows(&values, row, &mut found, |i, [x, y, w, h]| {
+                read_rows(&values, row, &mut candidates, |i, [x, y, w, h]| {
                     let Cell { column, row, stride } = cells.get(i).copied()?;
                     let (cx, cy) = ((x + column) * stride, (y + row) * stride);
                     Some(BBox::centred(cx, cy, w.exp() * stride, h.exp() * stride))
@@ -91,14 +91,14 @@ impl Yolo {
             }
             Anchors::Rows => {
                 let values = floats(outputs, self.index, &[None, Some(row)], quantisation)?;
-                read_rows(&values, row, &mut found, |_, [cx, cy, w, h]| Some(BBox::centred(cx, cy, w, h)));
+                read_rows(&values, row, &mut candidates, |_, [cx, cy, w, h]| Some(BBox::centred(cx, cy, w, h)));
             }
             Anchors::Columns => {
                 let values = floats(outputs, self.index, &[Some(4 + self.classes), None], quantisation)?;
-                read_columns(&values, self.classes, &mut found);
+                read_columns(&values, self.classes, &mut candidates);
             }
         }
-        Ok(found.suppressed(placement, BoxUnit::Input, options))
+        Ok(candidates.suppressed(placement, BoxUnit::Input, options))
     }
 }
 
@@ -108,23 +108,23 @@ fn cells(columns: u32, rows: u32, stride: u32) -> impl Iterator<Item = Cell> {
 }
 
 /// A class's score is at most 1, so an objectness below the threshold settles a row without a look at its classes.
-fn read_rows(values: &[f32], row: usize, found: &mut Found, bbox: impl Fn(usize, [f32; 4]) -> Option<BBox>) {
+fn read_rows(values: &[f32], row: usize, candidates: &mut Candidates, bbox: impl Fn(usize, [f32; 4]) -> Option<BBox>) {
     for (i, anchor) in values.chunks_exact(row).enumerate() {
         let &[x, y, w, h, objectness, ref classes @ ..] = anchor else { continue };
-        if !found.wants(objectness) {
+        if !candidates.wants(objectness) {
             continue;
         }
         let Some((class_id, score)) = best(classes) else { continue };
-        if found.wants(objectness * score)
+        if candidates.wants(objectness * score)
             && let Some(bbox) = bbox(i, [x, y, w, h])
         {
-            found.push(class_id, objectness * score, bbox);
+            candidates.push(class_id, objectness * score, bbox);
         }
     }
 }
 
 /// Class by class, because that is how the numbers lie in memory.
-fn read_columns(values: &[f32], classes: usize, found: &mut Found) {
+fn read_columns(values: &[f32], classes: usize, candidates: &mut Candidates) {
     let n = values.len() / (4 + classes);
     if n == 0 {
         return;
@@ -139,9 +139,9 @@ fn read_columns(values: &[f32], classes: usize, found: &mut Found) {
         }
     }
     for (i, (class_id, score)) in best.into_iter().enumerate() {
-        if found.wants(score) {
+        if candidates.wants(score) {
             let [cx, cy, w, h] = [0, 1, 2, 3].map(|side| sides[side * n + i]);
-            found.push(class_id, score, BBox::centred(cx, cy, w, h));
+            candidates.push(class_id, score, BBox::centred(cx, cy, w, h));
         }
     }
 }

@@ -6,9 +6,9 @@
 use half::f16;
 use ndarray::{ArrayD, IxDyn};
 
-use super::ports::PictureInput;
+use super::ports::ImagePort;
 use crate::{
-    registry::manifest::{Color, InputSpec, Layout},
+    manifest::{Color, InputSpec, Layout},
     vision::tensor::{ElementType, Tensor},
 };
 
@@ -44,7 +44,7 @@ pub(super) struct Filler {
 }
 
 impl Filler {
-    pub(super) fn new(spec: &InputSpec, input: &PictureInput) -> Result<Self, String> {
+    pub(super) fn new(spec: &InputSpec, input: &ImagePort) -> Result<Self, String> {
         let numbers = [spec.scale].into_iter().chain(spec.mean).chain(spec.std);
         if !numbers.into_iter().all(f32::is_finite) || spec.std.contains(&0.0) {
             return Err("input.scale, mean and std must be finite, and std not 0".to_owned());

@@ -1,7 +1,7 @@
 //! A picture → the input tensors of a graph.
 //!
-//! [`Preparer::new`] settles once, at load, which input takes the picture, how large it is and in which order its
-//! numbers stand (`ports`); [`Preparer::prepare`] then resizes (`resize`, `area`) and writes each pixel once (`fill`).
+//! [`Preprocessor::new`] settles once, at load, which input takes the picture, how large it is and in which order its
+//! numbers stand (`ports`); [`Preprocessor::prepare`] then resizes (`resize`, `area`) and writes each pixel once (`fill`).
 
 mod area;
 mod bilinear;
@@ -13,20 +13,20 @@ use ndarray::{ArrayD, IxDyn};
 
 use self::{
     fill::{Canvas, Filler},
-    ports::{PictureInput, SizeInput},
+    ports::{ImagePort, SizeInput},
 };
 pub use super::geometry::Placement;
 use super::{
-    decode::Picture,
+    decode::DecodedImage,
     geometry::Plan,
     tensor::{ElementType, Port, Tensor},
 };
-use crate::registry::manifest::{Fit, InputSpec, Resize, SizeOrder};
+use crate::manifest::{Fit, InputSpec, Resize, SizeOrder};
 
 /// Makes pictures into the inputs of one graph.
 #[derive(Debug, Clone)]
-pub struct Preparer {
-    picture: PictureInput,
+pub struct Preprocessor {
+    picture: ImagePort,
     size: Option<SizeInput>,
     size_order: SizeOrder,
     fit: Fit,
@@ -37,14 +37,14 @@ pub struct Preparer {
 
 /// What one picture became.
 #[derive(Debug, Clone)]
-pub struct Prepared {
+pub struct Preprocessed {
     /// In the order of the graph's inputs, each with a batch axis of 1.
     pub inputs: Vec<Tensor>,
     /// The way back from the network's input to the picture.
     pub placement: Placement,
 }
 
-impl Preparer {
+impl Preprocessor {
     /// Which input takes the picture and how; refuses graphs it cannot feed, naming the shapes it saw and the shapes
     /// it wants.
     pub fn new(spec: &InputSpec, inputs: &[Port]) -> Result<Self, String> {
@@ -70,7 +70,7 @@ impl Preparer {
     }
 
     /// One picture's inputs.
-    pub fn prepare(&self, picture: &Picture) -> Result<Prepared, String> {
+    pub fn prepare(&self, picture: &DecodedImage) -> Result<Preprocessed, String> {
         let plan = Plan::new(self.fit, self.crop_ratio, (picture.width, picture.height), self.picture.size);
         let rgb = resize::resize(&picture.pixels, &plan, self.resize)?;
         let canvas = Canvas { rgb: &rgb, size: plan.size, offset: plan.offset };
@@ -80,7 +80,7 @@ impl Preparer {
             let tensor = size_tensor(size, self.size_order, plan.placement.fed_size())?;
             inputs.insert(if size.index < self.picture.index { 0 } else { 1 }, tensor);
         }
-        Ok(Prepared { inputs, placement: plan.placement })
+        Ok(Preprocessed { inputs, placement: plan.placement })
     }
 }
 

@@ -1,13 +1,13 @@
 //! Which of a graph's inputs takes the picture, and which its size.
 
 use crate::{
-    registry::manifest::{InputSpec, Layout},
+    manifest::{InputSpec, Layout},
     vision::tensor::{ElementType, Port, in_words},
 };
 
 /// The input that takes the picture.
 #[derive(Debug, Clone)]
-pub(super) struct PictureInput {
+pub(super) struct ImagePort {
     /// Its place among the inputs.
     pub(super) index: usize,
     pub(super) element: ElementType,
@@ -28,7 +28,7 @@ pub(super) struct SizeInput {
     pub(super) rank: usize,
 }
 
-pub(super) fn find(spec: &InputSpec, inputs: &[Port]) -> Result<(PictureInput, Option<SizeInput>), String> {
+pub(super) fn find(spec: &InputSpec, inputs: &[Port]) -> Result<(ImagePort, Option<SizeInput>), String> {
     let mut pictures = inputs.iter().enumerate().filter(|(_, port)| port.shape.len() == 4);
     let (index, port) = match (pictures.next(), pictures.next()) {
         (Some(only), None) => only,
@@ -61,7 +61,7 @@ fn wanted(inputs: &[Port]) -> String {
     )
 }
 
-fn picture_input(spec: &InputSpec, index: usize, port: &Port) -> Result<PictureInput, String> {
+fn picture_input(spec: &InputSpec, index: usize, port: &Port) -> Result<ImagePort, String> {
     let &[batch, one, two, three] = port.shape.as_slice() else {
         return Err(format!("the picture input {port} does not have four axes"));
     };
@@ -103,7 +103,7 @@ fn picture_input(spec: &InputSpec, index: usize, port: &Port) -> Result<PictureI
     };
     let [given_width, given_height] = spec.size.map_or([None; 2], |size| size.map(|side| Some(side.get())));
     let size = (side(port, "width", width, given_width)?, side(port, "height", height, given_height)?);
-    Ok(PictureInput { index, element: port.element, layout, channels, size })
+    Ok(ImagePort { index, element: port.element, layout, channels, size })
 }
 
 /// The graph's word, or the manifest's where the graph leaves the side free.

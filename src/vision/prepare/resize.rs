@@ -12,7 +12,7 @@ use super::{
     bilinear,
 };
 use crate::{
-    registry::manifest::Resize,
+    manifest::Resize,
     vision::{decode::Pixels, geometry::Plan},
 };
 

@@ -15,18 +15,18 @@ fn port(name: &str, element: ElementType, shape: &[usize]) -> Port {
     Port { name: name.to_owned(), element, shape: shape.iter().map(|&n| (n > 0).then_some(n)).collect() }
 }
 
-fn picture(width: u32, height: u32, rgb: &[u8]) -> Picture {
+fn picture(width: u32, height: u32, rgb: &[u8]) -> DecodedImage {
     let pixels = Pixels { width, height, rgb: rgb.to_vec() };
-    Picture { width, height, pixels, format: Format::Png, orientation: 1 }
+    DecodedImage { width, height, pixels, format: Format::Png, orientation: 1 }
 }
 
 /// Two pixels: one (1, 2, 3), one (4, 5, 6).
-fn two_pixels() -> Picture {
+fn two_pixels() -> DecodedImage {
     picture(2, 1, &[1, 2, 3, 4, 5, 6])
 }
 
-fn only_input(toml: &str, port: Port, picture: &Picture) -> Tensor {
-    let preparer = Preparer::new(&spec(toml), &[port]).expect("fits");
+fn only_input(toml: &str, port: Port, picture: &DecodedImage) -> Tensor {
+    let preparer = Preprocessor::new(&spec(toml), &[port]).expect("fits");
     preparer.prepare(picture).expect("prepares").inputs.swap_remove(0)
 }
 
@@ -124,7 +124,7 @@ fn bilinear_is_opencvs() {
 fn the_pictures_size_is_a_second_input() {
     let inputs = [port("sizes", ElementType::I64, &[0, 2]), port("x", ElementType::F32, &[0, 3, 4, 4])];
     let prepared = |toml: &str| {
-        let preparer = Preparer::new(&spec(toml), &inputs).expect("fits");
+        let preparer = Preprocessor::new(&spec(toml), &inputs).expect("fits");
         assert_eq!(preparer.picture_input(), 1);
         preparer.prepare(&picture(8, 2, &[0; 48])).expect("prepares").inputs
     };
@@ -139,7 +139,7 @@ fn the_pictures_size_is_a_second_input() {
 fn pixels_may_be_fewer_than_the_picture_has() {
     let mut reduced = picture(2, 2, &[50; 12]);
     (reduced.width, reduced.height) = (16, 16);
-    let preparer = Preparer::new(&spec(""), &[port("x", ElementType::F32, &[1, 3, 4, 4])]).expect("fits");
+    let preparer = Preprocessor::new(&spec(""), &[port("x", ElementType::F32, &[1, 3, 4, 4])]).expect("fits");
     let prepared = preparer.prepare(&reduced).expect("prepares");
     assert_eq!(f32s(&prepared.inputs[0]), [50.0; 48]);
     let whole = prepared.placement.to_picture(BBox { x1: 0.0, y1: 0.0, x2: 4.0, y2: 4.0 });
@@ -149,7 +149,7 @@ fn pixels_may_be_fewer_than_the_picture_has() {
 #[test]
 fn sizes_come_from_the_graph_or_the_manifest() {
     let size = |toml: &str, shape: &[usize]| {
-        Preparer::new(&spec(toml), &[port("x", ElementType::F32, shape)]).map(|preparer| preparer.input_size())
+        Preprocessor::new(&spec(toml), &[port("x", ElementType::F32, shape)]).map(|preparer| preparer.input_size())
     };
     assert_eq!(size("", &[1, 3, 240, 320]), Ok((320, 240)));
     assert_eq!(size("size = [320, 240]", &[0, 3, 0, 0]), Ok((320, 240)));
@@ -160,7 +160,7 @@ fn sizes_come_from_the_graph_or_the_manifest() {
 
 #[test]
 fn what_cannot_be_fed_is_refused_with_a_reason() {
-    let refusal = |toml: &str, inputs: &[Port]| Preparer::new(&spec(toml), inputs).expect_err("refused");
+    let refusal = |toml: &str, inputs: &[Port]| Preprocessor::new(&spec(toml), inputs).expect_err("refused");
     let x = |shape: &[usize]| port("x", ElementType::F32, shape);
     let cases: &[(&str, Vec<Port>, &str)] = &[
         ("", vec![], "no input takes a picture"),

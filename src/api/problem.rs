@@ -1,0 +1,282 @@
+//! Every refusal on the wire: `application/problem+json` (RFC 9457), and the one place where an error gets its status.
+//!
+//! A [`Problem`] becomes a response in two steps: as `IntoResponse` it only puts itself into the response's extensions,
+//! and the outermost layer ([`super::observe`]) writes the body, since that layer knows the request's id.
+
+use std::time::Duration;
+
+use axum::{
+    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::kinds::{self, Kind};
+use crate::error::{Error, seconds};
+
+/// What went wrong with a request, in the words that the client reads.
+#[derive(Debug, Clone)]
+pub(super) struct Problem {
+    /// Which kind of problem.
+    pub kind: &'static Kind,
+    /// One sentence: what was wrong, and what would be right.
+    pub detail: String,
+    retry_after: Option<Duration>,
+}
+
+/// A problem as it is sent.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct ProblemBody {
+    /// Where this kind of problem is explained, relative to this server.
+    #[serde(rename = "type")]
+    #[schema(example = "/errors#bad-parameter")]
+    kind: String,
+    /// The kind in a few words; the same for every problem of the kind.
+    #[schema(example = "A parameter cannot be used")]
+    title: &'static str,
+    /// The HTTP status.
+    #[schema(example = 400)]
+    status: u16,
+    /// What was wrong here, and what would be right.
+    #[schema(example = "`min_score`: 7 is not a number from 0 to 1")]
+    detail: String,
+    /// The same as `detail`, for clients of the Open Inference Protocol.
+    error: String,
+    /// The request's id, as in `x-request-id`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instance: Option<String>,
+}
+
+/// The problems that any inference may end with, for `/openapi.json`.
+#[derive(Debug, utoipa::IntoResponses)]
+#[expect(dead_code, reason = "only described")]
+pub(super) enum Refusals {
+    /// A parameter that cannot be used, or a body that cannot be read.
+    #[response(status = 400, content_type = "application/problem+json")]
+    Bad(ProblemBody),
+    /// No such model.
+    #[response(status = 404, content_type = "application/problem+json")]
+    Unknown(ProblemBody),
+    /// The body did not come in time.
+    #[response(status = 408, content_type = "application/problem+json")]
+    Slow(ProblemBody),
+    /// Too many bytes.
+    #[response(status = 413, content_type = "application/problem+json")]
+    TooLarge(ProblemBody),
+    /// Not a content type or picture format that is read.
+    #[response(status = 415, content_type = "application/problem+json")]
+    Unsupported(ProblemBody),
+    /// A picture that cannot be decoded, or has too many pixels.
+    #[response(status = 422, content_type = "application/problem+json")]
+    BadPicture(ProblemBody),
+    /// Too many requests wait; `Retry-After` says for how many seconds to stay away.
+    #[response(status = 429, content_type = "application/problem+json")]
+    Busy(ProblemBody),
+    /// The model failed.
+    #[response(status = 500, content_type = "application/problem+json")]
+    Failed(ProblemBody),
+    /// Not ready, shutting down, or too busy to answer before the deadline; `Retry-After` says when to come again.
+    #[response(status = 503, content_type = "application/problem+json")]
+    NotReady(ProblemBody),
+    /// The deadline passed.
+    #[response(status = 504, content_type = "application/problem+json")]
+    Late(ProblemBody),
+}
+
+impl Problem {
+    /// A problem of a kind.
+    pub(super) fn new(kind: &'static Kind, detail: impl Into<String>) -> Self {
+        let mut detail: String = detail.into();
+        // What clients sent is told back to them, but not at any length.
+        if let Some((end, _)) = detail.char_indices().nth(MAX_DETAIL_CHARS) {
+            detail.truncate(end);
+            detail.push('…');
+        }
+        Self { kind, detail, retry_after: None }
+    }
+
+    /// A parameter, header or body that cannot be used.
+    pub(super) fn bad_parameter(name: &str, why: impl std::fmt::Display) -> Self {
+        Self::new(&kinds::BAD_PARAMETER, format!("`{name}`: {why}"))
+    }
+
+    /// A body that cannot be read as what it says it is.
+    pub(super) fn bad_body(detail: impl Into<String>) -> Self {
+        Self::new(&kinds::BAD_BODY, detail)
+    }
+
+    /// Something panicked.
+    pub(super) fn our_mistake() -> Self {
+        Self::new(&kinds::PANICKED, "the server made a mistake; its log has the cause")
+    }
+
+    /// The status it is sent with.
+    pub(super) fn status(&self) -> StatusCode {
+        self.kind.status
+    }
+
+    /// The headers it is sent with.
+    pub(super) fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        if let Some(wait) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds(wait)));
+        }
+        headers
+    }
+
+    /// The JSON of it.
+    pub(super) fn body(&self, request_id: Option<&str>) -> ProblemBody {
+        ProblemBody {
+            kind: format!("/errors#{}", self.kind.slug),
+            title: self.kind.title,
+            status: self.kind.status.as_u16(),
+            detail: self.detail.clone(),
+            error: self.detail.clone(),
+            instance: request_id.map(ToOwned::to_owned),
+        }
+    }
+
+    /// The whole response.
+    pub(super) fn render(&self, request_id: Option<&str>) -> Response {
+        let body = serde_json::to_vec(&self.body(request_id)).unwrap_or_default();
+        let kind = (header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        (self.status(), self.headers(), [kind], body).into_response()
+    }
+
+    pub(super) fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+}
+
+/// The longest `detail`.
+const MAX_DETAIL_CHARS: usize = 1000;
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        let detail = error.to_string();
+        match error {
+            Error::BadParameter { .. } => Self::new(&kinds::BAD_PARAMETER, detail),
+            Error::UnknownModel { .. } => Self::new(&kinds::UNKNOWN_MODEL, detail),
+            Error::UnknownVersion { .. } => Self::new(&kinds::UNKNOWN_VERSION, detail),
+            Error::NoModelForTask { .. } => Self::new(&kinds::NO_MODEL_FOR_TASK, detail),
+            Error::TooLarge(_) => Self::new(&kinds::TOO_LARGE, detail),
+            Error::UnsupportedFormat(_) => Self::new(&kinds::UNSUPPORTED_FORMAT, detail),
+            Error::BadPicture(_) => Self::new(&kinds::BAD_PICTURE, detail),
+            Error::QueueFull { retry_after, .. } => Self::new(&kinds::QUEUE_FULL, detail).retry_after(retry_after),
+            Error::TooSlow { retry_after, .. } => Self::new(&kinds::TOO_SLOW, detail).retry_after(retry_after),
+            Error::NoVariant { .. } => Self::new(&kinds::NO_VARIANT, detail),
+            Error::OverBudget { retry_after, .. } => {
+                // Where the budget is zero, an hour is as good as any other time.
+                Self::new(&kinds::OVER_BUDGET, detail).retry_after(retry_after.unwrap_or(Duration::from_secs(3600)))
+            }
+            Error::LoadFailed { .. } => Self::new(&kinds::LOAD_FAILED, detail),
+            Error::NoFolder(_) => Self::new(&kinds::NO_FOLDER, detail),
+            Error::Closed => Self::new(&kinds::DRAINING, detail).retry_after(Duration::from_secs(1)),
+            Error::Busy { retry_after, .. } | Error::NoRoom { retry_after, .. } => {
+                Self::new(&kinds::BUSY, detail).retry_after(retry_after)
+            }
+            Error::Starting => Self::new(&kinds::NOT_READY, detail).retry_after(Duration::from_secs(1)),
+            Error::DeadlinePassed { .. } => Self::new(&kinds::DEADLINE_PASSED, detail),
+            // The pipeline has logged the cause, which is nothing for a client.
+            Error::ModelFailed { .. } => Self::new(&kinds::MODEL_FAILED, detail),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.status().into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Not ready yet, or no longer.
+pub(super) fn not_ready(why: impl Into<String>) -> Problem {
+    Problem::new(&kinds::NOT_READY, why).retry_after(Duration::from_secs(1))
+}
+
+/// No such path.
+pub(super) async fn no_such_route(uri: Uri) -> Problem {
+    let detail = format!("there is nothing at {}; /docs lists what there is", uri.path());
+    Problem::new(&kinds::NO_SUCH_ROUTE, detail)
+}
+
+/// A known path, another method.
+pub(super) async fn wrong_method(method: Method, uri: Uri) -> Problem {
+    let detail = format!("{method} is not answered at {}; the Allow header names what is", uri.path());
+    Problem::new(&kinds::WRONG_METHOD, detail)
+}
+
+/// A handler panicked. The panic hook has logged where.
+pub(super) fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    Problem::our_mistake().into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(error: Error) -> (u16, String, Option<String>) {
+        let problem = Problem::from(error);
+        let wait = problem.headers().get(header::RETRY_AFTER).and_then(|v| v.to_str().ok()).map(ToOwned::to_owned);
+        (problem.status().as_u16(), serde_json::to_string_pretty(&problem.body(Some("01J"))).expect("json"), wait)
+    }
+
+    #[test]
+    fn a_problem_says_what_was_wrong_twice() {
+        let error = Error::UnknownModel { name: "yolo".into(), known: vec!["pedestrian".into()] };
+        insta::assert_snapshot!(sent(error).1, @r#"
+        {
+          "type": "/errors#unknown-model",
+          "title": "There is no model of that name",
+          "status": 404,
+          "detail": "there is no model `yolo`; there is `pedestrian`",
+          "error": "there is no model `yolo`; there is `pedestrian`",
+          "instance": "01J"
+        }
+        "#);
+    }
+
+    #[test]
+    fn each_error_has_its_status() {
+        let wait = Duration::from_millis(1200);
+        let model = || "m".to_owned();
+        let table = [
+            (Error::BadParameter { name: "iou".into(), why: "no".into() }, 400, None),
+            (Error::UnknownModel { name: model(), known: vec![] }, 404, None),
+            (Error::UnknownVersion { model: model(), version: "2".into(), serving: "1".into() }, 404, None),
+            (Error::NoModelForTask { task: crate::manifest::Task::Detect, known: vec![] }, 404, None),
+            (Error::TooLarge("big".into()), 413, None),
+            (Error::UnsupportedFormat("avif".into()), 415, None),
+            (Error::BadPicture("torn".into()), 422, None),
+            (Error::QueueFull { model: model(), waiting: 9, retry_after: wait }, 429, Some("2")),
+            (
+                Error::TooSlow {
+                    model: model(),
+                    expected_ms: 9.0,
+                    deadline_ms: 5.0,
+                    hopeless: false,
+                    retry_after: wait,
+                },
+                429,
+                Some("2"),
+            ),
+            (Error::Closed, 503, Some("1")),
+            (Error::LoadFailed { model: model(), reason: "torn".into(), still_serving: None }, 400, None),
+            (Error::NoFolder("gone".into()), 500, None),
+            (Error::Busy { in_flight: 9, retry_after: Duration::ZERO }, 429, Some("1")),
+            (Error::Starting, 503, Some("1")),
+            (Error::DeadlinePassed { deadline_ms: 5.0 }, 504, None),
+            (Error::ModelFailed { model: model(), cause: "secret".into() }, 500, None),
+        ];
+        for (error, status, retry_after) in table {
+            let (got, body, wait) = sent(error.clone());
+            assert_eq!((got, wait.as_deref()), (status, retry_after), "{error:?}");
+            assert!(!body.contains("secret"));
+        }
+    }
+}

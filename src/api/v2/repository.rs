@@ -1,0 +1,151 @@
+//! The model repository extension of the Open Inference Protocol: what there is, and loading and unloading it. Served
+//! where `/metrics` is: on the admin listener when there is one.
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{Request, State},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use crate::{
+    api::{
+        body::{self, Upload},
+        heavy,
+        path::Path,
+        problem::{Problem, ProblemBody},
+    },
+    error::Error,
+    inference::{ModelState, Pipeline},
+};
+
+/// The largest body: these requests say next to nothing.
+const MOST_BYTES: usize = 64 << 10;
+
+/// A model of the repository.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RepositoryModel)]
+pub(in crate::api) struct ModelEntry {
+    name: String,
+    #[schema(example = "1")]
+    version: String,
+    /// `READY` or `UNAVAILABLE`.
+    state: &'static str,
+    /// Why it is not served, or, beside `READY`, why its folder's newer version is not.
+    reason: String,
+}
+
+impl From<ModelState> for ModelEntry {
+    fn from(model: ModelState) -> Self {
+        let state = if model.version.is_some() { "READY" } else { "UNAVAILABLE" };
+        let (version, reason) = (model.version.unwrap_or_default(), model.trouble.unwrap_or_default());
+        Self { name: model.name, version, state, reason }
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct IndexRequest {
+    #[serde(default)]
+    ready: bool,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct LoadRequest {
+    #[serde(default)]
+    parameters: Map<String, Value>,
+}
+
+/// Every model of the repository. The body may be `{"ready": true}` for those that are served.
+#[utoipa::path(post, path = "/v2/repository/index", tag = "open inference", responses(
+    (status = 200, description = "The models", body = Vec<ModelEntry>),
+))]
+pub(in crate::api) async fn index(
+    State(pipeline): State<Pipeline>,
+    request: Request,
+) -> Result<Json<Vec<ModelEntry>>, Problem> {
+    let IndexRequest { ready } = read(&pipeline, request).await?;
+    let asked = pipeline.clone();
+    // It reads the folder, however few models there are.
+    let states = heavy(&pipeline, usize::MAX, move || Ok(asked.index()?)).await?;
+    Ok(Json(states.into_iter().filter(|model| !ready || model.version.is_some()).map(ModelEntry::from).collect()))
+}
+
+/// Loads what lies in a model's folder, and serves it once it has been tried out; until then, and if it cannot be
+/// served, what was served before still is.
+#[utoipa::path(
+    post, path = "/v2/repository/models/{model}/load", tag = "open inference",
+    params(("model" = String, Path, description = "The name of the model's folder")),
+    responses(
+        (status = 200, description = "It is served"),
+        (status = 400, description = "It cannot be served, and why", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such folder", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(in crate::api) async fn load(
+    State(pipeline): State<Pipeline>,
+    Path(name): Path<String>,
+    request: Request,
+) -> Result<Json<Value>, Problem> {
+    change(pipeline, request, move |pipeline| pipeline.load_model(&name)).await
+}
+
+/// Stops serving a model; requests in flight are answered. It stays away until it is loaded, or its folder changes.
+#[utoipa::path(
+    post, path = "/v2/repository/models/{model}/unload", tag = "open inference",
+    params(("model" = String, Path, description = "The model's name")),
+    responses(
+        (status = 200, description = "It is no longer served"),
+        (status = 404, description = "It is not served", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(in crate::api) async fn unload(
+    State(pipeline): State<Pipeline>,
+    Path(name): Path<String>,
+    request: Request,
+) -> Result<Json<Value>, Problem> {
+    change(pipeline, request, move |pipeline| pipeline.unload_model(&name)).await
+}
+
+async fn change(
+    pipeline: Pipeline,
+    request: Request,
+    change: impl FnOnce(&Pipeline) -> Result<(), Error> + Send + 'static,
+) -> Result<Json<Value>, Problem> {
+    let LoadRequest { parameters } = read(&pipeline, request).await?;
+    if let Some(name) = parameters.keys().find(|name| *name != "unload_dependents") {
+        let why = "is not taken: a model is what lies in its folder; change it there, then load it";
+        return Err(Problem::bad_parameter(name, why));
+    }
+    // Loading takes as long as it takes, on a thread beside those for pictures; who waits for another's load takes none.
+    let turn = pipeline.turn_to_change().await;
+    let changed = tokio::task::spawn_blocking(move || {
+        // Held by the work: a client that goes away does not let the next one in.
+        let _turn = turn;
+        change(&pipeline)
+    });
+    let changed = changed.await;
+    changed.map_err(|_| Problem::our_mistake())??;
+    Ok(Json(Value::Object(Map::new())))
+}
+
+/// The body as JSON; none at all is as good as `{}`.
+async fn read<T: for<'de> Deserialize<'de> + Default>(pipeline: &Pipeline, request: Request) -> Result<T, Problem> {
+    let (head, body) = request.into_parts();
+    let mut upload = Upload::new(&head.headers, body);
+    let read = upload.read(MOST_BYTES, body::Limits::of(pipeline.config()).time).await;
+    let bytes: Bytes = match read {
+        Ok(bytes) => bytes,
+        Err(problem) => {
+            upload.drain(&problem).await;
+            return Err(problem);
+        }
+    };
+    if bytes.is_empty() {
+        return Ok(T::default());
+    }
+    serde_json::from_slice(&bytes).map_err(|error| Problem::bad_body(format!("the JSON cannot be read: {error}")))
+}

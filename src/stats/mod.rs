@@ -1,0 +1,6 @@
+//! Numbers that are mean from what happens: a smoothed mean ([`Ewma`]) and a smoothed rate ([`Rate`]). Pure: no clock, no lock.
+
+mod ewma;
+mod rate;
+
+pub use self::{ewma::Ewma, rate::Rate};

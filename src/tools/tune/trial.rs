@@ -1,0 +1,251 @@
+//! One setting, served by this process on a port of its own, and loaded until it breaks the promise.
+
+use std::{num::NonZeroUsize, thread::JoinHandle, time::Duration};
+
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use super::{ForecastGuard, Setting};
+use crate::{
+    config::{Auto, Config, ModelSettings},
+    cost::{PriceSheet, capacity_cpus},
+    inference::{FrontierPoint, Pipeline},
+    server::{self, Listeners, Only},
+    tools::bench::{Measured, Picture, Plan, Target, Watch, closed_loop, open_loop},
+};
+
+/// The part of a load that is not measured.
+const WARMUP: f64 = 0.2;
+
+/// More connections than this are never tried.
+const MOST_CONNECTIONS: usize = 256;
+
+/// More connections that bring no more answers than this bring nothing.
+const NO_MORE: f64 = 1.02;
+
+/// Of what a closed loop reached, these parts are tried with arrivals that do not wait for answers.
+const CONFIRMED: [f64; 5] = [0.95, 0.9, 0.8, 0.7, 0.5];
+
+/// What is tuned.
+#[derive(Debug)]
+pub struct Subject {
+    /// The settings that stay; their folder of models holds the model.
+    pub config: Config,
+    /// The model.
+    pub model: String,
+    /// What is sent.
+    pub pictures: Vec<Picture>,
+}
+
+/// A load that a setting was under.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Measurement {
+    /// Requests that waited for answers at any time; none where they came at a rate.
+    pub connections: Option<usize>,
+    /// Answers a second.
+    pub answers_per_s: f64,
+    /// Half of the answers came within it.
+    pub p50_ms: f64,
+    /// 99 in 100 came within it.
+    pub p99_ms: f64,
+    /// Dollars for a million answers, if the replica answers as many as that all the time.
+    pub usd_per_million: f64,
+    /// Was the promise kept?
+    pub keeps: bool,
+}
+
+/// A setting, and what it did under more and more load.
+#[derive(Debug, Clone, Serialize)]
+pub struct Exploration {
+    /// The setting.
+    pub setting: Setting,
+    /// Of its variant.
+    pub accuracy: Option<f64>,
+    /// By connections.
+    pub loads: Vec<Measurement>,
+}
+
+impl Exploration {
+    /// The load with the most answers that kept the promise.
+    #[must_use]
+    pub fn best(&self) -> Option<&Measurement> {
+        let kept = self.loads.iter().filter(|load| load.keeps);
+        kept.max_by(|a, b| a.answers_per_s.total_cmp(&b.answers_per_s))
+    }
+}
+
+impl Subject {
+    /// Dollars an hour for this machine.
+    #[must_use]
+    pub fn usd_per_hour(&self) -> f64 {
+        PriceSheet::new(&self.config.cost, capacity_cpus()).usd_per_hour
+    }
+
+    /// What runs of each variant cost here.
+    pub(super) async fn curve(&self) -> Result<Vec<FrontierPoint>, String> {
+        let pipeline = Pipeline::new(self.config.clone()).map_err(|error| format!("{error:#}"))?;
+        let (loading, model) = (pipeline.clone(), self.model.clone());
+        let loaded = tokio::task::spawn_blocking(move || {
+            let loaded = loading.load(Some(&model), None);
+            let points = loading.model(&model).map(|model| loading.frontier(&model)).unwrap_or_default();
+            loading.close();
+            loaded.map(|()| points)
+        });
+        let wrong = |errors: Vec<_>| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  ");
+        let loaded = loaded.await.map_err(|error| error.to_string())?;
+        loaded.map_err(|errors: Vec<crate::models::ModelError>| wrong(errors))
+    }
+
+    /// Serves a setting and loads it with more and more connections, until the promise is broken or more bring nothing.
+    /// Nothing comes back when it was stopped before the first load was measured.
+    pub(super) async fn serve(
+        &self,
+        setting: &Setting,
+        accuracy: Option<f64>,
+        promise: &ForecastGuard,
+        watch: &Watch,
+    ) -> Result<Option<Exploration>, String> {
+        let server = Running::start(self, setting).await?;
+        let target = self.target(&server)?;
+        let mut tried = Exploration { setting: setting.clone(), accuracy, loads: Vec::new() };
+        let counts = std::iter::successors(Some(1), |count| Some(count * 2)).take_while(|n| *n <= MOST_CONNECTIONS);
+        for connections in counts {
+            let measured = closed_loop(&target, connections, &plan(promise), watch).await?;
+            if watch.is_stopped() {
+                break;
+            }
+            let load = self.measurement(&measured, Some(connections), promise)?;
+            let most = tried.loads.iter().map(|load| load.answers_per_s).fold(0.0, f64::max);
+            tried.loads.push(load);
+            if !load.keeps || load.answers_per_s < most * NO_MORE {
+                break;
+            }
+        }
+        drop(target);
+        server.end().await?;
+        Ok(Some(tried).filter(|tried| !tried.loads.is_empty()))
+    }
+
+    /// The highest rate of arrivals at which the promise is kept, of those that a closed loop makes likely.
+    pub(super) async fn confirm(
+        &self,
+        tried: &Exploration,
+        promise: &ForecastGuard,
+        watch: &Watch,
+    ) -> Result<Option<Measurement>, String> {
+        let Some(best) = tried.best() else { return Ok(None) };
+        let server = Running::start(self, &tried.setting).await?;
+        let target = self.target(&server)?;
+        let mut confirmed = None;
+        for part in CONFIRMED {
+            let plan = Plan { duration: promise.step * 2, ..plan(promise) };
+            let measured = open_loop(&target, best.answers_per_s * part, &plan, watch).await?;
+            if watch.is_stopped() {
+                break;
+            }
+            let load = self.measurement(&measured, None, promise)?;
+            if load.keeps {
+                confirmed = Some(load);
+                break;
+            }
+        }
+        drop(target);
+        server.end().await?;
+        Ok(confirmed)
+    }
+
+    fn target(&self, server: &Running) -> Result<Target, String> {
+        // Named, so that no floor or budget of the router is in its way.
+        let url = format!("{}/v1/models/{}/predict?variant={}", server.url, self.model, server.variant);
+        Target::new(&url, self.pictures.clone(), &[])
+    }
+
+    fn measurement(
+        &self,
+        measured: &Measured,
+        connections: Option<usize>,
+        promise: &ForecastGuard,
+    ) -> Result<Measurement, String> {
+        let (Some(p50_ms), Some(p99_ms)) = (measured.p50_ms, measured.p99_ms) else {
+            let why = measured.first_error.clone().unwrap_or_else(|| "no answer came".to_owned());
+            return Err(format!("{} answers nothing: {why}", self.model));
+        };
+        let missed = measured.refused + measured.late + measured.not_sent + measured.errors.values().sum::<u64>();
+        let all_answered = missed * 100 <= measured.sent + measured.not_sent;
+        let usd_per_million = self.usd_per_hour() / 3600.0 / measured.answers_per_s * 1e6;
+        let keeps = all_answered && p99_ms <= promise.slo_p99.as_secs_f64() * 1e3;
+        Ok(Measurement { connections, answers_per_s: measured.answers_per_s, p50_ms, p99_ms, usd_per_million, keeps })
+    }
+}
+
+fn plan(promise: &ForecastGuard) -> Plan {
+    Plan { warmup: promise.step.mul_f64(WARMUP), duration: promise.step, slo_p99: promise.slo_p99 }
+}
+
+/// A server in this process; on a runtime of its own, so that the load generator does not share its threads.
+struct Running {
+    url: String,
+    variant: String,
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<Result<(), String>>,
+}
+
+impl Running {
+    async fn start(subject: &Subject, setting: &Setting) -> Result<Self, String> {
+        let fixed = |n: usize| NonZeroUsize::new(n).map_or(Auto::Auto, Auto::Fixed);
+        let mut config = subject.config.clone();
+        config.listen = ([127, 0, 0, 1], 0).into();
+        config.admin_listen = None;
+        // A trial spends nobody's budget, and is no request that a collector should hear of.
+        config.cost.budget_usd_per_hour = None;
+        config.tenants.clear();
+        config.telemetry.otlp_endpoint = None;
+        config.shutdown.drain_delay = Duration::ZERO;
+        config.threads.decode = fixed(setting.decode_threads);
+        config.model.insert(
+            subject.model.clone(),
+            ModelSettings {
+                instances: Some(fixed(setting.instances)),
+                threads: Some(fixed(setting.threads)),
+                max_batch: Some(fixed(setting.max_batch)),
+                ..ModelSettings::default()
+            },
+        );
+        let only = Only { model: Some(subject.model.clone()), variant: Some(setting.variant.clone()) };
+        let (stop, stopped) = oneshot::channel();
+        let (ready, is_ready) = oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+            runtime.map_err(|error| error.to_string())?.block_on(async {
+                let listeners = Listeners::bind(&config).await.map_err(|error| format!("{error:#}"))?;
+                let address = listeners.main.local_addr().map_err(|error| error.to_string())?;
+                let shutdown = async { drop(stopped.await) };
+                let tell = move || {
+                    let _ = ready.send(address);
+                };
+                server::run_only(config, listeners, only, tell, shutdown).await.map_err(|error| format!("{error:#}"))
+            })
+        });
+        match is_ready.await {
+            Ok(address) => {
+                let variant = form_urlencoded::byte_serialize(setting.variant.as_bytes()).collect();
+                Ok(Self { url: format!("http://{address}"), variant, stop, thread })
+            }
+            // It ended before it was ready, and has the reason.
+            Err(_) => Err(match join(thread).await {
+                Err(why) => why,
+                Ok(()) => "the server ended before it was ready".to_owned(),
+            }),
+        }
+    }
+
+    async fn end(self) -> Result<(), String> {
+        let _ = self.stop.send(());
+        join(self.thread).await
+    }
+}
+
+async fn join(thread: JoinHandle<Result<(), String>>) -> Result<(), String> {
+    let joined = tokio::task::spawn_blocking(move || thread.join()).await.map_err(|error| error.to_string())?;
+    joined.unwrap_or_else(|_| Err("the server panicked".to_owned()))
+}

@@ -7,6 +7,7 @@ mod context;
 mod export;
 pub mod metrics;
 mod request;
+mod stage;
 
 use std::io::IsTerminal;
 
@@ -16,6 +17,7 @@ pub use self::{
     context::TraceContext,
     export::{Export, Traces, Watched},
     request::{Answered, RequestSpan, SpanDetails},
+    stage::{Stage, StageTimes},
 };
 use crate::config::{Log, LogFormat};
 

@@ -11,7 +11,10 @@ use opentelemetry::{
 };
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
-use super::context::{TraceContext, new_span_id};
+use super::{
+    context::{TraceContext, new_span_id},
+    stage::StageTimes,
+};
 
 /// A request, in the words of OpenTelemetry's conventions for HTTP servers.
 #[derive(Debug)]
@@ -56,8 +59,8 @@ pub struct Answered {
     pub ended: SystemTime,
     /// The time from the last byte of the picture to then.
     pub total: Duration,
-    /// Its stages in their order.
-    pub stages: [(&'static str, Duration); 5],
+    /// How long each of its stages took.
+    pub stages: StageTimes,
 }
 
 impl RequestSpan {
@@ -93,9 +96,9 @@ impl RequestSpan {
         for answer in &self.told.answers {
             let mut at = answer.ended.checked_sub(answer.total).unwrap_or(self.began);
             // A stage that took no time is one that the request did not have.
-            for (name, took) in answer.stages.iter().filter(|(_, took)| !took.is_zero()) {
-                spans.push(span(SpanId::from(new_span_id()), span_id, Cow::Borrowed(*name), at, at + *took));
-                at += *took;
+            for (stage, took) in answer.stages.iter().filter(|(_, took)| !took.is_zero()) {
+                spans.push(span(SpanId::from(new_span_id()), span_id, Cow::Borrowed(stage.name()), at, at + took));
+                at += took;
             }
         }
         spans[0].attributes = self.attributes(failed);
@@ -135,12 +138,14 @@ impl RequestSpan {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::stage::Stage, *};
 
     fn request(status: Option<u16>) -> RequestSpan {
         let (began, ms) = (SystemTime::UNIX_EPOCH + Duration::from_secs(1), Duration::from_millis);
-        let stages =
-            [("decode", ms(3)), ("preprocess", ms(1)), ("queue", ms(0)), ("inference", ms(2)), ("postprocess", ms(1))];
+        let mut stages = StageTimes::default();
+        for (stage, took) in Stage::ALL.into_iter().zip([3, 1, 0, 2, 1].map(ms)) {
+            stages.set(stage, took);
+        }
         let answer = Answered { variant: "int8".to_owned(), ended: began + ms(10), total: ms(8), stages };
         RequestSpan {
             context: TraceContext { trace_id: 7, span_id: 8, parent_id: Some(9), sampled: true },

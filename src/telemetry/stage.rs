@@ -68,6 +68,14 @@ impl StageTimes {
         self.0[stage as usize] += took;
     }
 
+    /// The longer time of each stage.
+    #[must_use]
+    pub fn slowest(&self, other: &Self) -> Self {
+        let mut slowest = *self;
+        slowest.0.iter_mut().zip(other.0).for_each(|(mine, theirs)| *mine = (*mine).max(theirs));
+        slowest
+    }
+
     /// All stages in their order, those that took no time included.
     pub fn iter(&self) -> impl Iterator<Item = (Stage, Duration)> + use<> {
         Stage::ALL.into_iter().zip(self.0)

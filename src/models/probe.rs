@@ -1,9 +1,9 @@
-//! Tries a graph out before it serves: what does not fit shows here and not at the first request, and the curve starts
-//! with what runs cost on this machine.
+//! Tries a graph before it serves: what does not fit shows here and not at the first request, and the latency profile
+//! begins with what runs take on this machine.
 
 use std::time::{Duration, Instant};
 
-use super::BatchAxis;
+use super::model::BatchAxis;
 use crate::{
     config::{Auto, Provider},
     cost::CpuTime,

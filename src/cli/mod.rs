@@ -24,8 +24,8 @@ use serde::Serialize;
 
 use crate::{
     config::{ConfigError, Layers},
-    inference::Pipeline,
-    models::ModelError,
+    inference::Inference,
+    models::{ModelError, Selection},
     tools::bench::Watch,
     tools::plot::Chart,
 };
@@ -126,10 +126,10 @@ impl Settings {
     }
 }
 
-/// Loads the models of a pipeline's folder, or one of them, or one variant of it; an error names all that is wrong.
-fn load(pipeline: &Pipeline, model: Option<&str>, variant: Option<&str>) -> anyhow::Result<()> {
+/// Loads the selected models; an error names all that is wrong.
+fn load(inference: &Inference, only: &Selection) -> anyhow::Result<()> {
     let in_lines = |wrong: Vec<ModelError>| wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-    pipeline.load(model, variant).map_err(|wrong| anyhow::anyhow!(in_lines(wrong)))
+    inference.load(only).map_err(|wrong| anyhow::anyhow!(in_lines(wrong)))
 }
 
 /// A bar on standard error; hidden where nobody looks.

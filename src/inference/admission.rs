@@ -1,17 +1,16 @@
 //! The one way in, for every front door: reserve a place → admit → run. The types allow no other order: what runs is a method
 //! of [`Admitted`], which owns the permit.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use super::{
     Inference,
     call::{InputKind, RequestContext, Target, Terms},
     forecast::{Forecast, Forecasts},
+    images::ImageRequest,
     permit::Permit,
     record::{RequestRecord, Route},
+    response::{ImageOutput, Response},
     select,
 };
 use crate::{
@@ -79,6 +78,19 @@ impl Inference {
                 Err(record.fail(Error::OverBudget { tenant, usd_per_hour, retry_after }))
             }
         }
+    }
+
+    /// Reserves, admits and runs in one step, for callers that have the image in memory already.
+    ///
+    /// # Errors
+    /// As [`Reserved::admit`] and [`Admitted::run_image`].
+    pub async fn answer(
+        self: &Arc<Self>,
+        model: &Arc<Model>,
+        terms: &Terms,
+        request: ImageRequest,
+    ) -> Result<Response<ImageOutput>, Error> {
+        self.reserve(Arc::clone(model), Tenant::default())?.admit(terms)?.run_image(request).await
     }
 }
 
@@ -170,7 +182,7 @@ impl Admitted {
     pub(super) fn fresh_forecast(&self) -> Result<Option<Forecast>, Error> {
         let Some(forecast) = self.forecast else { return Ok(None) };
         if forecast.made_at.elapsed() < FRESH {
-            return Ok(Some(Forecast { made_at: Instant::now(), ..forecast }));
+            return Ok(Some(forecast.from_now()));
         }
         let variant = self.record.model.variant(self.route.variant);
         let forecast = Forecasts::new(&self.inference.decoding, variant, self.context.priority).own;

@@ -61,6 +61,11 @@ impl Forecast {
         }
     }
 
+    /// The same forecast, counted from this moment.
+    pub(super) fn from_now(self) -> Self {
+        Self { made_at: Instant::now(), ..self }
+    }
+
     /// Whether the answer would come later than in `left`.
     pub(super) fn is_late(&self, left: Duration) -> bool {
         self.is_hopeless(left) || (!self.unobstructed && self.with_margin(left) > left)

@@ -4,8 +4,8 @@
 use std::time::Instant;
 
 use super::{
-    catalog::{ModelFolder, VariantFile},
     file::{self, Source},
+    folder::{ModelFolder, VariantFile},
     loader::Loader,
     model::BatchAxis,
     probe,

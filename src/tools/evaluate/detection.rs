@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::inference::{BBox, Detection};
+use crate::vision::answer::{BBox, Detection};
 
 /// A score of a detector on labelled pictures. All in 0..=1.
 #[derive(Debug, Clone, Serialize, PartialEq)]

@@ -1,4 +1,4 @@
-//! Scores models on labelled pictures, through the very pipeline that serves: files in, decoded, resized, run, read.
+//! Scores models on labelled pictures, through the very code that serves: files in, decoded, resized, run, read.
 //!
 //! Pictures go one at a time, a handful to each variant of each model in turn: so a moment in which the machine is busy
 //! with something else strikes all alike, and caches are as warm as where one model is served.
@@ -27,10 +27,13 @@ use self::{classification::Guess, detection::Compared};
 use crate::{
     error::Error,
     inference::{
-        BBox, Deadline, PictureAnswer, PictureRequest, Pipeline, PostprocessOverrides, Prediction, RequestContext,
-        ServedModel, VariantPreference,
+        Deadline, ImageInput, ImageOutput, ImageRequest, Inference, PostprocessOverrides, Response, Terms,
     },
-    manifest::Task,
+    manifest::{Task, VariantId},
+    models::{Model, Variant},
+    routing::policy::VariantPreference,
+    telemetry::Stage,
+    vision::answer::{BBox, Prediction},
 };
 
 /// Nobody waits for these answers: a slow model is a slow model, not a refusal.
@@ -48,11 +51,11 @@ pub struct Contestant {
     /// What the report calls the model: its name, or its folder where two have one name.
     pub title: String,
     /// Where it is loaded.
-    pub pipeline: Pipeline,
+    pub inference: Arc<Inference>,
     /// The model.
-    pub model: Arc<ServedModel>,
-    /// The variant's place among the model's.
-    pub variant: usize,
+    pub model: Arc<Model>,
+    /// The variant.
+    pub variant: VariantId,
     /// What a process needs that serves only this, where it was measured.
     pub resident_bytes: Option<u64>,
 }
@@ -98,7 +101,7 @@ pub async fn run(contestants: &[Contestant], data: &Dataset, mut step: impl FnMu
         return Err(format!("none of the {} pictures can be read: {}", data.pictures.len(), first.join("; ")));
     }
     // Only classes that all of them have, or the means would not be of the same things.
-    let classes = contestants.iter().map(|contestant| contestant.model.labels.len()).min().unwrap_or_default();
+    let classes = contestants.iter().map(|contestant| contestant.model.info.labels.len()).min().unwrap_or_default();
     let rows = contestants.iter().zip(tallies).map(|(contestant, tally)| contestant.row(tally, classes)).collect();
     Ok(Report {
         ounce: env!("CARGO_PKG_VERSION"),
@@ -171,31 +174,28 @@ impl Contestant {
     /// What it makes of an encoded picture, as a client would be told, but for the low threshold.
     ///
     /// # Errors
-    /// As [`Pipeline::answer`].
-    pub async fn answer(&self, bytes: Bytes) -> Result<PictureAnswer, Error> {
-        let terms = RequestContext::until(Deadline::after(Instant::now(), DEADLINE));
-        let variant = self.model.variants.get(self.variant).map(|variant| variant.name.clone());
+    /// As [`Inference::answer`].
+    pub async fn answer(&self, bytes: Bytes) -> Result<Response<ImageOutput>, Error> {
+        let variant = Some(self.variant().info.name.clone());
         let preference = VariantPreference { variant, ..VariantPreference::default() };
-        let permit = self.pipeline.admit()?;
-        let request = PictureRequest {
-            model: Arc::clone(&self.model),
-            route: self.pipeline.route(&self.model, &preference, terms)?,
-            bytes,
-            options: PostprocessOverrides {
-                min_score: Some(SCORE_FLOOR.min(self.model.defaults.min_score)),
-                max_detections: None,
-                top_k: Some(usize::MAX),
-                iou: None,
-            },
-            terms,
-            draw: None,
+        let terms = Terms { preference, ..Terms::image(Deadline::after(Instant::now(), DEADLINE)) };
+        let options = PostprocessOverrides {
+            min_score: Some(SCORE_FLOOR.min(self.model.info.defaults.min_score)),
+            max_detections: None,
+            top_k: Some(usize::MAX),
+            iou: None,
         };
-        self.pipeline.answer(&permit, request).await
+        let request = ImageRequest { image: ImageInput::Encoded(bytes), options, draw: None };
+        self.inference.answer(&self.model, &terms, request).await
+    }
+
+    fn variant(&self) -> &Variant {
+        self.model.variant(self.variant)
     }
 
     fn row(&self, tally: Tally, classes: usize) -> Row {
-        let (model, pictures) = (&self.model, tally.total_ms.len().max(1) as f64);
-        let variant = &model.variants[self.variant];
+        let (model, pictures) = (&self.model.info, tally.total_ms.len().max(1) as f64);
+        let variant = &self.variant().info;
         let score = match model.task {
             Task::Detect => {
                 let labels = &model.labels[..classes.min(model.labels.len())];
@@ -208,7 +208,7 @@ impl Contestant {
             model: model.name.clone(),
             version: model.version.clone(),
             variant: variant.name.clone(),
-            default: variant.default,
+            default: variant.is_default(),
             input: [model.input_size.0, model.input_size.1],
             providers: variant.providers.iter().map(ToString::to_string).collect(),
             threads: variant.threads,
@@ -223,10 +223,10 @@ impl Contestant {
 }
 
 impl Tally {
-    fn take(&mut self, answer: &PictureAnswer, truth: &Truth) -> Result<(), String> {
-        match (&answer.answer, truth) {
+    fn take(&mut self, answer: &Response<ImageOutput>, truth: &Truth) -> Result<(), String> {
+        match (&answer.output.prediction, truth) {
             (Prediction::Detections(found), Truth::Boxes(boxes)) => {
-                let (width, height) = (answer.picture.width as f32, answer.picture.height as f32);
+                let (width, height) = (answer.output.image.width as f32, answer.output.image.height as f32);
                 let on_picture = |thing: &TrueBox| {
                     let [x1, y1, x2, y2] = thing.sides;
                     (thing.class_id, BBox { x1: x1 * width, y1: y1 * height, x2: x2 * width, y2: y2 * height })
@@ -234,7 +234,7 @@ impl Tally {
                 self.compared.push(Compared { found: found.clone(), truth: boxes.iter().map(on_picture).collect() });
             }
             (Prediction::Classes(classes), Truth::Class(folder)) => {
-                let (Some(best), Some(truth)) = (classes.first(), class_of(folder, &answer.model.labels)) else {
+                let (Some(best), Some(truth)) = (classes.first(), class_of(folder, &answer.model.info.labels)) else {
                     return Err("it answers no class: its scores are no numbers".to_owned());
                 };
                 let yes = classes.iter().find(|class| class.class_id == 1).map_or(0.0, |class| class.score);
@@ -242,8 +242,8 @@ impl Tally {
             }
             _ => return Err("the labels are for another task".to_owned()),
         }
-        self.inference_ms.push(answer.timing.inference_ms);
-        self.total_ms.push(answer.timing.total_ms);
+        self.inference_ms.push(answer.timing.stages.get(Stage::Inference).as_secs_f64() * 1e3);
+        self.total_ms.push(answer.timing.total.as_secs_f64() * 1e3);
         self.cpu_seconds += answer.cost.cpu_seconds;
         Ok(())
     }

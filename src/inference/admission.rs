@@ -7,11 +7,12 @@ use super::{
     Inference,
     call::{InputKind, RequestContext, Target, Terms},
     forecast::{Forecast, Forecasts},
-    images::ImageRequest,
+    images::{self, ImageRequest},
     permit::Permit,
     record::{RequestRecord, Route},
-    response::{ImageOutput, Response},
+    response::{ImageOutput, Response, TensorOutputs},
     select,
+    tensors::{self, TensorInputs},
 };
 use crate::{
     config::Task,
@@ -157,6 +158,23 @@ impl Admitted {
     /// [`Error::NoRoom`] when the bodies in memory leave too little.
     pub fn hold(&self, bytes: usize) -> Result<(), Error> {
         self.permit.hold(bytes)
+    }
+
+    /// Answers an image.
+    ///
+    /// # Errors
+    /// Each of [`Error`]'s kinds but those of admission. When this future is dropped, what is not computed yet never is.
+    pub async fn run_image(self, request: ImageRequest) -> Result<Response<ImageOutput>, Error> {
+        images::run_image(self, request).await
+    }
+
+    /// Runs the graph on tensors, or on encoded images.
+    ///
+    /// # Errors
+    /// [`Error::BadParameter`] names the input that does not fit and the shape that would; else as
+    /// [`Admitted::run_image`].
+    pub async fn run_tensors(self, inputs: TensorInputs) -> Result<Response<TensorOutputs>, Error> {
+        tensors::run_tensors(self, inputs).await
     }
 
     /// One admitted request for each of several images that came together. They share the place.

@@ -12,7 +12,7 @@ use super::{
     admission::Admitted,
     cpu_pool::WorkTime,
     response::{ImageFacts, ImageOutput, Response},
-    run::Run,
+    run::{self, Run},
     shadow::{self, Sample},
 };
 use crate::{
@@ -75,23 +75,22 @@ impl PostprocessOverrides {
     }
 }
 
-impl Admitted {
-    /// Answers an image.
-    ///
-    /// # Errors
-    /// Each of [`Error`]'s kinds but those of admission. When this future is dropped, what is not computed yet never is.
-    pub async fn run_image(mut self, request: ImageRequest) -> Result<Response<ImageOutput>, Error> {
+/// Answers an image.
+pub(super) async fn run_image(
+    mut admitted: Admitted,
+    request: ImageRequest,
+) -> Result<Response<ImageOutput>, Error> {
         let ImageRequest { image, options, draw } = request;
-        let options = options.over(&self.record.model.info.defaults);
-        match self.fresh_forecast() {
+        let options = options.over(&admitted.record.model.info.defaults);
+        match admitted.fresh_forecast() {
             // Drawing is no part of what is forecast.
-            Ok(forecast) => self.record.forecast = forecast.filter(|_| draw.is_none()),
-            Err(error) => return Err(self.record.fail(error)),
+            Ok(forecast) => admitted.record.forecast = forecast.filter(|_| draw.is_none()),
+            Err(error) => return Err(admitted.record.fail(error)),
         }
-        let inference = Arc::clone(&self.inference);
-        let ticket = shadow::ticket(&inference, &self.record.model, self.route);
+        let inference = Arc::clone(&admitted.inference);
+        let ticket = shadow::ticket(&inference, &admitted.record.model, admitted.route);
         let keep = draw.is_some() || ticket.is_some();
-        self.run(async move |run, record| {
+        run::run(admitted, async move |run, record| {
             record.typical = draw.is_none();
             let Preprocess { preprocessed, image, facts, times, cpu } = preprocess(&inference, run, image, keep).await?;
             record.stages = times;
@@ -100,8 +99,8 @@ impl Admitted {
             record.stages.add(Stage::Queue, ran.queued);
             record.stages.set(Stage::Inference, ran.ran);
             record.batch_size = ran.batch_size;
-            let drawing = draw.zip(image.clone());
-            let work = run.postprocess(ran.outputs, preprocessed.placement, options, drawing);
+            let drawing = draw.zip(image.clone()).map(|(format, image)| Drawing { format, image });
+            let work = postprocess(run, ran.outputs, preprocessed.placement, options, drawing);
             // What is drawn and encoded takes as long as a decode does.
             let pool = if draw.is_some() { &inference.decoding } else { &inference.postprocessing };
             let (done, work) = pool.run(Some(&run.meter), work).await.map_err(|cause| run.failed(cause))?;
@@ -115,7 +114,6 @@ impl Admitted {
             Ok(ImageOutput { image: facts, prediction, drawn })
         })
         .await
-    }
 }
 
 /// An image that was decoded and preprocessed.
@@ -191,6 +189,12 @@ fn preprocess_now(
     Ok((image, preprocessed, times))
 }
 
+/// An image that the prediction is drawn on.
+pub(super) struct Drawing {
+    format: ImageFormat,
+    image: Arc<DecodedImage>,
+}
+
 /// What became of a graph's outputs.
 pub(super) struct Postprocessed {
     pub prediction: Prediction,
@@ -198,25 +202,23 @@ pub(super) struct Postprocessed {
     pub took: Duration,
 }
 
-impl Run {
-    /// The work that makes outputs into a prediction, and draws it where that is wanted.
-    pub(super) fn postprocess(
-        &self,
-        outputs: Vec<Tensor>,
-        placement: Placement,
-        options: PostprocessOptions,
-        drawing: Option<(ImageFormat, Arc<DecodedImage>)>,
-    ) -> impl FnOnce() -> Result<Postprocessed, String> + Send + 'static {
-        let (postprocessor, model) = (Arc::clone(&self.variant().postprocessor), Arc::clone(&self.model));
-        move || {
-            let started = Instant::now();
-            let prediction = postprocessor.read(&outputs, &placement, &options)?;
-            let drawn = match drawing {
-                Some((format, image)) => Some(draw::draw(&image, &prediction, &model.info.labels, format)?),
-                None => None,
-            };
-            Ok(Postprocessed { prediction, drawn, took: started.elapsed() })
-        }
+/// The work that makes outputs into a prediction, and draws it where that is wanted.
+pub(super) fn postprocess(
+    run: &Run,
+    outputs: Vec<Tensor>,
+    placement: Placement,
+    options: PostprocessOptions,
+    drawing: Option<Drawing>,
+) -> impl FnOnce() -> Result<Postprocessed, String> + Send + 'static {
+    let (postprocessor, model) = (Arc::clone(&run.variant().postprocessor), Arc::clone(&run.model));
+    move || {
+        let started = Instant::now();
+        let prediction = postprocessor.read(&outputs, &placement, &options)?;
+        let drawn = match drawing {
+            Some(Drawing { format, image }) => Some(draw::draw(&image, &prediction, &model.info.labels, format)?),
+            None => None,
+        };
+        Ok(Postprocessed { prediction, drawn, took: started.elapsed() })
     }
 }
 

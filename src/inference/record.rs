@@ -165,3 +165,51 @@ impl Drop for RequestRecord {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::{
+        capacity::Tally,
+        models::ModelInfo,
+        routing::{RoutingPolicy, RoutingState},
+    };
+
+    /// Writes down how requests ended.
+    #[derive(Debug, Default, Clone)]
+    struct Diary(Arc<Mutex<Vec<String>>>);
+
+    impl Observer for Diary {
+        fn finished(&self, _record: &RequestRecord, outcome: &Outcome<'_>) {
+            let word = format!("{outcome:?}");
+            let word = word.split(['(', ' ']).next().unwrap_or_default().to_owned();
+            self.0.lock().expect("no panic").push(word);
+        }
+    }
+
+    fn record(diary: &Diary) -> RequestRecord {
+        let observers: Observers = Arc::new([Box::new(diary.clone()) as Box<dyn Observer>]);
+        let routing = RoutingState::new(RoutingPolicy::default(), None, 0, std::time::Instant::now());
+        let model = Model { info: ModelInfo::for_tests(), variants: Vec::new(), routing, tally: Tally::new(0) };
+        RequestRecord::new(&observers, Arc::new(model))
+    }
+
+    #[test]
+    fn each_request_ends_exactly_once() {
+        let diary = Diary::default();
+        let running = || {
+            let mut record = record(&diary);
+            record.begin();
+            record
+        };
+        running().finish(&Outcome::Failed);
+        let error = running().fail(Error::Closed);
+        assert_eq!(error, Error::Closed);
+        drop(running());
+        drop(record(&diary));
+        let told = diary.0.lock().expect("no panic").clone();
+        assert_eq!(told, ["Failed", "Refused", "Cancelled", "GivenUp"], "its client went away; its body was torn");
+    }
+}

@@ -1,6 +1,9 @@
-//! An admitted request runs: within its deadline, on one record, at one price.
+//! An admitted request runs: within its deadline, with one record, at one price.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::{sync::oneshot, time::timeout_at};
 
@@ -12,8 +15,9 @@ use super::{
     response::{Response, Timing},
 };
 use crate::{
-    cost::{Account, Bill, Ledger, Meter, Tenant},
+    cost::{Account, Bill, Ledger, Meter},
     error::Error,
+    manifest::VariantId,
     models::{Model, Variant},
     scheduler::{
         backlog::Refusal,
@@ -24,23 +28,37 @@ use crate::{
     vision::tensor::Tensor,
 };
 
-/// What runs: the parts of an admitted request that its work needs.
+/// What the work for a request needs to know of it.
 #[derive(Debug, Clone)]
 pub(super) struct Run {
     pub model: Arc<Model>,
+    pub variant: VariantId,
     pub context: RequestContext,
+    /// Counts what is used for the request.
     pub meter: Arc<Meter>,
-    pub variant: crate::manifest::VariantId,
 }
 
 impl Run {
+    /// Work for a variant, charged to an account.
+    pub(super) fn new(
+        ledger: &Arc<Ledger>,
+        account: Account,
+        model: &Arc<Model>,
+        variant: VariantId,
+        context: RequestContext,
+    ) -> Self {
+        let name = model.variant(variant).info.name.as_str().into();
+        let bill = Bill { account, model: model.info.name.as_str().into(), variant: name, tenant: context.tenant };
+        Self { model: Arc::clone(model), variant, context, meter: Meter::new(ledger, bill) }
+    }
+
     /// The variant that answers.
     pub(super) fn variant(&self) -> &Variant {
         self.model.variant(self.variant)
     }
 
     /// How long an answer takes when no other request is in its way.
-    fn alone(&self) -> std::time::Duration {
+    fn alone(&self) -> Duration {
         self.variant().queue.service_times().fastest + self.model.routing.demand.overhead()
     }
 
@@ -103,35 +121,26 @@ impl Drop for Leaving<'_> {
     }
 }
 
-/// The meter of a request for a variant.
-pub(super) fn meter(ledger: &Arc<Ledger>, account: Account, variant: (&Model, &Variant), tenant: Tenant) -> Arc<Meter> {
-    let (model, variant) = (variant.0.info.name.as_str().into(), variant.1.info.name.as_str().into());
-    Meter::new(ledger, Bill { account, model, variant, tenant })
-}
-
-impl Admitted {
-    /// Does the work within the deadline, then finishes the record: the one place where an answer gets its price.
-    pub(super) async fn run<T>(
-        self,
-        work: impl AsyncFnOnce(&Run, &mut RequestRecord) -> Result<T, Error>,
-    ) -> Result<Response<T>, Error> {
-        let Self { inference, permit, mut record, route, context, .. } = self;
-        let started = Instant::now();
-        let model = Arc::clone(&record.model);
-        let meter = meter(&inference.ledger, Account::Request, (&model, model.variant(route.variant)), context.tenant);
-        let run = Run { model, context, meter, variant: route.variant };
-        record.begin();
-        let result = timeout_at(context.deadline.at.into(), work(&run, &mut record)).await;
-        let output = match result.unwrap_or_else(|_| Err(run.deadline_exceeded())) {
-            Ok(output) => output,
-            Err(error) => return Err(record.fail(error)),
-        };
-        record.total = started.elapsed();
-        let cost = run.meter.settle();
-        let timing = Timing { stages: record.stages, total: record.total };
-        let (batch_size, model) = (record.batch_size, run.model);
-        record.finish(&Outcome::Answered(&cost));
-        let (variant, reason) = (route.variant, route.reason);
-        Ok(Response { model, variant, reason, output, timing, batch_size, cost, permit })
-    }
+/// Does the work of an admitted request within its deadline, then finishes the record: the one place where an answer gets its
+/// price.
+pub(super) async fn run<T>(
+    admitted: Admitted,
+    work: impl AsyncFnOnce(&Run, &mut RequestRecord) -> Result<T, Error>,
+) -> Result<Response<T>, Error> {
+    let Admitted { inference, permit, mut record, route, context, .. } = admitted;
+    let started = Instant::now();
+    let run = Run::new(&inference.ledger, Account::Request, &record.model, route.variant, context);
+    record.begin();
+    let result = timeout_at(context.deadline.at.into(), work(&run, &mut record)).await;
+    let output = match result.unwrap_or_else(|_| Err(run.deadline_exceeded())) {
+        Ok(output) => output,
+        Err(error) => return Err(record.fail(error)),
+    };
+    record.total = started.elapsed();
+    let cost = run.meter.settle();
+    let timing = Timing { stages: record.stages, total: record.total };
+    let (batch_size, model) = (record.batch_size, run.model);
+    record.finish(&Outcome::Answered(&cost));
+    let (variant, reason) = (route.variant, route.reason);
+    Ok(Response { model, variant, reason, output, timing, batch_size, cost, permit })
 }

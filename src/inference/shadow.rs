@@ -10,9 +10,9 @@ use super::{
     Inference,
     agreement::agreement,
     call::{Deadline, RequestContext},
-    images::{ImageInput, Postprocessed, preprocess},
+    images::{ImageInput, Postprocessed, postprocess, preprocess},
     record::{Observer, Outcome, RequestRecord, Route},
-    run::{self, Run},
+    run::Run,
 };
 use crate::{
     cost::{Account, Tenant},
@@ -95,20 +95,19 @@ async fn compare(
     answered_by: VariantId,
     sample: &Sample,
 ) -> Result<(), Error> {
-    let other = model.variant(sample.ticket.other);
+    let other = sample.ticket.other;
     let deadline = Deadline::after(Instant::now(), PATIENCE);
     let context = RequestContext { deadline, priority: Priority::LAST, tenant: Tenant::default() };
-    let meter = run::meter(&inference.ledger, Account::Shadow, (model, other), context.tenant);
-    let run = Run { model: Arc::clone(model), context, meter, variant: other.info.id };
+    let run = Run::new(&inference.ledger, Account::Shadow, model, other, context);
     let ready = preprocess(inference, &run, ImageInput::Decoded(Arc::clone(&sample.image)), false).await?;
     let ran = run.queue(ready.preprocessed.inputs).await?;
-    let again = run.postprocess(ran.outputs, ready.preprocessed.placement, sample.options, None);
+    let again = postprocess(&run, ran.outputs, ready.preprocessed.placement, sample.options, None);
     let first = sample.prediction.clone();
     let work = move || again().map(|Postprocessed { prediction, .. }| agreement(&first, &prediction));
     let (done, _) = inference.postprocessing.run(Some(&run.meter), work).await.map_err(|cause| run.failed(cause))?;
     let agreement = done.map_err(|cause| run.failed(cause))?;
     let Some(shadow) = model.routing.shadow.as_ref().map(|shadow| shadow.variant) else { return Ok(()) };
-    let judged = if answered_by == shadow { other.info.id } else { answered_by };
+    let judged = if answered_by == shadow { other } else { answered_by };
     model.routing.learn_agreement(judged, agreement);
     let name = |id| model.variant(id).info.name.as_str();
     inference.metrics.compared(&model.info.name, name(judged), name(shadow));

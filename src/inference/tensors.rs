@@ -12,7 +12,7 @@ use super::{
     images::{self, ImageInput},
     record::RequestRecord,
     response::{Response, TensorOutputs},
-    run::Run,
+    run::{self, Run},
 };
 use crate::{
     cost::CpuTime,
@@ -53,25 +53,20 @@ impl TensorInputs {
     }
 }
 
-impl Admitted {
-    /// Runs a graph.
-    ///
-    /// # Errors
-    /// [`Error::BadParameter`] names the input that does not fit and the shape that would; else as
-    /// [`Admitted::run_image`].
-    pub async fn run_tensors(mut self, inputs: TensorInputs) -> Result<Response<TensorOutputs>, Error> {
-        let images = inputs.images(self.record.model.variant(self.route.variant));
-        self.record.holds(images);
-        self.record.typical = matches!(inputs, TensorInputs::Images(_));
+/// Runs a graph.
+pub(super) async fn run_tensors(mut admitted: Admitted, inputs: TensorInputs) -> Result<Response<TensorOutputs>, Error> {
+        let images = inputs.images(admitted.record.model.variant(admitted.route.variant));
+        admitted.record.holds(images);
+        admitted.record.typical = matches!(inputs, TensorInputs::Images(_));
         // Several images are forecast one by one, since each has the others before it.
-        if self.record.typical && images == 1 {
-            match self.fresh_forecast() {
-                Ok(forecast) => self.record.forecast = forecast,
-                Err(error) => return Err(self.record.fail(error)),
+        if admitted.record.typical && images == 1 {
+            match admitted.fresh_forecast() {
+                Ok(forecast) => admitted.record.forecast = forecast,
+                Err(error) => return Err(admitted.record.fail(error)),
             }
         }
-        let inference = Arc::clone(&self.inference);
-        self.run(async move |run, record| {
+        let inference = Arc::clone(&admitted.inference);
+        run::run(admitted, async move |run, record| {
             let outputs = match inputs {
                 TensorInputs::Tensors(named) => {
                     let ran = run.queue(in_order(run, named)?).await?;
@@ -86,7 +81,6 @@ impl Admitted {
             Ok(names.zip(outputs).collect())
         })
         .await
-    }
 }
 
 /// Decodes and queues each image for itself, so that one does not wait for another, and puts the outputs together.

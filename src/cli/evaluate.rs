@@ -51,7 +51,7 @@ pub(super) struct Evaluate {
     /// Print JSON instead of the table
     #[arg(long)]
     json: bool,
-    /// Draw the precision-recall curves to this file (.png)
+    /// Draw the precision-recall curves to this file (.svg)
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Prediction these pictures with one variant, and print this process's resident memory
@@ -91,7 +91,7 @@ impl Evaluate {
             return self.print_resident(config, &entrants[0], servers).await;
         }
         if let Some(path) = &self.output {
-            super::check_png(path)?;
+            super::check_chart_path(path)?;
         }
         let task = entrants[0].folder.manifest.task;
         for Entrant { folder, .. } in &entrants {
@@ -135,15 +135,14 @@ impl Evaluate {
     fn show(&self, report: &Report, model: &str) -> anyhow::Result<()> {
         super::print(report, self.json)?;
         if let Some(path) = &self.output {
-            let lines = report.lines();
-            if lines.is_empty() {
+            let curves = report.precision_recall_curves();
+            if curves.is_empty() {
                 bail!(
                     "there is no precision-recall curve to draw: only detectors and classifiers of two classes have one"
                 );
             }
             let title = format!("{model} on {}", self.data.display());
-            let png = plot::precision_recall(&title, &lines).map_err(anyhow::Error::msg)?;
-            super::write(path, &png)?;
+            super::draw(&plot::precision_recall(&title, curves), path)?;
         }
         Ok(())
     }

@@ -106,7 +106,7 @@ impl Predict {
             super::write(path, drawn)?;
         }
         if self.json {
-            let body = AnswerBody::new(&Ulid::r#gen().to_string(), Some(picture.display().to_string()), answer);
+            let body = AnswerBody::new(&Ulid::generate().to_string(), Some(picture.display().to_string()), answer);
             println!("{}", serde_json::to_string(&body)?);
         } else {
             print!("{}", table(picture, answer));

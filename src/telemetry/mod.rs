@@ -1,4 +1,4 @@
-//! Logs and traces: logging is set up once, by the binary; traces are one server's, and go to a collector that speaks OTLP.
+//! Logs, metrics and traces: logging is set up once, by the binary; traces are one server's, and go to a collector that speaks OTLP.
 //!
 //! The only room that knows OpenTelemetry. It builds spans itself, from what was measured anyway, when a request is over:
 //! that needs no tracer, no clock of its own, and nothing at all for requests that are not sampled.

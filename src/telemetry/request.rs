@@ -1,4 +1,4 @@
-//! What a request's span tells, and the spans that a collector gets for it.
+//! What is known of a request when it is over, and the spans that a collector gets for it.
 
 use std::{
     borrow::Cow,
@@ -21,43 +21,43 @@ use super::{
 pub struct RequestSpan {
     /// Its place in a trace.
     pub context: TraceContext,
-    /// When its head was read.
+    /// When the head of the request was read.
     pub began: SystemTime,
-    /// Until the head of the answer, or until its client went away.
+    /// The time from then until the head of the answer was there, or until the client went away.
     pub took: Duration,
-    /// `GET` and the like; `_OTHER` for what HTTP does not define.
+    /// The method, such as `GET`; `_OTHER` for one that HTTP does not define.
     pub method: &'static str,
     /// The route's pattern, when there was one.
     pub route: Option<String>,
     /// The path without its query.
     pub path: String,
-    /// `1.1` or `2`.
+    /// The version of HTTP: `1.1` or `2`.
     pub protocol: &'static str,
-    /// The answer's status code; none when its client went away first.
+    /// The answer's status code; none when the client went away first.
     pub status: Option<u16>,
     /// The request's id, as in the log.
     pub request_id: String,
-    /// What handlers said about it.
+    /// What handlers said about the request.
     pub told: SpanDetails,
 }
 
-/// What handlers say about a request while they are at it.
+/// What handlers say about a request while they work on it.
 #[derive(Debug, Default)]
 pub struct SpanDetails {
-    /// The model it is about.
+    /// The name of the model that was asked.
     pub model: Option<String>,
-    /// The answers: one, or one a picture.
+    /// The answers: one, or one for each image of the request.
     pub answers: Vec<Answered>,
 }
 
 /// One answer and where its time went.
 #[derive(Debug)]
 pub struct Answered {
-    /// Which file of the model answered.
+    /// The variant of the model that answered.
     pub variant: String,
-    /// When it was there.
+    /// When the answer was complete.
     pub ended: SystemTime,
-    /// The time from the last byte of the picture to then.
+    /// The time from the last byte of the image until then.
     pub total: Duration,
     /// How long each of its stages took.
     pub stages: StageTimes,
@@ -66,7 +66,7 @@ pub struct Answered {
 impl RequestSpan {
     /// The request's span, and one for each stage of its answers.
     ///
-    /// How long a stage took was measured; where it lies is not: stages are laid end to end from the answer's begin.
+    /// How long each stage took was measured, but not when it began: stages are laid end to end from the answer's begin.
     pub(super) fn spans(self, scope: &InstrumentationScope) -> Vec<SpanData> {
         let (trace_id, span_id) = (TraceId::from(self.context.trace_id), SpanId::from(self.context.span_id));
         let parent_id = self.context.parent_id.map_or(SpanId::INVALID, SpanId::from);
@@ -105,7 +105,7 @@ impl RequestSpan {
         spans
     }
 
-    /// The method and the route; never the path, of which there are too many.
+    /// The method and the route. The path is no part of it, since there are too many of them.
     fn name(&self) -> Cow<'static, str> {
         let method = if self.method == "_OTHER" { "HTTP" } else { self.method };
         match &self.route {

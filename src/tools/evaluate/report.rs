@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 use serde::Serialize;
 
 use super::{ClassificationScore, DetectionScore};
-use crate::tools::plot::Line;
+use crate::tools::plot::Series;
 
 /// All rows of one evaluation.
 #[derive(Debug, Clone, Serialize)]
@@ -89,10 +89,10 @@ impl Quantiles {
 }
 
 impl Report {
-    /// A line a variant for the precision-recall chart.
+    /// The precision-recall curve of each variant that has one.
     #[must_use]
-    pub fn lines(&self) -> Vec<Line> {
-        let line = |row: &Row| {
+    pub fn precision_recall_curves(&self) -> Vec<Series> {
+        let curve = |row: &Row| {
             let (metric, value, curve) = match &row.score {
                 Score::Detection(score) => ("AP50", score.ap50, &score.precision_at_recall),
                 Score::Classification(score) => ("F1", score.f1, &score.precision_at_recall),
@@ -100,10 +100,11 @@ impl Report {
             let name = format!("{} {}: {metric} {value:.3}", row.title, row.variant);
             // Where the curve has ended there is nothing to draw.
             let reached = curve.iter().rposition(|precision| *precision > 0.0).map_or(0, |last| last + 1);
-            let points = curve.iter().take(reached).enumerate().map(|(at, y)| (at as f64 / 100.0, *y)).collect();
-            Line { name, points }
+            let points: Vec<_> =
+                curve.iter().take(reached).enumerate().map(|(at, y)| (at as f64 / 100.0, *y)).collect();
+            (!points.is_empty()).then(|| Series::line(name, points))
         };
-        self.rows.iter().map(line).filter(|line| !line.points.is_empty()).collect()
+        self.rows.iter().filter_map(curve).collect()
     }
 }
 

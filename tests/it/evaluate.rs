@@ -6,6 +6,14 @@ use serde_json::Value;
 
 use crate::harness::{is_chart, ounce, photo, root, shared, white};
 
+tests![
+    what_is_wrong_with_the_data_is_told_and_costs_no_other_picture_anything,
+    what_does_not_fit_is_refused_with_what_would,
+    a_model_agrees_with_itself_on_pictures_of_all_forms,
+    the_shipped_detector_keeps_its_promises_beside_the_public_ones,
+    all_that_is_shipped_is_small
+];
+
 fn evaluate(model: &str, data: &Path, more: &[&str]) -> Output {
     let data = data.display().to_string();
     ounce().args(["evaluate", model, &data]).args(more).output().expect("the binary")
@@ -37,7 +45,6 @@ fn labelled() -> tempfile::TempDir {
     folder
 }
 
-#[test]
 fn what_is_wrong_with_the_data_is_told_and_costs_no_other_picture_anything() {
     let folder = labelled();
     let output = evaluate("models/pedestrian", folder.path(), &["--json"]);
@@ -54,7 +61,6 @@ fn what_is_wrong_with_the_data_is_told_and_costs_no_other_picture_anything() {
     assert!(remarks[2].starts_with("1 of 2 labelled boxes are left out: their class is none of the 1"), "{remarks:?}");
 }
 
-#[test]
 fn what_does_not_fit_is_refused_with_what_would() {
     let folder = labelled();
     let empty = tempfile::tempdir().expect("tempdir");
@@ -90,9 +96,8 @@ fn what_does_not_fit_is_refused_with_what_would() {
 
 /// The labels are what the model itself finds, so every score must be 1: boxes of pictures of any size, turned ones
 /// too, come back to where they were.
-#[test]
 fn a_model_agrees_with_itself_on_pictures_of_all_forms() {
-    let Some(photos) = shared("images") else { return };
+    let photos = shared("images");
     let folder = tempfile::tempdir().expect("tempdir");
     let data = folder.path().join("data");
     for (name, file) in [
@@ -130,9 +135,8 @@ fn a_model_agrees_with_itself_on_pictures_of_all_forms() {
     assert!(table.contains("AP50:95") && table.contains("models/pedestrian int8"), "two of one name are told apart");
 }
 
-#[test]
 fn the_shipped_detector_keeps_its_promises_beside_the_public_ones() {
-    let Some(people) = shared("datasets/people/valid") else { return };
+    let people = shared("datasets/people/valid");
     let chart = tempfile::tempdir().expect("tempdir");
     let chart = chart.path().join("pr.svg");
     let others = ["--against", "tests/models/person-192", "--against", "tests/models/yolox-nano"];
@@ -160,7 +164,6 @@ fn the_shipped_detector_keeps_its_promises_beside_the_public_ones() {
     assert!(is_chart(&chart), "an SVG file");
 }
 
-#[test]
 fn all_that_is_shipped_is_small() {
     let mut bytes = 0;
     for model in std::fs::read_dir(root().join("models")).expect("models").flatten() {

@@ -7,9 +7,10 @@ use crate::{
     scraped::{Prometheus, client_that_goes_away, metrics, program, server, traffic},
 };
 
-#[tokio::test]
+tests![promtool_finds_nothing_to_mend, the_five_questions_of_the_readme_have_answers];
+
 async fn promtool_finds_nothing_to_mend() {
-    let Some(mut promtool) = program("promtool") else { return };
+    let mut promtool = program("promtool");
     let server = server().await;
     traffic(&server).await;
     client_that_goes_away(&server).await;
@@ -33,13 +34,11 @@ fn questions() -> Vec<String> {
     block.split("# ").skip(1).filter_map(|question| Some(question.split_once('\n')?.1.trim().to_owned())).collect()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_five_questions_of_the_readme_have_answers() {
     let questions = questions();
     assert_eq!(questions.len(), 5, "{questions:?}");
-    let Some(program) = program("prometheus") else { return };
     let server = server().await;
-    let prometheus = Prometheus::start(program, &server, None);
+    let prometheus = Prometheus::start(&server, None).await;
     for question in questions {
         until(&question, async || {
             traffic(&server).await;

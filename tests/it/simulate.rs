@@ -6,6 +6,12 @@ use serde_json::Value;
 
 use crate::harness::{Process, is_chart, ounce, photo, root, until};
 
+tests![
+    a_day_for_ten_thousand_replicas_is_a_matter_of_a_moment,
+    a_server_says_what_it_has_learned,
+    what_cannot_be_read_is_said
+];
+
 fn simulate(arguments: &[&str]) -> Output {
     ounce().arg("simulate").args(arguments).output().expect("the binary starts")
 }
@@ -19,7 +25,6 @@ fn outcomes(output: &Output) -> Vec<Value> {
     report["outcomes"].as_array().expect("outcomes").clone()
 }
 
-#[test]
 fn a_day_for_ten_thousand_replicas_is_a_matter_of_a_moment() {
     let folder = tempfile::tempdir().expect("tempdir");
     let chart = folder.path().join("day.svg");
@@ -33,7 +38,6 @@ fn a_day_for_ten_thousand_replicas_is_a_matter_of_a_moment() {
     assert!(usd(ounce) < 0.5 * usd(fixed), "{day:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_says_what_it_has_learned() {
     let server = Process::start(&root().join("models"), &[("OUNCE_COST__USD_PER_HOUR", "2.5")]).await;
     let nothing = simulate(&["--url", &server.url, "--peak", "100"]);
@@ -54,7 +58,6 @@ async fn a_server_says_what_it_has_learned() {
     assert_eq!(day[0]["usd_per_day"], 60.0, "{day:?}");
 }
 
-#[test]
 fn what_cannot_be_read_is_said() {
     let folder = tempfile::tempdir().expect("tempdir");
     let trace = folder.path().join("trace.csv");

@@ -4,6 +4,8 @@ use std::{fs, process::Output};
 
 use crate::harness::{is_chart, ounce, root};
 
+tests![the_cheapest_setting_that_keeps_the_promise_is_written_and_drawn, a_promise_that_nothing_keeps_is_no_setting];
+
 fn tune(folder: &std::path::Path, arguments: &[&str]) -> Output {
     let mut command = ounce();
     let models = root().join("models");
@@ -27,7 +29,6 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-#[test]
 fn the_cheapest_setting_that_keeps_the_promise_is_written_and_drawn() {
     let folder = tempfile::tempdir().expect("tempdir");
     let found = tune(folder.path(), &["--slo-p99", "5s", "--step", "100ms", "--plot", "frontier.svg"]);
@@ -48,7 +49,6 @@ fn the_cheapest_setting_that_keeps_the_promise_is_written_and_drawn() {
     assert!(line.contains("pedestrian-presence.tuned.toml"), "{line}");
 }
 
-#[test]
 fn a_promise_that_nothing_keeps_is_no_setting() {
     let folder = tempfile::tempdir().expect("tempdir");
     let found = tune(folder.path(), &["--slo-p99", "0.001ms", "--step", "50ms"]);

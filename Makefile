@@ -5,7 +5,7 @@ RUNTIME ?= cpu
 PYTHON ?= python3
 export OUNCE_RUNTIME__FLAVOUR ?= $(RUNTIME)
 
-.PHONY: serve test check runtime build image clean
+.PHONY: serve test check docs runtime build image clean
 
 serve: build
 	./target/release/ounce serve
@@ -51,6 +51,11 @@ check:
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --locked
+
+# The pages that are made of the code: docs/configuration.md and the table of docs/metrics.md.
+docs: runtime
+	UPDATE_DOCS=1 cargo test --locked --lib config::page
+	UPDATE_DOCS=1 cargo test --locked --test it docs::the_table
 
 clean:
 	cargo clean

@@ -10,6 +10,7 @@ mod bench;
 mod cgroups;
 mod container;
 mod dashboards;
+mod docs;
 mod drain;
 mod evaluate;
 mod first_minutes;

@@ -5,7 +5,7 @@ RUNTIME ?= cpu
 PYTHON ?= python3
 export OUNCE_RUNTIME__FLAVOUR ?= $(RUNTIME)
 
-.PHONY: serve test check deny runtime build image clean
+.PHONY: serve test check deny docs runtime build image clean
 
 serve: build
 	./target/release/ounce serve
@@ -60,6 +60,11 @@ deny: .checks/installed
 	@if timeout 120 $(DENY) fetch db; then $(DENY) check --disable-fetch advisories; else \
 		echo "KNOWN FAULTS OF DEPENDENCIES ARE NOT CHECKED: the database of advisories cannot be fetched" >&2; \
 		test -z "$(REQUIRE_ADVISORIES)"; fi
+
+# The pages that are made of the code: docs/configuration.md and the table of docs/metrics.md.
+docs: runtime
+	UPDATE_DOCS=1 cargo test --locked --lib config::page
+	UPDATE_DOCS=1 cargo test --locked --test it docs::the_table
 
 clean:
 	cargo clean

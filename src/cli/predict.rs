@@ -13,11 +13,11 @@ use ulid::Ulid;
 use super::Settings;
 use crate::{
     api::AnswerBody,
+    config::Task,
     inference::{
-        Deadline, ImageFormat, PictureAnswer, PictureRequest, Pipeline, PostprocessOverrides, Prediction,
-        RequestContext, ServedModel, VariantPreference,
+        Deadline, ImageFormat, PictureAnswer, PictureRequest, Pipeline, PostprocessOverrides, RequestContext,
+        ServedModel, VariantPreference,
     },
-    manifest::Task,
     telemetry,
 };
 
@@ -61,7 +61,11 @@ impl Predict {
         super::load(&pipeline, self.model.as_deref(), None)?;
         let model = match &self.model {
             Some(name) => pipeline.model(name),
-            None => pipeline.model_for(Task::Detect, None).or_else(|_| pipeline.model_for(Task::Classify, None)),
+            None => {
+                let [first, others @ ..] = Task::ALL;
+                let model_for = |task| pipeline.model_for(task, None);
+                others.into_iter().fold(model_for(first), |found, task| found.or_else(|_| model_for(task)))
+            }
         }?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut failed = false;
@@ -127,11 +131,7 @@ fn image_format(path: &Path) -> anyhow::Result<ImageFormat> {
 
 /// One line of facts, then a line for each detection or class.
 fn table(picture: &Path, answer: &PictureAnswer) -> String {
-    let labels = &answer.model.labels;
-    let label = |class_id: usize| labels.get(class_id).map_or("?", String::as_str);
-    let width =
-        |ids: &mut dyn Iterator<Item = usize>| ids.map(|id| label(id).chars().count()).max().unwrap_or(0).max(5);
-    let mut text = format!(
+    let head = format!(
         "{}  {}×{} {}  ·  {}/{}  ·  {:.1} ms  ·  ${:.2} a million\n",
         picture.display(),
         answer.picture.width,
@@ -142,31 +142,5 @@ fn table(picture: &Path, answer: &PictureAnswer) -> String {
         answer.timing.total_ms,
         answer.cost.usd * 1e6
     );
-    match &answer.answer {
-        Prediction::Detections(found) if found.is_empty() => text += "  nothing found\n",
-        Prediction::Detections(found) => {
-            let w = width(&mut found.iter().map(|d| d.class_id));
-            text += &format!("  {:<w$}  score     x1     y1     x2     y2\n", "label");
-            for d in found {
-                let b = d.bbox;
-                text += &format!(
-                    "  {:<w$}  {:>5.2}  {:>5.0}  {:>5.0}  {:>5.0}  {:>5.0}\n",
-                    label(d.class_id),
-                    d.score,
-                    b.x1,
-                    b.y1,
-                    b.x2,
-                    b.y2
-                );
-            }
-        }
-        Prediction::Classes(classes) => {
-            let w = width(&mut classes.iter().map(|c| c.class_id));
-            text += &format!("  {:<w$}  score\n", "label");
-            for c in classes {
-                text += &format!("  {:<w$}  {:>5.2}\n", label(c.class_id), c.score);
-            }
-        }
-    }
-    text
+    head + &answer.answer.table(&answer.model.labels)
 }

@@ -38,8 +38,9 @@ use crate::{
         worker::{self, WorkerConfig},
     },
     stats::Ewma,
+    tasks::{PostprocessOptions, Postprocessor},
     telemetry::metrics::Metrics,
-    vision::{answer::PostprocessOptions, outputs::Postprocessor, prepare::Preprocessor},
+    vision::prepare::Preprocessor,
 };
 
 /// Loads models with the settings of one server.

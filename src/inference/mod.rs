@@ -53,8 +53,8 @@ pub use crate::{
         latency_profile::ProfilePoint,
         stats::{SizeStats, Stats, Total},
     },
+    tasks::{PostprocessOptions, Prediction},
     vision::{
-        answer::{BBox, Class, Detection, PostprocessOptions, Prediction},
         decode::Format,
         draw::ImageFormat,
         tensor::{ElementType, Port, Tensor, in_words},

@@ -17,11 +17,11 @@ use crate::{
     cost::{Account, CpuTime, Meter},
     error::Error,
     routing::Reason,
+    tasks::{PostprocessOptions, Prediction},
     telemetry::metrics::Metrics,
     vision::{
-        answer::{PostprocessOptions, Prediction},
         decode::{self, DecodeError, DecodedImage, Format, Scale},
-        draw::{self, ImageFormat},
+        draw::ImageFormat,
         prepare::{Preprocessed, Preprocessor},
     },
 };
@@ -201,7 +201,7 @@ impl Pipeline {
             let begun = Instant::now();
             let answer = reader.read(&ran.outputs, &prepared.placement, &options)?;
             let drawn = draw.zip(picture);
-            let drawn = drawn.map(|(format, picture)| draw::draw(&picture, &answer, &served.labels, format));
+            let drawn = drawn.map(|(format, picture)| answer.draw(&picture, &served.labels, format));
             Ok::<_, String>((answer, drawn.transpose()?, begun.elapsed()))
         };
         // What is drawn and encoded takes as long as a decode does.

@@ -31,9 +31,8 @@ use crate::{
         stats::Stats,
     },
     stats::Ewma,
+    tasks::{PostprocessOptions, Postprocessor},
     vision::{
-        answer::PostprocessOptions,
-        outputs::Postprocessor,
         prepare::Preprocessor,
         tensor::{Port, Tensor},
     },

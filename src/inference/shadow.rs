@@ -21,14 +21,11 @@ use crate::{
     routing::Reason,
     scheduler::job::Priority,
     stats::Ewma,
-    vision::answer::{PostprocessOptions, Prediction},
+    tasks::{PostprocessOptions, Prediction},
 };
 
 /// Above this part of the CPUs the server has something else to do.
 const BUSY: f64 = 0.5;
-
-/// Boxes that overlap by less are not of the same thing.
-const SAME_THING: f32 = 0.5;
 
 /// So many comparisons are needed before they say anything.
 const ENOUGH: u64 = 30;
@@ -146,46 +143,12 @@ impl Pipeline {
         let terms = RequestContext { priority: Priority::LAST, ..RequestContext::until(deadline) };
         let again = self.look_again(model, second, bytes, &options, terms, &meter).await?;
         let (agreement, _) =
-            self.on_thread(&self.0.reading, &model.name, Some(&meter), move || agreement(&answer, &again)).await?;
+            self.on_thread(&self.0.reading, &model.name, Some(&meter), move || answer.agreement(&again)).await?;
         let first = model.of(route);
         let shadow = model.shadow.as_ref().map_or("", |shadow| shadow.variant.as_str());
         let judged = if first.name == shadow { second } else { first };
         judged.agreement.observe(agreement);
         self.metrics().compared(&model.name, &judged.name, shadow);
         Ok(())
-    }
-}
-
-/// How far two answers agree: for boxes, twice those that match over all (the F1 of one by the other; 1 where neither
-/// found anything), greedily by score, of one class and with an IoU of at least one half; for classes, 1 where the best
-/// is the same, else 0.
-fn agreement(one: &Prediction, other: &Prediction) -> f64 {
-    match (one, other) {
-        (Prediction::Detections(one), Prediction::Detections(other)) => {
-            let mut free: Vec<_> = other.iter().collect();
-            let mut matched = 0;
-            for found in one {
-                let overlap = |candidate: &&crate::vision::answer::Detection| candidate.bbox.iou(&found.bbox);
-                let best = free
-                    .iter()
-                    .enumerate()
-                    .filter(|(_, candidate)| candidate.class_id == found.class_id)
-                    .max_by(|a, b| overlap(a.1).total_cmp(&overlap(b.1)));
-                if let Some((place, _)) = best.filter(|(_, candidate)| overlap(candidate) >= SAME_THING) {
-                    free.swap_remove(place);
-                    matched += 1;
-                }
-            }
-            let all = one.len() + other.len();
-            #[expect(clippy::cast_precision_loss, reason = "few")]
-            if all == 0 { 1.0 } else { 2.0 * f64::from(matched) / all as f64 }
-        }
-        (Prediction::Classes(one), Prediction::Classes(other)) => {
-            let best = |classes: &[crate::vision::answer::Class]| classes.first().map(|class| class.class_id);
-            f64::from(u8::from(best(one) == best(other)))
-        }
-        (Prediction::Detections(_), Prediction::Classes(_)) | (Prediction::Classes(_), Prediction::Detections(_)) => {
-            0.0
-        }
     }
 }

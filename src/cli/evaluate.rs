@@ -19,8 +19,9 @@ use crate::{
         Selection,
         folder::{self, ModelFolder},
     },
+    tasks::Dataset,
     telemetry,
-    tools::evaluate::{self, Contestant, Dataset, Report},
+    tools::evaluate::{self, Contestant, Report},
     tools::plot,
 };
 
@@ -105,7 +106,7 @@ impl Evaluate {
             data = data.thinned(limit.get());
         }
         for Entrant { folder, .. } in &entrants {
-            let left_out = evaluate::fits(&folder.name, &folder.labels, &data).map_err(anyhow::Error::msg)?;
+            let left_out = data.check(&folder.name, &folder.labels).map_err(anyhow::Error::msg)?;
             data.remarks.extend(left_out);
         }
         let few = data.clone().thinned(PICTURES_FOR_MEMORY);
@@ -125,7 +126,7 @@ impl Evaluate {
                 contestants.push(Contestant { title, inference, model, variant, resident_bytes });
             }
         }
-        let bar = super::progress(data.pictures.len() as u64, "{wide_bar} {pos}/{len} pictures, {eta} left");
+        let bar = super::progress(data.images.len() as u64, "{wide_bar} {pos}/{len} pictures, {eta} left");
         let report = evaluate::run(&contestants, &data, || bar.inc(1)).await.map_err(anyhow::Error::msg)?;
         bar.finish_and_clear();
         self.show(&report, &entrants[0].folder.name)?;
@@ -156,7 +157,7 @@ impl Evaluate {
             .args(self.settings.flags())
             .args([model, &self.data])
             .args(["--variant", variant, "--resident"])
-            .args(few.pictures.iter().map(|picture| &picture.path))
+            .args(few.images.iter().map(|picture| &picture.path))
             .output();
         let said = output.map_err(|error| error.to_string()).and_then(|output| {
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();

@@ -14,14 +14,14 @@ use ulid::Ulid;
 use super::Settings;
 use crate::{
     api::AnswerBody,
+    config::Task,
     inference::{
         Deadline, ImageInput, ImageOutput, ImageRequest, Inference, PostprocessOverrides, Response, Terms,
     },
-    manifest::Task,
     models::{Model, Selection},
     routing::policy::VariantPreference,
     telemetry,
-    vision::{answer::Prediction, draw::ImageFormat},
+    vision::draw::ImageFormat,
 };
 
 /// Prediction for pictures from files, without a server.
@@ -64,7 +64,11 @@ impl Predict {
         super::load(&inference, &Selection { model: self.model.clone(), variant: None })?;
         let model = match &self.model {
             Some(name) => inference.models().model(name),
-            None => inference.models().model_for(Task::Detect).or_else(|_| inference.models().model_for(Task::Classify)),
+            None => {
+                let [first, others @ ..] = Task::ALL;
+                let model_for = |task| inference.models().model_for(task);
+                others.into_iter().fold(model_for(first), |found, task| found.or_else(|_| model_for(task)))
+            }
         }?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut failed = false;
@@ -126,11 +130,7 @@ fn image_format(path: &Path) -> anyhow::Result<ImageFormat> {
 
 /// One line of facts, then a line for each detection or class.
 fn table(picture: &Path, answer: &Response<ImageOutput>) -> String {
-    let labels = &answer.model.info.labels;
-    let label = |class_id: usize| labels.get(class_id).map_or("?", String::as_str);
-    let width =
-        |ids: &mut dyn Iterator<Item = usize>| ids.map(|id| label(id).chars().count()).max().unwrap_or(0).max(5);
-    let mut text = format!(
+    let head = format!(
         "{}  {}×{} {}  ·  {}/{}  ·  {:.1} ms  ·  ${:.2} a million\n",
         picture.display(),
         answer.output.image.width,
@@ -141,31 +141,5 @@ fn table(picture: &Path, answer: &Response<ImageOutput>) -> String {
         answer.timing.total.as_secs_f64() * 1e3,
         answer.cost.usd * 1e6
     );
-    match &answer.output.prediction {
-        Prediction::Detections(found) if found.is_empty() => text += "  nothing found\n",
-        Prediction::Detections(found) => {
-            let w = width(&mut found.iter().map(|d| d.class_id));
-            text += &format!("  {:<w$}  score     x1     y1     x2     y2\n", "label");
-            for d in found {
-                let b = d.bbox;
-                text += &format!(
-                    "  {:<w$}  {:>5.2}  {:>5.0}  {:>5.0}  {:>5.0}  {:>5.0}\n",
-                    label(d.class_id),
-                    d.score,
-                    b.x1,
-                    b.y1,
-                    b.x2,
-                    b.y2
-                );
-            }
-        }
-        Prediction::Classes(classes) => {
-            let w = width(&mut classes.iter().map(|c| c.class_id));
-            text += &format!("  {:<w$}  score\n", "label");
-            for c in classes {
-                text += &format!("  {:<w$}  {:>5.2}\n", label(c.class_id), c.score);
-            }
-        }
-    }
-    text
+    head + &answer.output.prediction.table(&answer.model.info.labels)
 }

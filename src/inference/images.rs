@@ -19,11 +19,11 @@ use crate::{
     config::ImageLimits,
     cost::CpuTime,
     error::Error,
+    tasks::{PostprocessOptions, Prediction},
     telemetry::{Stage, StageTimes},
     vision::{
-        answer::{PostprocessOptions, Prediction},
         decode::{self, DecodeError, DecodedImage, Scale},
-        draw::{self, ImageFormat},
+        draw::ImageFormat,
         prepare::{Placement, Preprocessed, Preprocessor},
         tensor::Tensor,
     },
@@ -215,7 +215,7 @@ pub(super) fn postprocess(
         let started = Instant::now();
         let prediction = postprocessor.read(&outputs, &placement, &options)?;
         let drawn = match drawing {
-            Some(Drawing { format, image }) => Some(draw::draw(&image, &prediction, &model.info.labels, format)?),
+            Some(Drawing { format, image }) => Some(prediction.draw(&image, &model.info.labels, format)?),
             None => None,
         };
         Ok(Postprocessed { prediction, drawn, took: started.elapsed() })

@@ -12,7 +12,6 @@
 //! - [`tick`], [`readings`], [`frontier`](mod@frontier): what is done once a second, what the gauges show, what variants can do.
 
 pub mod admission;
-mod agreement;
 pub mod call;
 mod cpu_pool;
 mod forecast;

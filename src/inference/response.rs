@@ -8,8 +8,9 @@ use crate::{
     manifest::VariantId,
     models::{Model, Variant},
     routing::Reason,
+    tasks::Prediction,
     telemetry::StageTimes,
-    vision::{answer::Prediction, decode::Format, tensor::Tensor},
+    vision::{decode::Format, tensor::Tensor},
 };
 
 /// An answer.

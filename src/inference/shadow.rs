@@ -8,7 +8,6 @@ use std::{
 
 use super::{
     Inference,
-    agreement::agreement,
     call::{Deadline, RequestContext},
     images::{ImageInput, Postprocessed, postprocess, preprocess},
     record::{Observer, Outcome, RequestRecord, Route},
@@ -22,10 +21,8 @@ use crate::{
     models::Model,
     routing::{Reason, ShadowTurn},
     scheduler::job::Priority,
-    vision::{
-        answer::{PostprocessOptions, Prediction},
-        decode::DecodedImage,
-    },
+    tasks::{PostprocessOptions, Prediction},
+    vision::decode::DecodedImage,
 };
 
 /// Above this part of the CPUs the server has something else to do.
@@ -103,7 +100,7 @@ async fn compare(
     let ran = run.queue(ready.preprocessed.inputs).await?;
     let again = postprocess(&run, ran.outputs, ready.preprocessed.placement, sample.options, None);
     let first = sample.prediction.clone();
-    let work = move || again().map(|Postprocessed { prediction, .. }| agreement(&first, &prediction));
+    let work = move || again().map(|Postprocessed { prediction, .. }| first.agreement(&prediction));
     let (done, _) = inference.postprocessing.run(Some(&run.meter), work).await.map_err(|cause| run.failed(cause))?;
     let agreement = done.map_err(|cause| run.failed(cause))?;
     let Some(shadow) = model.routing.shadow.as_ref().map(|shadow| shadow.variant) else { return Ok(()) };

@@ -24,8 +24,8 @@ use crate::{
         queue::Queue,
         worker::{self, WorkerConfig},
     },
+    tasks::PostprocessOptions,
     telemetry::metrics::Metrics,
-    vision::answer::PostprocessOptions,
 };
 
 /// Loads models with the settings of one server.

@@ -11,13 +11,9 @@ use crate::{
     manifest::{Decoding, VariantId},
     routing::RoutingState,
     scheduler::{latency_profile::ProfilePoint, queue::Queue, stats::Stats},
+    tasks::{PostprocessOptions, Postprocessor},
     telemetry::metrics::VariantSeries,
-    vision::{
-        answer::PostprocessOptions,
-        outputs::Postprocessor,
-        prepare::Preprocessor,
-        tensor::Port,
-    },
+    vision::{prepare::Preprocessor, tensor::Port},
 };
 
 /// A loaded model. When the last request that holds it has ended, its workers end, too.

@@ -18,7 +18,8 @@ use crate::{
         session::{Opening, OrtEngine, SharedWeights},
     },
     scheduler::{latency_profile::LatencyProfile, policy::Limits, pool::PoolCpu},
-    vision::{answer::PostprocessOptions, outputs::Postprocessor, prepare::Preprocessor},
+    tasks::{PostprocessOptions, Postprocessor},
+    vision::prepare::Preprocessor,
 };
 
 /// A variant whose graph is open, fits its manifest, and was probed.

@@ -15,10 +15,9 @@ use crate::{
         pool::PoolCpu,
         worker::{RunsOn, Stopwatch},
     },
+    tasks::{PostprocessOptions, Postprocessor},
     vision::{
-        answer::PostprocessOptions,
         decode::{DecodedImage, Format, Pixels},
-        outputs::Postprocessor,
         prepare::{Preprocessed, Preprocessor},
         tensor::{ElementType, Tensor},
     },

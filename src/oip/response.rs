@@ -16,8 +16,8 @@ use crate::{
         round::{places, significant},
         wire,
     },
-    inference::{ServedModel, Tensor, TensorAnswer},
-    manifest::Task,
+    inference::{Tensor, TensorAnswer},
+    tasks,
 };
 
 /// Where the JSON ends and the bytes begin.
@@ -87,7 +87,9 @@ pub(super) fn write(answer: &TensorAnswer, id: Option<&str>, wanted: &[Wanted]) 
     let outputs = wanted
         .iter()
         .filter_map(|wanted| answer.outputs.get(wanted.index).map(|(name, tensor)| (wanted, name, tensor)))
-        .map(|(wanted, name, tensor)| output(labels_of(&answer.model), wanted, name, tensor, &mut bytes))
+        .map(|(wanted, name, tensor)| {
+            output(tasks::output_labels(answer.model.task, &answer.model.labels), wanted, name, tensor, &mut bytes)
+        })
         .collect();
     let body = Body {
         model_name: &answer.model.name,
@@ -118,14 +120,6 @@ pub(super) fn write(answer: &TensorAnswer, id: Option<&str>, wanted: &[Wanted]) 
     ];
     whole.append(&mut bytes);
     (timing, framing, whole).into_response()
-}
-
-/// The names of a classifier's classes; what a detector's outputs hold has no names.
-fn labels_of(model: &ServedModel) -> &[String] {
-    match model.task {
-        Task::Classify => &model.labels,
-        Task::Detect => &[],
-    }
 }
 
 fn output<'a>(

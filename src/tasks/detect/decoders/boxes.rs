@@ -3,18 +3,20 @@
 //! (github.com/huggingface/transformers: `logits`, `pred_boxes`).
 
 use super::{
-    activate::{activate, best},
+    DetectionDecoder,
     candidates::{Candidates, bbox},
-    ports::Ports,
-    values::{Quantisation, floats},
 };
 use crate::{
     manifest::{Activation, BoxFormat, BoxUnit},
-    vision::{
-        answer::{Detection, PostprocessOptions},
-        geometry::Placement,
-        tensor::Tensor,
+    tasks::{
+        PostprocessOptions,
+        detect::Detection,
+        outputs::{
+            OutputPorts, OutputValues,
+            activate::{activate, best},
+        },
     },
+    vision::geometry::Placement,
 };
 
 /// Reads boxes beside class scores.
@@ -33,7 +35,7 @@ pub(super) struct BoxesScores {
 }
 
 impl BoxesScores {
-    pub(super) fn new(ports: &Ports<'_>, labels: usize) -> Result<Self, String> {
+    pub(super) fn new(ports: &OutputPorts<'_>, labels: usize) -> Result<Self, String> {
         let spec = ports.spec;
         let names = &spec.names;
         let boxes = ports.boxes(&["boxes", "pred_boxes", "bboxes"])?;
@@ -70,16 +72,17 @@ impl BoxesScores {
             unit: spec.box_unit.unwrap_or(BoxUnit::Unit),
         })
     }
+}
 
-    pub(super) fn read(
+impl DetectionDecoder for BoxesScores {
+    fn read(
         &self,
-        outputs: &[Tensor],
-        quantisation: Quantisation,
+        outputs: &OutputValues<'_>,
         placement: &Placement,
         options: &PostprocessOptions,
     ) -> Result<Vec<Detection>, String> {
-        let boxes = floats(outputs, self.boxes_index, &[None, Some(4)], quantisation)?;
-        let scores = floats(outputs, self.scores_index, &[None, Some(self.scores)], quantisation)?;
+        let boxes = outputs.floats(self.boxes_index, &[None, Some(4)])?;
+        let scores = outputs.floats(self.scores_index, &[None, Some(self.scores)])?;
         let (boxes, _) = boxes.as_chunks::<4>();
         if boxes.len() * self.scores != scores.len() {
             return Err(format!("{} boxes came back with {} scores", boxes.len(), scores.len() / self.scores));

@@ -1,12 +1,12 @@
-//! What the readers of detections share: collecting candidates, and taking them back to the picture.
+//! What the decoders of detections share: collecting candidates, and taking them back to the image.
 
 use crate::{
     manifest::{BoxFormat, BoxUnit},
-    vision::{
-        answer::{BBox, Detection, PostprocessOptions},
-        geometry::Placement,
-        nms,
+    tasks::{
+        PostprocessOptions,
+        detect::{Detection, nms},
     },
+    vision::{bbox::BBox, geometry::Placement},
 };
 
 /// Candidates in the graph's own unit.
@@ -41,7 +41,7 @@ impl Candidates {
         options: &PostprocessOptions,
     ) -> Vec<Detection> {
         self.drop_unseen(placement, unit);
-        on_picture(nms::suppress(self.list, options.iou, options.max_detections), placement, unit)
+        on_image(nms::suppress(self.list, options.iou, options.max_detections), placement, unit)
     }
 
     /// For decodings whose boxes are final.
@@ -54,16 +54,16 @@ impl Candidates {
         self.drop_unseen(placement, unit);
         self.list.sort_by(nms::best_first);
         self.list.truncate(options.max_detections);
-        on_picture(self.list, placement, unit)
+        on_image(self.list, placement, unit)
     }
 
-    /// Boxes that lie wholly beside the picture (on the bars) are left out before the best are counted.
+    /// Boxes that lie wholly beside the image (on the bars) are left out before the best are counted.
     fn drop_unseen(&mut self, placement: &Placement, unit: BoxUnit) {
         self.list.retain(|detection| placement.from_unit(detection.bbox, unit).is_proper());
     }
 }
 
-fn on_picture(mut list: Vec<Detection>, placement: &Placement, unit: BoxUnit) -> Vec<Detection> {
+fn on_image(mut list: Vec<Detection>, placement: &Placement, unit: BoxUnit) -> Vec<Detection> {
     list.iter_mut().for_each(|detection| detection.bbox = placement.from_unit(detection.bbox, unit));
     list
 }

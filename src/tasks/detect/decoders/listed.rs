@@ -8,16 +8,19 @@
 //!   torchvision's detectors and ONNX's `NonMaxSuppression` make them.
 
 use super::{
+    DetectionDecoder,
     candidates::{Candidates, bbox},
-    ports::Ports,
-    values::{Quantisation, floats},
 };
 use crate::{
     manifest::{BoxFormat, BoxUnit, Decoding},
+    tasks::{
+        PostprocessOptions,
+        detect::Detection,
+        outputs::{OutputPorts, OutputValues},
+    },
     vision::{
-        answer::{Detection, PostprocessOptions},
         geometry::Placement,
-        tensor::{ElementType, Port, Tensor},
+        tensor::{ElementType, Port},
     },
 };
 
@@ -34,7 +37,7 @@ pub(super) struct Listed {
 }
 
 impl Listed {
-    pub(super) fn new(ports: &Ports<'_>) -> Result<Self, String> {
+    pub(super) fn new(ports: &OutputPorts<'_>) -> Result<Self, String> {
         let (spec, ssd) = (ports.spec, ports.spec.decode == Decoding::Ssd);
         let names = &spec.names;
         let boxes = ports.boxes(&["boxes", "detection_boxes", "bboxes"])?;
@@ -74,17 +77,18 @@ impl Listed {
         };
         Ok(Self { boxes_index, scores_index, labels_index, count_index: count, format, unit })
     }
+}
 
-    pub(super) fn read(
+impl DetectionDecoder for Listed {
+    fn read(
         &self,
-        outputs: &[Tensor],
-        quantisation: Quantisation,
+        outputs: &OutputValues<'_>,
         placement: &Placement,
         options: &PostprocessOptions,
     ) -> Result<Vec<Detection>, String> {
-        let boxes = floats(outputs, self.boxes_index, &[None, Some(4)], quantisation)?;
-        let scores = floats(outputs, self.scores_index, &[None], quantisation)?;
-        let labels = floats(outputs, self.labels_index, &[None], Quantisation::NONE)?;
+        let boxes = outputs.floats(self.boxes_index, &[None, Some(4)])?;
+        let scores = outputs.floats(self.scores_index, &[None])?;
+        let labels = outputs.numbers(self.labels_index, &[None])?;
         let (boxes, _) = boxes.as_chunks::<4>();
         if boxes.len() != scores.len() || boxes.len() != labels.len() {
             let (boxes, scores, labels) = (boxes.len(), scores.len(), labels.len());
@@ -92,7 +96,7 @@ impl Listed {
         }
         let count = match self.count_index {
             // A cast saturates, and makes NaN 0.
-            Some(index) => floats(outputs, index, &[], Quantisation::NONE)?.first().map_or(0, |&count| count as usize),
+            Some(index) => outputs.numbers(index, &[])?.first().map_or(0, |&count| count as usize),
             None => boxes.len(),
         };
         let mut candidates = Candidates::new(options);

@@ -1,4 +1,4 @@
-//! Which output is what: by the manifest's names, by usual names, by shape.
+//! Finds out which of a graph's outputs is which: by the manifest's names, by the usual names, by shape.
 
 use serde::Serialize;
 
@@ -9,14 +9,14 @@ use crate::{
 
 /// A graph's outputs beside what the manifest says of them.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ports<'a> {
-    pub(super) spec: &'a OutputSpec,
-    pub(super) outputs: &'a [Port],
+pub(in crate::tasks) struct OutputPorts<'a> {
+    pub(in crate::tasks) spec: &'a OutputSpec,
+    pub(in crate::tasks) outputs: &'a [Port],
 }
 
 /// Whether a shape is `wanted`, with or without a batch axis (free, or 1) in front. `None` fits anything, on both
 /// sides. A shape of no axes is one the graph does not tell.
-pub(super) fn fits(shape: &[Option<usize>], wanted: &[Option<usize>]) -> bool {
+pub(in crate::tasks) fn fits(shape: &[Option<usize>], wanted: &[Option<usize>]) -> bool {
     let same = |shape: &[Option<usize>]| {
         shape.len() == wanted.len() && shape.iter().zip(wanted).all(|(a, b)| a.is_none() || b.is_none() || a == b)
     };
@@ -27,15 +27,15 @@ pub(super) fn fits(shape: &[Option<usize>], wanted: &[Option<usize>]) -> bool {
     }
 }
 
-impl Ports<'_> {
+impl OutputPorts<'_> {
     /// `output.decode = "yolox" wants …; the graph has: output f32[1, 756, 6]`
-    pub(super) fn refuse(&self, wants: &str) -> String {
+    pub(in crate::tasks) fn refuse(&self, wants: &str) -> String {
         let seen = in_words(self.outputs);
         format!("output.decode = \"{}\" wants {wants}; the graph has: {seen}", word(self.spec.decode))
     }
 
     /// The output that the manifest names, if it names one.
-    pub(super) fn named(&self, name: Option<&String>) -> Result<Option<usize>, String> {
+    pub(in crate::tasks) fn named(&self, name: Option<&String>) -> Result<Option<usize>, String> {
         let Some(name) = name else { return Ok(None) };
         match self.outputs.iter().position(|port| port.name == *name) {
             Some(index) => Ok(Some(index)),
@@ -44,7 +44,7 @@ impl Ports<'_> {
     }
 
     /// The first output whose name is one of `usual` (a TensorFlow `:0` is no part of the name).
-    pub(super) fn usual(&self, usual: &[&str]) -> Option<usize> {
+    pub(in crate::tasks) fn usual(&self, usual: &[&str]) -> Option<usize> {
         self.outputs.iter().position(|port| {
             let name = port.name.split(':').next().unwrap_or_default().to_ascii_lowercase();
             usual.contains(&name.as_str())
@@ -52,25 +52,26 @@ impl Ports<'_> {
     }
 
     /// The only output for which `is_it` holds.
-    pub(super) fn only(&self, is_it: impl Fn(usize, &Port) -> bool) -> Option<usize> {
+    pub(in crate::tasks) fn only(&self, is_it: impl Fn(usize, &Port) -> bool) -> Option<usize> {
         let mut all = self.outputs.iter().enumerate().filter(|(index, port)| is_it(*index, port));
         all.next().filter(|_| all.next().is_none()).map(|(index, _)| index)
     }
 
     /// The output with the boxes: by the manifest, by one of the usual names, or the only one with four numbers a row.
-    pub(super) fn boxes(&self, usual: &[&str]) -> Result<Option<usize>, String> {
+    pub(in crate::tasks) fn boxes(&self, usual: &[&str]) -> Result<Option<usize>, String> {
         let named = self.named(self.spec.names.boxes.as_ref())?;
         Ok(named
             .or_else(|| self.usual(usual))
             .or_else(|| self.only(|_, port| port.shape.len() >= 2 && port.shape.last() == Some(&Some(4)))))
     }
 
-    pub(super) fn fits(&self, index: usize, wanted: &[Option<usize>]) -> bool {
+    /// Whether there is an output at `index` and its shape is `wanted`.
+    pub(in crate::tasks) fn fits(&self, index: usize, wanted: &[Option<usize>]) -> bool {
         self.outputs.get(index).is_some_and(|port| fits(&port.shape, wanted))
     }
 
-    /// For decodings with one output: the one named as `boxes`, else the only one that fits.
-    pub(super) fn single(&self, wanted: &[Option<usize>], wants: &str) -> Result<usize, String> {
+    /// For decodings with a single output: the one that the manifest names as `boxes`, else the only one that fits.
+    pub(in crate::tasks) fn single(&self, wanted: &[Option<usize>], wants: &str) -> Result<usize, String> {
         let named = self.named(self.spec.names.boxes.as_ref())?;
         let index = named.or_else(|| self.only(|_, port| fits(&port.shape, wanted)));
         index.filter(|&index| self.fits(index, wanted)).ok_or_else(|| self.refuse(wants))

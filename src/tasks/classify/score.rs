@@ -2,12 +2,13 @@
 
 use serde::Serialize;
 
-use super::detection::harmonic;
+use super::{Class, labels::class_of};
+use crate::tasks::ranking::{RankedAnswers, harmonic};
 
-/// A score of a classifier on labelled pictures. All in 0..=1.
+/// A score of a classifier on labelled images. All in 0..=1.
 #[derive(Debug, Clone, Serialize, PartialEq)]
 pub struct ClassificationScore {
-    /// The share of pictures whose best class is the true one.
+    /// The share of images whose best class is the true one.
     pub accuracy: f64,
     /// Of two classes: of the second one ("yes"). Of more: the mean over the classes.
     pub precision: f64,
@@ -17,21 +18,52 @@ pub struct ClassificationScore {
     pub f1: f64,
     /// The labels, in the order of the matrix.
     pub labels: Vec<String>,
-    /// Pictures, by true class (row) and answered class (column).
+    /// How many images, by true class (row) and answered class (column).
     pub confusion: Vec<Vec<usize>>,
     /// Precision at recall 0.00, 0.01 … 1.00 of the second of two classes; of more there is no one curve.
     pub precision_at_recall: Vec<f64>,
 }
 
-/// What a picture truly shows, what was answered, and how sure the answer was of the second class.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Guess {
-    pub truth: usize,
-    pub answer: usize,
-    pub yes: f32,
+/// Collects what a classifier said about labelled images.
+#[derive(Debug)]
+pub struct ClassScorer {
+    labels: Vec<String>,
+    guesses: Vec<Guess>,
 }
 
-pub(super) fn score(guesses: &[Guess], labels: &[String]) -> ClassificationScore {
+/// What an image truly shows, what was answered, and how sure the answer was of the second class.
+#[derive(Debug, Clone, Copy)]
+struct Guess {
+    truth: usize,
+    answer: usize,
+    yes: f32,
+}
+
+impl ClassScorer {
+    /// One that has seen nothing yet.
+    #[must_use]
+    pub(in crate::tasks) fn new(labels: &[String]) -> Self {
+        Self { labels: labels.to_vec(), guesses: Vec::new() }
+    }
+
+    /// Takes in the classes of one image from that folder.
+    pub(in crate::tasks) fn observe(&mut self, classes: &[Class], folder: &str) -> Result<(), String> {
+        let (Some(best), Some(truth)) = (classes.first(), class_of(folder, &self.labels)) else {
+            return Err("it answers no class: its scores are no numbers".to_owned());
+        };
+        let yes = classes.iter().find(|class| class.class_id == 1).map_or(0.0, |class| class.score);
+        self.guesses.push(Guess { truth, answer: best.class_id, yes });
+        Ok(())
+    }
+
+    /// The score over all classes.
+    #[must_use]
+    pub(in crate::tasks) fn score(&self) -> ClassificationScore {
+        score(&self.guesses, &self.labels)
+    }
+}
+
+fn score(guesses: &[Guess], labels: &[String]) -> ClassificationScore {
     // Only classes that occur are worth a row.
     let two = labels.len() == 2;
     let occurring = guesses.iter().flat_map(|guess| [guess.truth, guess.answer]);
@@ -51,7 +83,7 @@ pub(super) fn score(guesses: &[Guess], labels: &[String]) -> ClassificationScore
         let recall = share(confusion[class][class], confusion[class].iter().sum());
         [precision, recall, harmonic(precision, recall)]
     };
-    // Of many classes those count that some picture truly shows.
+    // Of many classes those count that some image truly shows.
     let counted: Vec<usize> = if two {
         vec![1]
     } else {
@@ -74,7 +106,8 @@ pub(super) fn score(guesses: &[Guess], labels: &[String]) -> ClassificationScore
 fn precision_at_recall(guesses: &[Guess]) -> Vec<f64> {
     let mut ranked: Vec<_> = guesses.iter().map(|guess| (guess.yes, guess.truth == 1)).collect();
     ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
-    super::detection::precision_at_recall(ranked)
+    let labelled = ranked.iter().filter(|(_, hit)| *hit).count();
+    RankedAnswers { hits: ranked, labelled }.precision_at_recall()
 }
 
 #[cfg(test)]

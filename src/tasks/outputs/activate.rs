@@ -1,13 +1,13 @@
-//! Scores → probabilities.
+//! Turns raw scores into probabilities.
 
 use crate::manifest::Activation;
 
-pub(super) fn sigmoid(x: f32) -> f32 {
+pub(in crate::tasks) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + (-x).exp())
 }
 
 /// In place; the largest is subtracted first, so nothing overflows.
-pub(super) fn softmax(values: &mut [f32]) {
+pub(in crate::tasks) fn softmax(values: &mut [f32]) {
     let largest = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let mut sum = 0.0;
     for value in values.iter_mut() {
@@ -18,7 +18,7 @@ pub(super) fn softmax(values: &mut [f32]) {
 }
 
 /// In place, over one row of class scores.
-pub(super) fn activate(values: &mut [f32], activation: Activation) {
+pub(in crate::tasks) fn activate(values: &mut [f32], activation: Activation) {
     match activation {
         Activation::None => {}
         Activation::Softmax => softmax(values),
@@ -28,7 +28,7 @@ pub(super) fn activate(values: &mut [f32], activation: Activation) {
 
 /// The mean of the indices 0, 1, 2, … weighted by the softmax of `values`: what a distance distribution means
 /// (generalised focal loss).
-pub(super) fn expectation(values: &[f32]) -> f32 {
+pub(in crate::tasks) fn expectation(values: &[f32]) -> f32 {
     let largest = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let (mut sum, mut weighted) = (0.0, 0.0);
     for (index, value) in values.iter().enumerate() {
@@ -40,7 +40,7 @@ pub(super) fn expectation(values: &[f32]) -> f32 {
 }
 
 /// The largest value and its index; `None` when there is none (all NaN, or no values).
-pub(super) fn best(values: &[f32]) -> Option<(usize, f32)> {
+pub(in crate::tasks) fn best(values: &[f32]) -> Option<(usize, f32)> {
     let mut best: Option<(usize, f32)> = None;
     for (index, &value) in values.iter().enumerate() {
         if value > best.map_or(f32::NEG_INFINITY, |(_, most)| most) {

@@ -4,19 +4,19 @@
 //! Each of an anchor's four distances (left, top, right, bottom) is a softmax over bins; its expectation times the
 //! stride is counted from the cell's centre, `(column + 0.5) · stride − 0.5`. Classes are sigmoids already.
 
-use super::{
-    activate::{best, expectation},
-    candidates::Candidates,
-    ports::{Ports, fits},
-    values::{Quantisation, floats},
-};
+use super::{DetectionDecoder, candidates::Candidates};
 use crate::{
     manifest::BoxUnit,
-    vision::{
-        answer::{BBox, Detection, PostprocessOptions},
-        geometry::Placement,
-        tensor::Tensor,
+    tasks::{
+        PostprocessOptions,
+        detect::Detection,
+        outputs::{
+            OutputPorts, OutputValues,
+            activate::{best, expectation},
+            ports::fits,
+        },
     },
+    vision::{bbox::BBox, geometry::Placement},
 };
 
 /// Reads NanoDet outputs.
@@ -37,7 +37,7 @@ struct Level {
 }
 
 impl Nanodet {
-    pub(super) fn new(ports: &Ports<'_>, classes: usize, (width, height): (u32, u32)) -> Result<Self, String> {
+    pub(super) fn new(ports: &OutputPorts<'_>, classes: usize, (width, height): (u32, u32)) -> Result<Self, String> {
         let levels = ports.spec.strides.iter().map(|stride| {
             let stride = stride.get();
             let (columns, rows) = (width.div_ceil(stride) as usize, height.div_ceil(stride) as usize);
@@ -47,18 +47,19 @@ impl Nanodet {
         });
         Ok(Self { classes, levels: levels.collect::<Result<_, String>>()? })
     }
+}
 
-    pub(super) fn read(
+impl DetectionDecoder for Nanodet {
+    fn read(
         &self,
-        outputs: &[Tensor],
-        quantisation: Quantisation,
+        outputs: &OutputValues<'_>,
         placement: &Placement,
         options: &PostprocessOptions,
     ) -> Result<Vec<Detection>, String> {
         let mut candidates = Candidates::new(options);
         for level in &self.levels {
-            let classes = floats(outputs, level.class_index, &[Some(level.cells), Some(self.classes)], quantisation)?;
-            let distances = floats(outputs, level.distance_index, &[Some(level.cells), None], quantisation)?;
+            let classes = outputs.floats(level.class_index, &[Some(level.cells), Some(self.classes)])?;
+            let distances = outputs.floats(level.distance_index, &[Some(level.cells), None])?;
             let per_cell = distances.len() / level.cells.max(1);
             if per_cell == 0 || !per_cell.is_multiple_of(4) {
                 return Err(format!(
@@ -90,7 +91,7 @@ impl Level {
 }
 
 /// The outputs of one stride: by names that end in the stride, else by their shapes.
-fn pair(ports: &Ports<'_>, classes: usize, stride: u32, cells: usize) -> Result<(usize, usize), String> {
+fn pair(ports: &OutputPorts<'_>, classes: usize, stride: u32, cells: usize) -> Result<(usize, usize), String> {
     let named = |word: &str| {
         let end = format!("_{stride}");
         ports.only(|_, port| port.name.contains(word) && port.name.ends_with(&end))

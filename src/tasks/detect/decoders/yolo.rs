@@ -8,19 +8,15 @@
 //! - `yolov8`: `ultralytics/nn/modules/head.py` (`Detect`) of github.com/ultralytics/ultralytics. The same without
 //!   objectness, transposed: a column an anchor.
 
-use super::{
-    activate::best,
-    candidates::Candidates,
-    ports::Ports,
-    values::{Quantisation, floats},
-};
+use super::{DetectionDecoder, candidates::Candidates};
 use crate::{
     manifest::{BoxUnit, Decoding},
-    vision::{
-        answer::{BBox, Detection, PostprocessOptions},
-        geometry::Placement,
-        tensor::Tensor,
+    tasks::{
+        PostprocessOptions,
+        detect::Detection,
+        outputs::{OutputPorts, OutputValues, activate::best},
     },
+    vision::{bbox::BBox, geometry::Placement},
 };
 
 /// Reads YOLOX, YOLOv5 and YOLOv8 outputs.
@@ -47,7 +43,7 @@ struct Cell {
 }
 
 impl Yolo {
-    pub(super) fn new(ports: &Ports<'_>, classes: usize, (width, height): (u32, u32)) -> Result<Self, String> {
+    pub(super) fn new(ports: &OutputPorts<'_>, classes: usize, (width, height): (u32, u32)) -> Result<Self, String> {
         let (anchors, wanted, wants) = match ports.spec.decode {
             Decoding::Yolox => {
                 let strides = &ports.spec.strides;
@@ -70,11 +66,12 @@ impl Yolo {
         };
         Ok(Self { index: ports.single(&wanted, &wants)?, classes, anchors })
     }
+}
 
-    pub(super) fn read(
+impl DetectionDecoder for Yolo {
+    fn read(
         &self,
-        outputs: &[Tensor],
-        quantisation: Quantisation,
+        outputs: &OutputValues<'_>,
         placement: &Placement,
         options: &PostprocessOptions,
     ) -> Result<Vec<Detection>, String> {
@@ -82,7 +79,7 @@ impl Yolo {
         let mut candidates = Candidates::new(options);
         match &self.anchors {
             Anchors::Grid(cells) => {
-                let values = floats(outputs, self.index, &[Some(cells.len()), Some(row)], quantisation)?;
+                let values = outputs.floats(self.index, &[Some(cells.len()), Some(row)])?;
                 read_rows(&values, row, &mut candidates, |i, [x, y, w, h]| {
                     let Cell { column, row, stride } = cells.get(i).copied()?;
                     let (cx, cy) = ((x + column) * stride, (y + row) * stride);
@@ -90,11 +87,11 @@ impl Yolo {
                 });
             }
             Anchors::Rows => {
-                let values = floats(outputs, self.index, &[None, Some(row)], quantisation)?;
+                let values = outputs.floats(self.index, &[None, Some(row)])?;
                 read_rows(&values, row, &mut candidates, |_, [cx, cy, w, h]| Some(BBox::centred(cx, cy, w, h)));
             }
             Anchors::Columns => {
-                let values = floats(outputs, self.index, &[Some(4 + self.classes), None], quantisation)?;
+                let values = outputs.floats(self.index, &[Some(4 + self.classes), None])?;
                 read_columns(&values, self.classes, &mut candidates);
             }
         }

@@ -2,22 +2,21 @@
 
 use std::cmp::Ordering;
 
-use super::answer::Detection;
+use super::Detection;
 
 /// The most boxes that are looked at, the best of them: as many as Ultralytics' `max_nms`.
 const MOST_CANDIDATES: usize = 30_000;
 
 /// Best score first; at equal scores the lower class first, so that answers do not depend on chance.
-pub fn best_first(a: &Detection, b: &Detection) -> Ordering {
+pub(super) fn best_first(a: &Detection, b: &Detection) -> Ordering {
     b.score.total_cmp(&a.score).then(a.class_id.cmp(&b.class_id))
 }
 
 /// Sorts best first, then drops each box that overlaps a kept one of its class by more than `iou`; stops at `most`.
 ///
 /// Costs `O(kept · n)` after the sort. Works in any unit whose two axes are each scaled evenly, so it runs before
-/// boxes are mapped back to the picture.
-#[must_use]
-pub fn suppress(mut found: Vec<Detection>, iou: f32, most: usize) -> Vec<Detection> {
+/// boxes are mapped back to the image.
+pub(super) fn suppress(mut found: Vec<Detection>, iou: f32, most: usize) -> Vec<Detection> {
     found.sort_by(best_first);
     // A request that asks for every score and every overlap would compare all with all.
     found.truncate(MOST_CANDIDATES);
@@ -39,7 +38,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::vision::answer::BBox;
+    use crate::vision::bbox::BBox;
 
     fn detection(class_id: usize, score: f32, x: f32) -> Detection {
         Detection { class_id, score, bbox: BBox { x1: x, y1: 0.0, x2: x + 10.0, y2: 10.0 } }

@@ -4,19 +4,15 @@
 //! `cx = (column + tanh dx) / columns`, `w = sigmoid w`, all in 0..1 of the input. A cell answers with every class that is
 //! sure enough: the powers flatten scores so much that the second one often is.
 
-use super::{
-    activate::sigmoid,
-    candidates::Candidates,
-    ports::Ports,
-    values::{Quantisation, floats, output},
-};
+use super::{DetectionDecoder, candidates::Candidates};
 use crate::{
     manifest::BoxUnit,
-    vision::{
-        answer::{BBox, Detection, PostprocessOptions},
-        geometry::Placement,
-        tensor::Tensor,
+    tasks::{
+        PostprocessOptions,
+        detect::Detection,
+        outputs::{OutputPorts, OutputValues, activate::sigmoid},
     },
+    vision::{bbox::BBox, geometry::Placement},
 };
 
 const OBJECTNESS_POWER: f32 = 0.6;
@@ -30,21 +26,22 @@ pub(super) struct Fastestdet {
 }
 
 impl Fastestdet {
-    pub(super) fn new(ports: &Ports<'_>, classes: usize) -> Result<Self, String> {
+    pub(super) fn new(ports: &OutputPorts<'_>, classes: usize) -> Result<Self, String> {
         let channels = 5 + classes;
         let wants = format!("one output [N, {channels}, rows, columns] (5 + {classes} labels)");
         Ok(Self { index: ports.single(&[Some(channels), None, None], &wants)?, classes })
     }
+}
 
-    pub(super) fn read(
+impl DetectionDecoder for Fastestdet {
+    fn read(
         &self,
-        outputs: &[Tensor],
-        quantisation: Quantisation,
+        outputs: &OutputValues<'_>,
         placement: &Placement,
         options: &PostprocessOptions,
     ) -> Result<Vec<Detection>, String> {
-        let values = floats(outputs, self.index, &[Some(5 + self.classes), None, None], quantisation)?;
-        let &[.., rows, columns] = output(outputs, self.index)?.shape() else { return Ok(Vec::new()) };
+        let values = outputs.floats(self.index, &[Some(5 + self.classes), None, None])?;
+        let &[.., rows, columns] = outputs.tensor(self.index)?.shape() else { return Ok(Vec::new()) };
         let mut candidates = Candidates::new(options);
         let n = rows * columns;
         if n == 0 {

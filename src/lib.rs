@@ -31,6 +31,7 @@ pub mod inference;
 pub mod lifecycle;
 pub mod manifest;
 pub mod models;
+pub mod oip;
 pub mod routing;
 pub mod scheduler;
 pub mod server;

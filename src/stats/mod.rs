@@ -2,5 +2,6 @@
 
 mod ewma;
 mod rate;
+pub mod round;
 
 pub use self::{ewma::Ewma, rate::Rate};

@@ -1,7 +1,8 @@
 //! Numbers as people read them: 0.91, not 0.9100000262260437.
 
 /// To `places` decimals.
-pub(super) fn places(value: impl Into<f64>, places: i32) -> f64 {
+#[must_use]
+pub fn places(value: impl Into<f64>, places: i32) -> f64 {
     let value = value.into();
     let unit = 10f64.powi(places);
     // Adding 0 turns -0, which no reader expects, into 0.
@@ -10,7 +11,8 @@ pub(super) fn places(value: impl Into<f64>, places: i32) -> f64 {
 }
 
 /// To `digits` significant digits, for numbers of any size (a request's price).
-pub(super) fn significant(value: f64, digits: usize) -> f64 {
+#[must_use]
+pub fn significant(value: f64, digits: usize) -> f64 {
     format!("{value:.*e}", digits.saturating_sub(1)).parse().unwrap_or(value)
 }
 

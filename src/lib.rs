@@ -36,6 +36,7 @@ pub mod routing;
 pub mod scheduler;
 pub mod server;
 pub mod stats;
+pub mod tasks;
 pub mod telemetry;
 pub mod tools;
 pub mod vision;

@@ -102,6 +102,8 @@ pub async fn run_only(
     let pipeline = Pipeline::new(config)?;
     let (stop, stopped) = watch::channel(false);
     let address = listeners.main.local_addr()?;
+    // Port 0 is any free one: who started the server reads here which it is.
+    tracing::info!(%address, "listening");
     let app = api::app(pipeline.clone(), export.traces());
     let mut servers = vec![serve(listeners.main, app, timeouts, stopped.clone())];
     if let Some(admin) = listeners.admin {

@@ -11,6 +11,18 @@ use proptest::prelude::*;
 
 use crate::simulated::{Arrival, Device, Fate, Random, Story, best_fixed, ounce};
 
+tests![
+    no_run_is_over_the_maximum_and_nobody_runs_late,
+    who_came_first_goes_first_within_a_priority,
+    nobody_waits_while_a_worker_idles_with_nothing_to_gain,
+    waiting_for_company_that_does_not_come_makes_nobody_late,
+    the_lowest_priority_is_served_within_a_bound,
+    where_it_pays_a_free_worker_waits_for_company_unless_it_is_forbidden,
+    goodput_is_that_of_the_best_fixed_batch_whatever_the_load,
+    a_curve_that_begins_wrong_mends_itself,
+    where_batches_gain_nothing_none_is_made
+];
+
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
@@ -73,7 +85,6 @@ fn ran(story: &Story) -> impl Iterator<Item = (usize, usize, Duration, Duration)
 }
 
 proptest! {
-    #[test]
     fn no_run_is_over_the_maximum_and_nobody_runs_late(
         device in devices(), limits in limits(), workers in 1usize..4, arrivals in requests()
     ) {
@@ -88,7 +99,6 @@ proptest! {
         }
     }
 
-    #[test]
     fn who_came_first_goes_first_within_a_priority(
         device in devices(), limits in limits(), workers in 1usize..4, arrivals in requests()
     ) {
@@ -101,7 +111,6 @@ proptest! {
         }
     }
 
-    #[test]
     fn nobody_waits_while_a_worker_idles_with_nothing_to_gain(
         per_row in 1u64..20, limits in limits(), workers in 1usize..4, arrivals in requests()
     ) {
@@ -124,7 +133,6 @@ proptest! {
         }
     }
 
-    #[test]
     fn waiting_for_company_that_does_not_come_makes_nobody_late(
         device in devices(), gap in 100u64..5_000, count in 2u32..32, spare in 1u64..50
     ) {
@@ -147,7 +155,6 @@ proptest! {
     // Each is a long story.
     #![proptest_config(ProptestConfig::with_cases(32))]
 
-    #[test]
     fn the_lowest_priority_is_served_within_a_bound(per_row in 1u64..8, seed in any::<u64>()) {
         // More comes with the highest priority than can be served, for four seconds; one of the lowest is among them.
         let device = Device { per_run: Duration::ZERO, per_row: ms(per_row) };
@@ -166,7 +173,6 @@ proptest! {
 
 const GPU: Device = Device { per_run: ms(20), per_row: us(500) };
 
-#[test]
 fn where_it_pays_a_free_worker_waits_for_company_unless_it_is_forbidden() {
     // Some come close together, so that after some runs only one or two are there, and others to be expected.
     let arrivals = Random(1).arrivals(200.0, 10.0, MINUTES);
@@ -193,7 +199,6 @@ fn goodput_against_the_best(device: Device, deadline: Duration, curve: &LatencyP
     worst
 }
 
-#[test]
 fn goodput_is_that_of_the_best_fixed_batch_whatever_the_load() {
     println!("per run + per row, deadline | load | best fixed size | its answers in time | ounce's | ratio");
     for (per_run, per_row, deadline) in [(20_000, 500, 100), (20_000, 200, 60), (5_000, 100, 25), (0, 2_000, 50)] {
@@ -204,7 +209,6 @@ fn goodput_is_that_of_the_best_fixed_batch_whatever_the_load() {
     }
 }
 
-#[test]
 fn a_curve_that_begins_wrong_mends_itself() {
     println!("what the warm-up measured | load | requests, second half | in time | of what the device can do at most");
     let measured = |factor: &mut dyn FnMut(usize) -> f64| {
@@ -235,7 +239,6 @@ fn a_curve_that_begins_wrong_mends_itself() {
     }
 }
 
-#[test]
 fn where_batches_gain_nothing_none_is_made() {
     let device = Device { per_run: Duration::ZERO, per_row: ms(2) };
     let arrivals = Random(1).arrivals(2.0 * device.capacity(1), 5.0, MINUTES);

@@ -7,7 +7,11 @@ use std::{
 
 use crate::harness::{Server, detections, ounce, photo, root, shared};
 
-#[tokio::test]
+tests![
+    the_shipped_models_answer_where_people_are_and_whether_there_are_any,
+    the_binary_serves_says_when_it_is_ready_and_stays_small
+];
+
 async fn the_shipped_models_answer_where_people_are_and_whether_there_are_any() {
     let server = Server::start(&root().join("models"), &[]).await;
     let (status, answer) = server.post("/v1/detect", "image/png", photo()).await;
@@ -19,7 +23,7 @@ async fn the_shipped_models_answer_where_people_are_and_whether_there_are_any() 
     let sum: f64 = classes.iter().map(|class| class["score"].as_f64().expect("a score")).sum();
     assert!(classes.len() == 2 && (sum - 1.0).abs() < 1e-3, "yes and no: {answer}");
 
-    let Some(photos) = shared("images/photos_ccby_coco") else { return };
+    let photos = shared("images/photos_ccby_coco");
     let (_, answer) = server.picture("/v1/detect", &photos.join("coco_val_000000001000.jpg")).await;
     assert!(detections(&answer).len() >= 3, "people in a row: {answer}");
     let (_, answer) = server.picture("/v1/classify", &photos.join("coco_val_000000001000.jpg")).await;
@@ -27,7 +31,6 @@ async fn the_shipped_models_answer_where_people_are_and_whether_there_are_any() 
 }
 
 /// Starts the binary itself: this is about a process.
-#[test]
 fn the_binary_serves_says_when_it_is_ready_and_stays_small() {
     let mut child = ounce()
         .args(["serve", "--listen", "127.0.0.1:0", "--models", "models"])

@@ -2,9 +2,10 @@
 
 use crate::harness::{Server, detections, iou, only, shared};
 
-#[tokio::test]
+tests![one_photo_in_every_form_shows_the_same_people];
+
 async fn one_photo_in_every_form_shows_the_same_people() {
-    let Some(forms) = shared("images/one_photo_many_formats") else { return };
+    let forms = shared("images/one_photo_many_formats");
     let folder = only(&["yolox-nano"]);
     let server = Server::start(folder.path(), &[]).await;
     let people = async |file: &str, min_score: f64| {

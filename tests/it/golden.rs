@@ -6,6 +6,12 @@ use serde_json::Value;
 
 use crate::harness::{Server, detections, iou, only, root, shared};
 
+tests![
+    detectors_find_what_their_reference_decoders_find,
+    classifiers_agree_on_the_best_class,
+    models_without_a_golden_file_see_what_a_person_sees
+];
+
 /// Manifest folder in `tests/models`, golden file in `shared/models/golden`.
 const DETECTORS: [(&str, &str); 9] = [
     ("yolox-nano", "yolox_nano_416_raw_coco80"),
@@ -38,9 +44,8 @@ struct Agreement {
     worst_score: f64,
 }
 
-#[tokio::test]
 async fn detectors_find_what_their_reference_decoders_find() {
-    let Some(shared) = shared("models/golden") else { return };
+    let shared = shared("models/golden");
     let server = Server::start(&root().join("tests/models"), &CPU).await;
     println!(
         "{:<22} {:>6} {:>6} {:>7} {:>5} {:>9} {:>11}",
@@ -106,9 +111,8 @@ fn compare(ssd: bool, answer: &Value, wanted: &[Value], agreement: &mut Agreemen
     }
 }
 
-#[tokio::test]
 async fn classifiers_agree_on_the_best_class() {
-    let Some(shared) = shared("models/golden") else { return };
+    let shared = shared("models/golden");
     let names: Vec<_> = CLASSIFIERS.iter().map(|(model, _)| *model).collect();
     let folder = only(&names);
     let server = Server::start(folder.path(), &CPU).await;
@@ -139,9 +143,8 @@ async fn classifiers_agree_on_the_best_class() {
     assert!(failures.is_empty(), "{failures:#?}");
 }
 
-#[tokio::test]
 async fn models_without_a_golden_file_see_what_a_person_sees() {
-    let Some(images) = shared("images") else { return };
+    let images = shared("images");
     let folder = only(&["ultraface", "vww-person", "vww-person-int8", "resnet8-cifar10"]);
     let server = Server::start(folder.path(), &CPU).await;
     let best = async |model: &str, photo: &str| {

@@ -6,6 +6,8 @@ use tokio::task::JoinSet;
 
 use crate::harness::{Server, only, photo, until, white};
 
+tests![what_a_thousand_clients_left_in_the_queue_is_never_run];
+
 const OVER_HTTP_1: usize = 200;
 const OVER_HTTP_2: usize = 800;
 
@@ -17,7 +19,6 @@ async fn metric(server: &Server, name: &str) -> usize {
     value.map_or(0, |value| value.parse().expect("a number"))
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_thousand_clients_left_in_the_queue_is_never_run() {
     let models = only(&["slow-on-white"]);
     let server = Server::start(

@@ -12,6 +12,11 @@ use serde_json::{Value, json};
 
 use crate::harness::{Process, photo, root, sum};
 
+tests![
+    all_accounts_are_the_price_times_the_time_and_the_answers_are_the_account_of_requests,
+    a_heavier_variant_costs_as_much_more_as_it_takes
+];
+
 /// Three tenants: two by their keys, and all others.
 const TENANTS: [(&str, Option<&str>); 3] = [("acme", Some("k-acme")), ("bob", Some("k-bob")), ("default", Some("k-x"))];
 
@@ -65,7 +70,6 @@ async fn ask(server: &Process, number: usize) -> Option<f64> {
     answered.then(|| answer["cost"]["usd"].as_f64().expect("dollars"))
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_accounts_are_the_price_times_the_time_and_the_answers_are_the_account_of_requests() {
     const REQUESTS: usize = 5_000;
     let models = copies();
@@ -127,7 +131,6 @@ async fn all_accounts_are_the_price_times_the_time_and_the_answers_are_the_accou
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_heavier_variant_costs_as_much_more_as_it_takes() {
     let server = Process::start(&root().join("models"), &SETTINGS).await;
     // Many pictures a request, so that little of what the process uses is for sockets and JSON.

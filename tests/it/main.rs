@@ -1,5 +1,14 @@
 //! Promises to users, one file each, behind one harness. A real server answers over real sockets.
 
+#![allow(
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test fails by a panic, and the environment says what it must not lack"
+)]
+
+#[macro_use]
+mod runner;
+
 mod harness;
 mod scraped;
 mod simulated;
@@ -10,6 +19,7 @@ mod bench;
 mod cgroups;
 mod container;
 mod dashboards;
+mod docs;
 mod drain;
 mod evaluate;
 mod first_minutes;
@@ -38,3 +48,44 @@ mod training;
 mod triton;
 mod tune;
 mod wire;
+
+fn main() -> std::process::ExitCode {
+    let files = [
+        balancer::tests(),
+        batching::tests(),
+        bench::tests(),
+        cgroups::tests(),
+        container::tests(),
+        dashboards::tests(),
+        docs::tests(),
+        drain::tests(),
+        evaluate::tests(),
+        first_minutes::tests(),
+        forms::tests(),
+        free_axis::tests(),
+        golden::tests(),
+        hang_up::tests(),
+        health::tests(),
+        hostile::tests(),
+        kubernetes::tests(),
+        ledger::tests(),
+        lifecycle::tests(),
+        overload::tests(),
+        parity::tests(),
+        prometheus::tests(),
+        providers::tests(),
+        queueing::tests(),
+        reload::tests(),
+        rooms::tests(),
+        routing::tests(),
+        scaling::tests(),
+        simulate::tests(),
+        size_input::tests(),
+        traces::tests(),
+        training::tests(),
+        triton::tests(),
+        tune::tests(),
+        wire::tests(),
+    ];
+    runner::main(files.into_iter().flatten().collect())
+}

@@ -6,6 +6,8 @@ use serde_json::Value;
 
 use crate::harness::{Server, photo, root, until, white};
 
+tests![the_queue_has_an_end_and_a_high_priority_goes_first, a_deadline_that_no_run_can_meet_is_refused_at_once];
+
 /// The model that takes seconds over white pictures, with another manifest.
 fn slow_on_white(models: &Path, change: impl Fn(String) -> String) {
     let (from, to) = (root().join("tests/models/slow-on-white"), models.join("slow"));
@@ -15,7 +17,6 @@ fn slow_on_white(models: &Path, change: impl Fn(String) -> String) {
     fs::write(to.join("model.toml"), change(manifest)).expect("write");
 }
 
-#[tokio::test]
 async fn the_queue_has_an_end_and_a_high_priority_goes_first() {
     let models = tempfile::tempdir().expect("tempdir");
     slow_on_white(models.path(), |text| text.replace("max_queue = 2000", "max_queue = 2\nmax_batch = 1"));
@@ -46,7 +47,6 @@ async fn the_queue_has_an_end_and_a_high_priority_goes_first() {
     }
 }
 
-#[tokio::test]
 async fn a_deadline_that_no_run_can_meet_is_refused_at_once() {
     let models = tempfile::tempdir().expect("tempdir");
     // Every picture is just so bright that a run takes some 100 ms; the warm-up finds that out.

@@ -4,6 +4,12 @@ use std::{fs, path::Path};
 
 use crate::harness::root;
 
+tests![
+    rooms_use_those_below_them_only,
+    no_session_is_behind_a_lock_and_no_file_is_too_long,
+    only_telemetry_knows_opentelemetry
+];
+
 /// A room may use those further down, never those further up; rooms in one line are on one floor.
 const FLOORS: [&[&str]; 12] = [
     &["cli"],
@@ -36,7 +42,6 @@ const ABSENCES: [(&str, &[&str]); 9] = [
     ("http", &["engine", "batch", "vision", "ort"]),
 ];
 
-#[test]
 fn rooms_use_those_below_them_only() {
     let floor = |room: &str| FLOORS.iter().position(|rooms| rooms.contains(&room));
     let mut seen = 0;
@@ -61,7 +66,6 @@ fn rooms_use_those_below_them_only() {
     assert!(seen > 50, "the test reads imports at all: {seen}");
 }
 
-#[test]
 fn no_session_is_behind_a_lock_and_no_file_is_too_long() {
     for (path, code) in files(&root().join("src")) {
         assert!(!code.contains("Mutex<Session>"), "{path}");
@@ -69,7 +73,6 @@ fn no_session_is_behind_a_lock_and_no_file_is_too_long() {
     }
 }
 
-#[test]
 fn only_telemetry_knows_opentelemetry() {
     for (path, code) in files(&root().join("src")) {
         assert!(!code.contains("opentelemetry") || path.contains("/src/telemetry/"), "{path}");

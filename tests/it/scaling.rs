@@ -7,6 +7,12 @@ use ounce::tools::bench::{Picture, Plan, Target, Watch, open_loop};
 
 use crate::harness::{Process, photo, png, root, until};
 
+tests![
+    the_number_of_replicas_follows_the_requests,
+    what_no_replica_could_answer_asks_for_none,
+    what_is_refused_for_want_of_room_asks_for_more_than_one
+];
+
 /// A photo that takes its time to decode, so that few of them fill a replica.
 fn large_photo(width: u32) -> Vec<u8> {
     png(&image::RgbImage::from_fn(width, width * 4 / 5, |x, y| {
@@ -22,7 +28,6 @@ async fn told(server: &Process, name: &str) -> f64 {
 const REPLICAS: &str = "ounce_desired_replicas";
 const CAPACITY: &str = r#"ounce_capacity_per_second{model="pedestrian"}"#;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_number_of_replicas_follows_the_requests() {
     // A replica is to be asked for little, so that other tests beside this one take nothing that it needs.
     let server = Process::start(&root().join("models"), &[("OUNCE_SCALE__TARGET_LOAD", "0.1")]).await;
@@ -63,7 +68,6 @@ async fn the_number_of_replicas_follows_the_requests() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_no_replica_could_answer_asks_for_none() {
     let server = Process::start(&root().join("models"), &[]).await;
     let post = async |query: &str, body: Vec<u8>| {
@@ -83,7 +87,6 @@ async fn what_no_replica_could_answer_asks_for_none() {
     assert!(load < 0.1, "{load}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_refused_for_want_of_room_asks_for_more_than_one() {
     // One place, and requests without pause.
     let server = Process::start(&root().join("models"), &[("OUNCE_REQUESTS__MAX_IN_FLIGHT", "1")]).await;

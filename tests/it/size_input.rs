@@ -4,6 +4,8 @@ use std::fs;
 
 use crate::harness::{Server, detections, photo, root};
 
+tests![boxes_of_a_detr_are_in_pixels_of_the_picture];
+
 const MANIFEST: &str = "
 task = 'detect'
 labels = ['nothing', 'left half']
@@ -13,7 +15,6 @@ scale = 0.00392156862745098
 decode = 'detr'
 ";
 
-#[tokio::test]
 async fn boxes_of_a_detr_are_in_pixels_of_the_picture() {
     let folder = tempfile::tempdir().expect("tempdir");
     let model = folder.path().join("tiny-detr");

@@ -7,17 +7,16 @@ use std::{
     process::{Command, Output},
 };
 
-use crate::harness::root;
+use crate::{harness::root, runner::ignore};
 
-/// The trainer's Python, where it is installed.
-fn trainer() -> Option<PathBuf> {
-    let python = root().join("models/training/.venv/bin/python");
-    if root().join("models/training/.venv/installed").is_file() {
-        return Some(python);
+tests![a_tiny_model_is_trained_compressed_scored_exported_and_served, two_processes_train_together];
+
+/// The trainer's Python; where it is not installed, the test is ignored.
+fn trainer() -> PathBuf {
+    if !root().join("models/training/.venv/installed").is_file() {
+        ignore("REQUIRE_TRAINING", "the trainer is not installed (`TRAINING=1 make test` does it)");
     }
-    assert!(std::env::var_os("REQUIRE_TRAINING").is_none(), "{} is not installed", python.display());
-    eprintln!("SKIPPED: the trainer is not installed; `TRAINING=1 make test` does it");
-    None
+    root().join("models/training/.venv/bin/python")
 }
 
 struct Steps {
@@ -60,9 +59,8 @@ impl Steps {
     }
 }
 
-#[test]
 fn a_tiny_model_is_trained_compressed_scored_exported_and_served() {
-    let Some(python) = trainer() else { return };
+    let python = trainer();
     let steps = Steps { python, folder: tempfile::tempdir().expect("tempdir") };
     // Among the 40 training pictures are half a file, one without labels, a valid picture mirrored, and a copy.
     let said = steps.prepare("40");
@@ -109,9 +107,8 @@ fn a_tiny_model_is_trained_compressed_scored_exported_and_served() {
     }
 }
 
-#[test]
 fn two_processes_train_together() {
-    let Some(python) = trainer() else { return };
+    let python = trainer();
     let torchrun = python.with_file_name("torchrun");
     let steps = Steps { python, folder: tempfile::tempdir().expect("tempdir") };
     steps.prepare("10");

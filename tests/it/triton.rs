@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use crate::harness::{Server, photo, python, root};
 
-#[tokio::test]
+tests![tritonclient_reads_metadata_and_infers_with_json_and_binary_tensors];
+
 async fn tritonclient_reads_metadata_and_infers_with_json_and_binary_tensors() {
     let server = Server::start(&root().join("models"), &[]).await;
     let folder = tempfile::tempdir().expect("tempdir");

@@ -42,7 +42,7 @@ impl RequestId {
             Some(id) if (1..=LONGEST_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()) => {
                 Self(id.to_owned())
             }
-            _ => Self(Ulid::r#gen().to_string()),
+            _ => Self(Ulid::generate().to_string()),
         }
     }
 }

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
-use crate::{inference::Timing, telemetry::TraceContext};
+use crate::{
+    inference::Timing,
+    telemetry::{Stage, StageTimes, TraceContext},
+};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
@@ -55,16 +58,20 @@ pub(super) fn protocol(version: Version) -> &'static str {
     }
 }
 
-/// The stages of an answer in the order in which they come.
-pub(super) fn stages(timing: &Timing) -> [(&'static str, Duration); 5] {
-    [
-        ("decode", timing.decode_ms),
-        ("preprocess", timing.preprocess_ms),
-        ("queue", timing.queue_ms),
-        ("inference", timing.inference_ms),
-        ("postprocess", timing.postprocess_ms),
-    ]
-    .map(|(stage, ms)| (stage, duration(ms)))
+/// How long each stage of an answer took.
+pub(super) fn stages(timing: &Timing) -> StageTimes {
+    let mut times = StageTimes::default();
+    for stage in Stage::ALL {
+        let ms = match stage {
+            Stage::Decode => timing.decode_ms,
+            Stage::Preprocess => timing.preprocess_ms,
+            Stage::Queue => timing.queue_ms,
+            Stage::Inference => timing.inference_ms,
+            Stage::Postprocess => timing.postprocess_ms,
+        };
+        times.set(stage, duration(ms));
+    }
+    times
 }
 
 /// Milliseconds as measured; none for what is no time.

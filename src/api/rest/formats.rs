@@ -5,11 +5,12 @@ use serde::Serialize;
 use super::{
     problem::Problem,
     round::places,
-    wire::{AnswerBody, BoxBody, ImageSize, label, score},
+    wire::{AnswerBody, ImageSize},
 };
 use crate::{
-    inference::{PictureAnswer, Prediction},
-    manifest::Task,
+    config::Task,
+    inference::PictureAnswer,
+    tasks::{self, RoboflowBody, UltralyticsBody, detect::CocoItem},
 };
 
 /// The shape of an answer's JSON.
@@ -43,13 +44,13 @@ impl Shape {
 
     /// Refuses what has no such shape.
     pub(super) fn check(self, task: Task) -> Result<(), Problem> {
-        if self == Self::Coco && task == Task::Classify {
-            return Err(Problem::bad_parameter(
+        match tasks::without_coco(task) {
+            Some(items) if self == Self::Coco => Err(Problem::bad_parameter(
                 "format",
-                "`coco` has no shape for classes; take default, roboflow or ultralytics",
-            ));
+                format!("`coco` has no shape for {items}; take default, roboflow or ultralytics"),
+            )),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -62,7 +63,7 @@ pub(super) enum Shaped {
     /// [`Shape::Roboflow`]
     Roboflow(Roboflow),
     /// [`Shape::Ultralytics`]
-    Ultralytics(Vec<UltralyticsItem>),
+    Ultralytics(UltralyticsBody),
     /// [`Shape::Coco`]
     Coco(Vec<CocoItem>),
 }
@@ -73,49 +74,8 @@ pub(super) struct Roboflow {
     inference_id: String,
     time: f64,
     image: ImageSize,
-    predictions: Vec<RoboflowItem>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    top: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    confidence: Option<f64>,
-}
-
-#[derive(Debug, Serialize)]
-struct RoboflowItem {
     #[serde(flatten)]
-    centre: Option<Centre>,
-    confidence: f64,
-    class: String,
-    class_id: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    detection_id: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct Centre {
-    x: f64,
-    y: f64,
-    width: f64,
-    height: f64,
-}
-
-/// One line of Ultralytics' answer.
-#[derive(Debug, Serialize)]
-pub(super) struct UltralyticsItem {
-    name: String,
-    class: usize,
-    confidence: f64,
-    #[serde(rename = "box", skip_serializing_if = "Option::is_none")]
-    bounds: Option<BoxBody>,
-}
-
-/// One line of COCO's result file.
-#[derive(Debug, Serialize)]
-pub(super) struct CocoItem {
-    image_id: usize,
-    category_id: usize,
-    bbox: [f64; 4],
-    score: f64,
+    prediction: RoboflowBody,
 }
 
 /// An answer in the shape asked for. `place` is the picture's among those of the request.
@@ -123,69 +83,16 @@ pub(super) fn shape(shape: Shape, id: &str, place: usize, file: Option<String>, 
     match shape {
         Shape::Default => Shaped::Default(Box::new(AnswerBody::new(id, file, answer))),
         Shape::Roboflow => Shaped::Roboflow(roboflow(id, place, answer)),
-        Shape::Ultralytics => Shaped::Ultralytics(ultralytics(answer)),
-        Shape::Coco => Shaped::Coco(coco(place, answer)),
+        Shape::Ultralytics => Shaped::Ultralytics(answer.answer.ultralytics(&answer.model.labels)),
+        Shape::Coco => Shaped::Coco(answer.answer.coco(place)),
     }
 }
 
 fn roboflow(id: &str, place: usize, answer: &PictureAnswer) -> Roboflow {
-    let model = &answer.model;
-    let item = |class_id, confidence, centre, detection_id| RoboflowItem {
-        centre,
-        confidence,
-        class: label(model, class_id),
-        class_id,
-        detection_id,
-    };
-    let predictions: Vec<_> = match &answer.answer {
-        Prediction::Detections(found) => found
-            .iter()
-            .enumerate()
-            .map(|(i, d)| {
-                let b = &d.bbox;
-                let centre = Centre {
-                    x: places((b.x1 + b.x2) / 2.0, 2),
-                    y: places((b.y1 + b.y2) / 2.0, 2),
-                    width: places(b.x2 - b.x1, 2),
-                    height: places(b.y2 - b.y1, 2),
-                };
-                item(d.class_id, score(d.score), Some(centre), Some(format!("{id}-{place}-{i}")))
-            })
-            .collect(),
-        Prediction::Classes(classes) => classes.iter().map(|c| item(c.class_id, score(c.score), None, None)).collect(),
-    };
-    let best = matches!(answer.answer, Prediction::Classes(_)).then(|| predictions.first()).flatten();
     Roboflow {
         inference_id: id.to_owned(),
         time: places(answer.timing.total_ms / 1e3, 6),
         image: ImageSize { width: answer.picture.width, height: answer.picture.height },
-        top: best.map(|item| item.class.clone()),
-        confidence: best.map(|item| item.confidence),
-        predictions,
+        prediction: answer.answer.roboflow(&answer.model.labels, &format!("{id}-{place}")),
     }
-}
-
-fn ultralytics(answer: &PictureAnswer) -> Vec<UltralyticsItem> {
-    let item =
-        |class, confidence, bounds| UltralyticsItem { name: label(&answer.model, class), class, confidence, bounds };
-    match &answer.answer {
-        Prediction::Detections(found) => {
-            found.iter().map(|d| item(d.class_id, score(d.score), Some(BoxBody::from(&d.bbox)))).collect()
-        }
-        Prediction::Classes(classes) => classes.iter().map(|c| item(c.class_id, score(c.score), None)).collect(),
-    }
-}
-
-fn coco(place: usize, answer: &PictureAnswer) -> Vec<CocoItem> {
-    let Prediction::Detections(found) = &answer.answer else { return Vec::new() };
-    let item = |d: &crate::inference::Detection| {
-        let b = &d.bbox;
-        CocoItem {
-            image_id: place,
-            category_id: d.class_id,
-            bbox: [b.x1, b.y1, b.x2 - b.x1, b.y2 - b.y1].map(|side| places(side, 2)),
-            score: score(d.score),
-        }
-    };
-    found.iter().map(item).collect()
 }

@@ -8,7 +8,10 @@ use super::{
     problem::{Problem, ProblemBody},
     round::{places, significant},
 };
-use crate::inference::{BBox, Class, Detection, PictureAnswer, Prediction, RequestCost, ServedModel, Timing};
+use crate::{
+    inference::{PictureAnswer, RequestCost, Timing},
+    tasks::PredictionBody,
+};
 
 /// An answer. `detections` or `classes`, by the model's task.
 #[derive(Debug, Serialize, ToSchema)]
@@ -33,12 +36,10 @@ pub struct AnswerBody {
     routed: RoutedBody,
     /// The picture, as a person sees it.
     image: ImageSize,
-    /// What was found, best first (models that detect).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    detections: Option<Vec<DetectionBody>>,
-    /// What the picture shows, best first (models that classify).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    classes: Option<Vec<ClassBody>>,
+    /// What the model says: `detections` or `classes`.
+    #[serde(flatten)]
+    #[schema(inline)]
+    prediction: PredictionBody,
     /// Where the time went.
     timing_ms: TimingBody,
     /// How many pictures were computed together.
@@ -70,55 +71,6 @@ pub(super) struct ImageSize {
     /// Pixels.
     #[schema(example = 1080)]
     pub height: u32,
-}
-
-/// One thing that was found.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Detection)]
-pub(super) struct DetectionBody {
-    /// What it is.
-    #[schema(example = "person")]
-    label: String,
-    /// The label's place in the model's list.
-    class_id: usize,
-    /// How sure the model is, 0 to 1.
-    #[schema(example = 0.91)]
-    score: f64,
-    /// Where it is.
-    #[serde(rename = "box")]
-    bounds: BoxBody,
-}
-
-/// A box in pixels of the picture as a person sees it, its origin top left.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Box)]
-pub(super) struct BoxBody {
-    /// Left.
-    #[schema(example = 39.7)]
-    pub x1: f64,
-    /// Top.
-    #[schema(example = 395.9)]
-    pub y1: f64,
-    /// Right.
-    #[schema(example = 194.1)]
-    pub x2: f64,
-    /// Bottom.
-    #[schema(example = 503.6)]
-    pub y2: f64,
-}
-
-/// One thing that the picture may show.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Class)]
-pub(super) struct ClassBody {
-    /// What it is.
-    #[schema(example = "tabby")]
-    label: String,
-    /// The label's place in the model's list.
-    class_id: usize,
-    /// How sure the model is, 0 to 1.
-    #[schema(example = 0.91)]
-    score: f64,
 }
 
 /// Milliseconds a stage; `total` is from the request's arrival to the answer.
@@ -207,10 +159,6 @@ impl AnswerBody {
     #[must_use]
     pub fn new(id: &str, file: Option<String>, answer: &PictureAnswer) -> Self {
         let model = &answer.model;
-        let (detections, classes) = match &answer.answer {
-            Prediction::Detections(found) => (Some(found.iter().map(|d| DetectionBody::new(model, d)).collect()), None),
-            Prediction::Classes(classes) => (None, Some(classes.iter().map(|c| ClassBody::new(model, c)).collect())),
-        };
         Self {
             id: id.to_owned(),
             file,
@@ -219,45 +167,11 @@ impl AnswerBody {
             variant: answer.variant.clone(),
             routed: RoutedBody { variant: answer.variant.clone(), reason: answer.reason.name() },
             image: ImageSize { width: answer.picture.width, height: answer.picture.height },
-            detections,
-            classes,
+            prediction: answer.answer.body(&model.labels),
             timing_ms: TimingBody::from(&answer.timing),
             batch_size: answer.batch_size,
             cost: CostBody::from(&answer.cost),
         }
-    }
-}
-
-/// A class's name; its number where the labels end too soon.
-pub(super) fn label(model: &ServedModel, class_id: usize) -> String {
-    model.labels.get(class_id).cloned().unwrap_or_else(|| class_id.to_string())
-}
-
-/// A score as it is sent.
-pub(super) fn score(score: f32) -> f64 {
-    places(score, 4)
-}
-
-impl DetectionBody {
-    fn new(model: &ServedModel, found: &Detection) -> Self {
-        Self {
-            label: label(model, found.class_id),
-            class_id: found.class_id,
-            score: score(found.score),
-            bounds: BoxBody::from(&found.bbox),
-        }
-    }
-}
-
-impl ClassBody {
-    fn new(model: &ServedModel, class: &Class) -> Self {
-        Self { label: label(model, class.class_id), class_id: class.class_id, score: score(class.score) }
-    }
-}
-
-impl From<&BBox> for BoxBody {
-    fn from(bbox: &BBox) -> Self {
-        Self { x1: places(bbox.x1, 2), y1: places(bbox.y1, 2), x2: places(bbox.x2, 2), y2: places(bbox.y2, 2) }
     }
 }
 

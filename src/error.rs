@@ -144,6 +144,8 @@ pub enum Error {
     DeadlinePassed {
         /// The deadline that the request had.
         deadline_ms: f64,
+        /// Whether it is too short even for a server that has nothing else to do.
+        hopeless: bool,
     },
     /// The graph failed on this input, or gave what cannot be read. The cause is logged, not told.
     #[error("model `{model}` failed on this input; the server's log has the cause")]
@@ -169,7 +171,8 @@ impl Error {
             Self::BadPicture(_) => "bad_picture",
             Self::QueueFull { .. } => "queue_full",
             Self::TooSlow { hopeless: false, .. } => "too_slow",
-            Self::TooSlow { hopeless: true, .. } => "too_short",
+            // Another replica would not have been in time, either.
+            Self::TooSlow { hopeless: true, .. } | Self::DeadlinePassed { hopeless: true, .. } => "too_short",
             Self::NoVariant { .. } => "no_variant",
             Self::OverBudget { .. } => "budget",
             Self::Closed => "draining",
@@ -177,7 +180,7 @@ impl Error {
             Self::NoFolder(_) => "no_folder",
             Self::Busy { .. } | Self::NoRoom { .. } => "busy",
             Self::Starting => "starting",
-            Self::DeadlinePassed { .. } => "deadline",
+            Self::DeadlinePassed { hopeless: false, .. } => "deadline",
             Self::ModelFailed { .. } => "failed",
         }
     }

@@ -17,7 +17,6 @@ mod params;
 mod path;
 mod pictures;
 mod problem;
-mod round;
 mod routes;
 mod trace;
 mod v1;
@@ -32,7 +31,10 @@ pub use self::{
 use axum::http::HeaderMap;
 
 use self::problem::Problem;
-use crate::inference::{Pipeline, Tenant};
+use crate::{
+    inference::{Pipeline, Tenant},
+    stats::round,
+};
 
 /// Counts a request that this room refuses. The pipeline counts its own refusals.
 fn refused(pipeline: &Pipeline, model: &str, problem: &Problem) {

@@ -6,7 +6,7 @@ use toml::{Table, Value};
 
 use super::Config;
 
-const DEFAULTS: &str = include_str!("defaults.toml");
+pub(super) const DEFAULTS: &str = include_str!("defaults.toml");
 const ENV_PREFIX: &str = "OUNCE_";
 
 /// In a key, where the operator writes a name.

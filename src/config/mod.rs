@@ -4,6 +4,8 @@
 //! and flags over it and remembers where each value came from; what comes out here cannot be invalid.
 
 mod layers;
+#[cfg(test)]
+mod page;
 mod types;
 
 use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};

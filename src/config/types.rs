@@ -153,6 +153,11 @@ pub enum Task {
     Classify,
 }
 
+impl Task {
+    /// All of them; where none is asked for, a model of the first is looked for first.
+    pub const ALL: [Self; 2] = [Self::Detect, Self::Classify];
+}
+
 impl fmt::Display for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

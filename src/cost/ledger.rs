@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     config::{Config, Flavour, NonNegative},
-    telemetry::metrics::Metrics,
+    telemetry::metrics::{Gauges, Metrics},
 };
 
 /// What money is spent on.
@@ -95,7 +95,8 @@ pub struct Ledger {
     books: Mutex<Books>,
     // Locked apart: the system takes its time to answer.
     energy: Mutex<Energy>,
-    budgets: Mutex<Budgets>,
+    // None where nobody has a budget.
+    budgets: Option<Mutex<Budgets>>,
 }
 
 #[derive(Debug)]
@@ -142,19 +143,14 @@ impl Ledger {
     pub fn new(config: &Config, metrics: Arc<Metrics>) -> Arc<Self> {
         let (now, cpus) = (Instant::now(), capacity_cpus());
         let prices = PriceSheet::new(&config.cost, cpus);
-        metrics.price(prices.usd_per_hour, cpus);
         let tenants = Tenants::new(config);
-        let budget = |name: &str, usd: Option<NonNegative>| {
-            let usd = usd?.get();
-            metrics.budget(name, usd);
-            Some(Budget::new(usd, now))
-        };
-        let theirs =
-            |name: &String| budget(name, config.tenants.get(name).and_then(|tenant| tenant.budget_usd_per_hour));
+        let budget = |usd: Option<NonNegative>| Some(Budget::new(usd?.get(), now));
+        let theirs = |name: &String| budget(config.tenants.get(name).and_then(|tenant| tenant.budget_usd_per_hour));
         let budgets = Budgets {
-            replica: budget("", config.cost.budget_usd_per_hour),
+            replica: budget(config.cost.budget_usd_per_hour),
             tenants: tenants.names().iter().map(theirs).collect(),
         };
+        let limited = budgets.replica.iter().chain(budgets.tenants.iter().flatten()).next().is_some();
         Arc::new(Self {
             prices,
             cpus,
@@ -176,7 +172,7 @@ impl Ledger {
                 history: VecDeque::new(),
                 watts: None,
             }),
-            budgets: Mutex::new(budgets),
+            budgets: limited.then(|| Mutex::new(budgets)),
             tenants,
         })
     }
@@ -204,8 +200,8 @@ impl Ledger {
         self.pending_cpu_nanos.fetch_sub(used.cpu.nanos(), Ordering::Relaxed);
         if matches!(account, Account::Request | Account::Unanswered) {
             self.books().request_usd += usd;
-            let (mut budgets, now) = (self.budgets(), Instant::now());
-            let Budgets { replica, tenants } = &mut *budgets;
+            let Some(mut budgets) = self.budgets() else { return };
+            let (Budgets { replica, tenants }, now) = (&mut *budgets, Instant::now());
             let theirs = tenants.get_mut(bill.tenant.place()).and_then(Option::as_mut);
             replica.iter_mut().chain(theirs).for_each(|budget| budget.spend(usd, now));
         }
@@ -260,7 +256,6 @@ impl Ledger {
         while books.history.len() > 2 && books.history.get(1).is_some_and(|then| now - then.at >= LATELY) {
             books.history.pop_front();
         }
-        self.metrics.rates(books.usd_per_hour(), 1.0 - books.busy(self.cpus));
         drop(books);
         let (drawn, watts) = self.energy.lock().unwrap_or_else(PoisonError::into_inner).look(now);
         if watts.is_some() {
@@ -293,8 +288,8 @@ impl Ledger {
     /// # Errors
     /// With the budget that leaves nothing.
     pub fn means(&self, tenant: Tenant) -> Result<BudgetState, BudgetExceeded> {
-        let (mut budgets, now) = (self.budgets(), Instant::now());
-        let Budgets { replica, tenants } = &mut *budgets;
+        let Some(mut budgets) = self.budgets() else { return Ok(BudgetState::Plenty) };
+        let (Budgets { replica, tenants }, now) = (&mut *budgets, Instant::now());
         let theirs = tenants.get_mut(tenant.place()).and_then(Option::as_mut);
         let theirs = theirs.map(|budget| (Some(self.tenants.name(tenant)), budget));
         let mut means = BudgetState::Plenty;
@@ -315,8 +310,22 @@ impl Ledger {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn budgets(&self) -> MutexGuard<'_, Budgets> {
-        self.budgets.lock().unwrap_or_else(PoisonError::into_inner)
+    /// None where nobody has a budget.
+    fn budgets(&self) -> Option<MutexGuard<'_, Budgets>> {
+        self.budgets.as_ref().map(|budgets| budgets.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Shows the price, the budgets and the rate of spending. [`Ledger::balance`] brings them up to date.
+    pub fn read(&self, gauges: &Gauges) {
+        gauges.price(self.prices.usd_per_hour, self.cpus);
+        if let Some(budgets) = self.budgets() {
+            budgets.replica.iter().for_each(|budget| gauges.budget("", budget.usd_per_hour));
+            for (name, budget) in self.tenants.names().iter().zip(&budgets.tenants) {
+                budget.iter().for_each(|budget| gauges.budget(name, budget.usd_per_hour));
+            }
+        }
+        let books = self.books();
+        gauges.spending(books.usd_per_hour(), 1.0 - books.busy(self.cpus));
     }
 }
 

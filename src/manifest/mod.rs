@@ -11,8 +11,12 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 mod routing;
+mod variant_id;
 
-pub use self::routing::{Routing, Shadow};
+pub use self::{
+    routing::{Routing, Shadow},
+    variant_id::VariantId,
+};
 pub use crate::config::Task;
 use crate::config::{Auto, Provider, Ratio};
 

@@ -12,6 +12,7 @@
 //! - [`stats`]: what was run so far.
 
 pub mod backlog;
+pub mod forecast_errors;
 pub mod job;
 pub mod latency_profile;
 pub mod policy;

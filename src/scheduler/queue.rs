@@ -1,17 +1,22 @@
 //! The backlog behind one lock, with threads that wait for it.
 
 use std::{
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use super::{
     backlog::{Backlog, Next, Refusal},
+    forecast_errors::ForecastErrors,
     job::{Job, Priority},
     latency_profile::{LatencyProfile, ProfilePoint},
     policy::Limits,
     stats::{Done, Stats},
 };
+use crate::stats::InFlight;
 
 /// A bounded queue that worker threads pull from.
 #[derive(Debug)]
@@ -19,36 +24,64 @@ pub struct Queue {
     // A std mutex: it is held for a push or a pop, never across an await.
     state: Mutex<State>,
     arrived: Condvar,
+    /// Requests that will be queued soon: their images are being decoded.
+    pub upcoming: InFlight,
+    // What the profile says most often, for those who only read it.
+    times: AtomicServiceTimes,
 }
 
-/// What awaits a picture.
+/// What awaits a request that comes now.
 #[derive(Debug, Clone, Copy)]
 pub struct WaitEstimate {
-    /// How long until it is answered, if it were queued now.
+    /// The time until it is answered, if it were queued now.
     pub alone: Duration,
-    /// How long until it is answered behind those who are still to be queued.
+    /// The time until it is answered behind the upcoming requests, which are still to be queued.
     pub behind: Duration,
-    /// Is the queue empty?
-    pub nobody_waits: bool,
-    /// Has nothing run for so long that the profile may be wrong?
+    /// How much later than forecast the latest answers came, at the worst.
+    pub margin: Duration,
+    /// The number of requests that wait.
+    pub waiting: usize,
+    /// The number of requests that are still to be queued.
+    pub upcoming: usize,
+    /// Whether nothing has run for so long that the latency profile may be wrong.
     pub must_learn: bool,
 }
 
 /// What runs of a variant take.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct ServiceTimes {
     /// The least time of a run of one row, lately. (The median of a variant that nobody asks may be that of a bad moment,
     /// and would stay it.)
     pub fastest: Duration,
-    /// The median time that a run of one row runs_on what runs share.
+    /// The median time that a run of one row occupies its session.
     pub service_time: Duration,
-    /// The same for one row of a run of the size where that is least.
+    /// The time that one row occupies a session in a run of the size where that is least.
     pub least_service_time: Duration,
+}
+
+/// [`ServiceTimes`] that are read without a lock.
+#[derive(Debug, Default)]
+struct AtomicServiceTimes([AtomicU64; 3]);
+
+impl AtomicServiceTimes {
+    fn publish(&self, profile: &LatencyProfile) {
+        let times = [profile.fastest(1), profile.service_time(1), profile.least_service_time_within(Duration::MAX)];
+        for (slot, time) in self.0.iter().zip(times) {
+            slot.store(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
+    }
+
+    fn read(&self) -> ServiceTimes {
+        let [fastest, service_time, least_service_time] =
+            [0, 1, 2].map(|slot: usize| Duration::from_nanos(self.0[slot].load(Ordering::Relaxed)));
+        ServiceTimes { fastest, service_time, least_service_time }
+    }
 }
 
 #[derive(Debug)]
 struct State {
     backlog: Backlog,
+    errors: ForecastErrors,
     closed: bool,
 }
 
@@ -57,7 +90,10 @@ impl Queue {
     #[must_use]
     pub fn new(capacity: usize, workers: usize, limits: Limits, profile: LatencyProfile) -> Self {
         let backlog = Backlog::new(capacity, workers, limits, profile, Instant::now());
-        Self { state: Mutex::new(State { backlog, closed: false }), arrived: Condvar::new() }
+        let times = AtomicServiceTimes::default();
+        times.publish(backlog.profile());
+        let state = State { backlog, errors: ForecastErrors::default(), closed: false };
+        Self { state: Mutex::new(state), arrived: Condvar::new(), upcoming: InFlight::default(), times }
     }
 
     /// Takes a job in.
@@ -100,7 +136,9 @@ impl Queue {
 
     /// A run has ended well.
     pub fn done(&self, done: &Done) {
-        self.lock().backlog.done(done, Instant::now());
+        let mut state = self.lock();
+        state.backlog.done(done, Instant::now());
+        self.times.publish(state.backlog.profile());
     }
 
     /// A job has failed for good.
@@ -108,19 +146,31 @@ impl Queue {
         self.lock().backlog.failed(took);
     }
 
-    /// What awaits a picture that comes now, when `rows_ahead` are still to be queued before it.
+    /// What awaits a request of one row that comes now, by its own priority and by the default one.
     #[must_use]
-    pub fn wait_estimate(&self, rows_ahead: usize, priority: Priority) -> WaitEstimate {
+    pub fn wait_estimates(&self, priority: Priority) -> [WaitEstimate; 2] {
         let (mut state, now) = (self.lock(), Instant::now());
-        let backlog = &mut state.backlog;
-        backlog.drop_unwanted(now);
-        let before = backlog.rows_before(priority.turn(now));
-        WaitEstimate {
-            alone: backlog.expected(before, 1, now),
-            behind: backlog.expected(before + rows_ahead, 1, now),
-            nobody_waits: backlog.is_empty(),
-            must_learn: backlog.must_learn(now),
-        }
+        let upcoming = self.upcoming.count();
+        state.backlog.drop_unwanted(now);
+        let (backlog, margin) = (&state.backlog, state.errors.margin(now));
+        let estimate = |priority: Priority| {
+            let before = backlog.rows_before(priority.turn(now));
+            WaitEstimate {
+                alone: backlog.expected(before, 1, now),
+                behind: backlog.expected(before + upcoming, 1, now),
+                margin,
+                waiting: backlog.len(),
+                upcoming,
+                must_learn: backlog.must_learn(now),
+            }
+        };
+        let own = estimate(priority);
+        [own, if priority == Priority::default() { own } else { estimate(Priority::default()) }]
+    }
+
+    /// An answer came so much later than forecast; zero where it came earlier.
+    pub fn forecast_missed(&self, late_by: Duration) {
+        self.lock().errors.record(late_by, Instant::now());
     }
 
     /// Forgets those who have gone, and what they left in memory.
@@ -128,32 +178,20 @@ impl Queue {
         self.lock().backlog.drop_unwanted(Instant::now());
     }
 
-    /// The least time that a run of one row took lately.
-    #[must_use]
-    pub fn fastest(&self) -> Duration {
-        self.lock().backlog.profile().fastest(1)
-    }
-
-    /// The median time that a run of so many rows runs_on what runs share.
+    /// The median time that a run of so many rows occupies its session.
     #[must_use]
     pub fn service_time(&self, rows: usize) -> Duration {
         self.lock().backlog.profile().service_time(rows)
     }
 
-    /// What the router goes by.
+    /// What runs take, by the latest ones.
     #[must_use]
     pub fn service_times(&self) -> ServiceTimes {
-        let state = self.lock();
-        let profile = state.backlog.profile();
-        ServiceTimes {
-            fastest: profile.fastest(1),
-            service_time: profile.service_time(1),
-            least_service_time: profile.least_service_time_within(Duration::MAX),
-        }
+        self.times.read()
     }
 
-    /// The least time that one row runs_on, of the sizes whose runs take no longer than that; of a run of one row where
-    /// none does.
+    /// The least time that one row occupies a session, of the sizes whose runs take no longer than `longest`; of a run of one
+    /// row where none does.
     #[must_use]
     pub fn least_service_time_within(&self, longest: Duration) -> Duration {
         self.lock().backlog.profile().least_service_time_within(longest)

@@ -1,6 +1,13 @@
-//! Numbers that are mean from what happens: a smoothed mean ([`Ewma`]) and a smoothed rate ([`Rate`]). Pure: no clock, no lock.
+//! Small number types and functions: a smoothed mean ([`Ewma`]), a smoothed rate ([`Rate`]) and rounding for output
+//! ([`round`]). Everything here is pure: there is no clock and no lock.
 
 mod ewma;
+mod in_flight;
 mod rate;
+pub mod round;
 
-pub use self::{ewma::Ewma, rate::Rate};
+pub use self::{
+    ewma::Ewma,
+    in_flight::{InFlight, InFlightGuard},
+    rate::Rate,
+};

@@ -5,12 +5,12 @@
 //! the two axes of a "kept" ratio differ by a hair; boxes go back by each axis's own scale, which is where the
 //! resized pixels came from.
 
-use super::answer::BBox;
+use super::bbox::BBox;
 use crate::manifest::{BoxUnit, Fit};
 
 /// How one picture is laid onto the network's input: scaled, cut, put down somewhere.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Plan {
+pub(crate) struct ResizePlan {
     /// The part of the picture that is used, as fractions of its width and height: left, top, width, height.
     pub(super) source: [f64; 4],
     /// Width and height of that part on the input, in pixels.
@@ -18,14 +18,14 @@ pub(super) struct Plan {
     /// Where its left top corner stands on the input.
     pub(super) offset: (u32, u32),
     /// The way back.
-    pub(super) placement: Placement,
+    pub(crate) placement: Placement,
 }
 
 const WHOLE: [f64; 4] = [0.0, 0.0, 1.0, 1.0];
 
-impl Plan {
+impl ResizePlan {
     /// `picture` and `input` are width and height, none of them 0.
-    pub(super) fn new(fit: Fit, crop_ratio: f32, picture: (u32, u32), input: (u32, u32)) -> Self {
+    pub(crate) fn new(fit: Fit, crop_ratio: f32, picture: (u32, u32), input: (u32, u32)) -> Self {
         let (source, size, offset) = match fit {
             Fit::Stretch => (WHOLE, input, (0, 0)),
             Fit::Letterbox => {
@@ -161,8 +161,8 @@ mod tests {
 
     use super::*;
 
-    fn plan(fit: Fit, picture: (u32, u32), input: (u32, u32)) -> Plan {
-        Plan::new(fit, 0.875, picture, input)
+    fn plan(fit: Fit, picture: (u32, u32), input: (u32, u32)) -> ResizePlan {
+        ResizePlan::new(fit, 0.875, picture, input)
     }
 
     #[test]

@@ -165,13 +165,8 @@ fn nginx(example: &str, port: u16, replicas: &[u16], retries: bool, folder: &Pat
 
 /// A picture of several hundred kilobytes: noise, which does not compress.
 fn large() -> Vec<u8> {
-    let mut seed = 1u32;
-    let noise = image::RgbImage::from_fn(400, 320, |_, _| {
-        image::Rgb([(); 3].map(|()| {
-            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (seed >> 24) as u8
-        }))
-    });
+    let mut random = fastrand::Rng::with_seed(1);
+    let noise = image::RgbImage::from_fn(400, 320, |_, _| image::Rgb([(); 3].map(|()| random.u8(..))));
     let picture = png(&noise);
     assert!((300_000..500_000).contains(&picture.len()), "{}", picture.len());
     picture

@@ -4,7 +4,7 @@ use std::process::Output;
 
 use serde_json::Value;
 
-use crate::harness::{Nobody, Server, only, ounce, photo, root};
+use crate::harness::{Nobody, Server, is_chart, only, ounce, photo, root};
 
 tests![
     a_server_is_measured_by_closed_and_by_open_loops,
@@ -40,7 +40,7 @@ async fn a_server_is_measured_by_closed_and_by_open_loops() {
     let server = Server::start(&root().join("models"), &[]).await;
     let folder = tempfile::tempdir().expect("tempdir");
     std::fs::write(folder.path().join("photo.png"), photo()).expect("written");
-    let (chart, pictures) = (folder.path().join("chart.png"), folder.path().display().to_string());
+    let (chart, pictures) = (folder.path().join("chart.svg"), folder.path().display().to_string());
     let more = ["--picture", &pictures, "--connections", "1,2", "-o", chart.to_str().expect("a path")];
     let table = bench(&server.url, &more).await;
     let text = String::from_utf8_lossy(&table.stdout);
@@ -50,11 +50,11 @@ async fn a_server_is_measured_by_closed_and_by_open_loops() {
         assert!(text.contains(expected), "{expected}: {text}");
     }
     assert!(table.stderr.is_empty(), "no progress where nobody watches");
-    assert!(image::open(&chart).is_ok_and(|chart| chart.width() > 600), "a PNG file");
+    assert!(is_chart(&chart), "an SVG file");
 
     let more = ["--rate", "40,80", "--json", "--slo-p99", "30s", "-o", chart.to_str().expect("a path")];
     let report = json(&bench(&format!("{}/v1/detect?min_score=0.5&variant=int8", server.url), &more).await);
-    assert!(image::open(&chart).is_ok(), "a PNG file");
+    assert!(is_chart(&chart), "an SVG file");
     assert_eq!((&report["generated_picture"], &report["slo_p99_ms"]), (&true.into(), &30_000.0.into()), "{report}");
     assert!(
         report["url"].as_str().is_some_and(|url| url.ends_with("/v1/detect?min_score=0.5&variant=int8")),
@@ -107,7 +107,7 @@ async fn what_cannot_be_measured_is_told_in_a_sentence() {
         ("https://example.org", &[], 1, "is https"),
         (&server.url, &["--picture", "nothing.jpg"], 1, "cannot read nothing.jpg"),
         (&server.url, &["--picture", "src"], 1, "there is no picture in src"),
-        (&server.url, &["-o", "chart.jpg"], 1, "a .png file"),
+        (&server.url, &["-o", "chart.jpg"], 1, "a .svg file"),
         (&server.url, &["--slo-p99", "50"], 2, "500ms, 10s or 2m"),
         (&server.url, &["--rate", "5", "--sweep"], 2, "cannot be used with"),
     ];

@@ -4,7 +4,7 @@ use std::{path::Path, process::Output};
 
 use serde_json::Value;
 
-use crate::harness::{ounce, photo, root, shared, white};
+use crate::harness::{is_chart, ounce, photo, root, shared, white};
 
 tests![
     what_is_wrong_with_the_data_is_told_and_costs_no_other_picture_anything,
@@ -84,8 +84,8 @@ fn what_does_not_fit_is_refused_with_what_would() {
         ("models/nobody", folder.path(), &[], "name one model's folder"),
         ("models/pedestrian", folder.path(), &["--variant", "int1"], "there is no variant \"int1\"; there are "),
         ("models/pedestrian", folder.path(), &["--against", "models/pedestrian-presence"], "the same table"),
-        ("models/pedestrian", folder.path(), &["-o", "chart.jpg"], "a .png file"),
-        ("models/pedestrian", folder.path(), &["-o", "/nowhere/chart.png"], "is no folder"),
+        ("models/pedestrian", folder.path(), &["-o", "chart.jpg"], "a .svg file"),
+        ("models/pedestrian", folder.path(), &["-o", "/nowhere/chart.svg"], "is no folder"),
     ];
     for (model, data, more, expected) in cases {
         let sentence = said(&evaluate(model, data, more));
@@ -120,14 +120,14 @@ fn a_model_agrees_with_itself_on_pictures_of_all_forms() {
         let lines: String = answer["detections"].as_array().expect("a list").iter().map(line).collect();
         put(&data, &format!("labels/{}", name.replace("jpg", "txt")), lines.as_bytes());
     }
-    let chart = folder.path().join("chart.png");
+    let chart = folder.path().join("chart.svg");
     let output = evaluate("pedestrian", &data, &["--json", "--limit", "9", "-o", &chart.display().to_string()]);
     let report = json(&output);
     let row = report["rows"].as_array().and_then(|rows| rows.iter().find(|row| row["default"] == true)).expect("a row");
     assert!(row["classes"][0]["labelled"].as_u64().is_some_and(|people| people > 3), "{row}");
     assert!(row["ap50"].as_f64().is_some_and(|ap50| ap50 > 0.999), "{row}");
     assert!(row["ap50_95"].as_f64().is_some_and(|ap| ap > 0.99), "{row}");
-    assert!(image::open(&chart).is_ok_and(|chart| chart.width() > 600), "a PNG file");
+    assert!(is_chart(&chart), "an SVG file");
 
     let table = evaluate("pedestrian", &data, &["--against", "models/pedestrian"]);
     let table = String::from_utf8_lossy(&table.stdout).into_owned();
@@ -138,7 +138,7 @@ fn a_model_agrees_with_itself_on_pictures_of_all_forms() {
 fn the_shipped_detector_keeps_its_promises_beside_the_public_ones() {
     let people = shared("datasets/people/valid");
     let chart = tempfile::tempdir().expect("tempdir");
-    let chart = chart.path().join("pr.png");
+    let chart = chart.path().join("pr.svg");
     let others = ["--against", "tests/models/person-192", "--against", "tests/models/yolox-nano"];
     let drawn = ["--json", "-o", chart.to_str().expect("a path")];
     let report = json(&evaluate("models/pedestrian", &people, &[&others[..], &drawn].concat()));
@@ -161,7 +161,7 @@ fn the_shipped_detector_keeps_its_promises_beside_the_public_ones() {
     assert!(ours[2] >= ours[0] - 0.01, "int8 loses at most a point: {ours:?}");
     let size = |variant: &str| number("pedestrian", variant, "size_bytes");
     assert!(size("int8") <= size("fp32") / 4.0, "{} {}", size("int8"), size("fp32"));
-    assert!(image::open(chart).is_ok_and(|chart| chart.width() > 600), "a PNG file");
+    assert!(is_chart(&chart), "an SVG file");
 }
 
 fn all_that_is_shipped_is_small() {

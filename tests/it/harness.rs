@@ -317,6 +317,12 @@ pub(crate) fn png(image: &image::RgbImage) -> Vec<u8> {
     png.into_inner()
 }
 
+/// Whether a file is a chart as subcommands draw them.
+pub(crate) fn is_chart(file: &Path) -> bool {
+    let svg = std::fs::read_to_string(file).unwrap_or_default();
+    svg.starts_with("<svg width=\"860\" height=\"640\"") && svg.ends_with("</svg>\n") && svg.contains("<polyline")
+}
+
 /// Asks until the answer is yes; fails when it is not after a minute, since then it never will be `what`.
 pub(crate) async fn until(what: &str, mut yes: impl AsyncFnMut() -> bool) {
     let asking = async {

@@ -20,6 +20,7 @@ mod bench;
 mod cgroups;
 mod container;
 mod dashboards;
+mod docs;
 mod drain;
 mod evaluate;
 mod first_minutes;
@@ -57,6 +58,7 @@ fn main() -> std::process::ExitCode {
         cgroups::tests(),
         container::tests(),
         dashboards::tests(),
+        docs::tests(),
         drain::tests(),
         evaluate::tests(),
         first_minutes::tests(),

@@ -118,11 +118,8 @@ async fn half_a_head_does_not_hold_a_connection_for_ever() {
 async fn an_answer_that_nobody_reads_keeps_its_place() {
     let server = Server::start(&root().join("models"), &[("OUNCE_REQUESTS__MAX_IN_FLIGHT", "1")]).await;
     // Noise, so that the drawn PNG is far larger than what sockets buffer.
-    let mut seed = 1u32;
-    let noise = image::RgbImage::from_fn(2000, 2000, |_, _| {
-        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        image::Rgb([(seed >> 8) as u8, (seed >> 16) as u8, (seed >> 24) as u8])
-    });
+    let mut random = fastrand::Rng::with_seed(1);
+    let noise = image::RgbImage::from_fn(2000, 2000, |_, _| image::Rgb([(); 3].map(|()| random.u8(..))));
     let mut jpeg = std::io::Cursor::new(Vec::new());
     noise.write_to(&mut jpeg, image::ImageFormat::Jpeg).expect("JPEG");
     let jpeg = jpeg.into_inner();

@@ -55,7 +55,7 @@ fn ten_thousand_replicas_take_no_longer() {
     let report = compare(&plan(), &Traffic::day(2_400_000.0));
     let ounce = report.outcomes.last().expect("the last");
     assert!((9_000..13_000).contains(&ounce.replicas.2), "{report}");
-    assert!(report.chart().png().is_ok());
+    assert!(report.chart().svg().is_ok());
 }
 
 #[test]

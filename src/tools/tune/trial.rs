@@ -9,7 +9,11 @@ use super::{ForecastGuard, Setting};
 use crate::{
     config::{Auto, Config, ModelSettings},
     cost::{PriceSheet, capacity_cpus},
-    inference::{FrontierPoint, Pipeline},
+    inference::{
+        Inference,
+        frontier::{FrontierPoint, frontier},
+    },
+    models::Selection,
     server::{self, Listeners, Only},
     tools::bench::{Measured, Picture, Plan, Target, Watch, closed_loop, open_loop},
 };
@@ -83,12 +87,13 @@ impl Subject {
 
     /// What runs of each variant cost here.
     pub(super) async fn curve(&self) -> Result<Vec<FrontierPoint>, String> {
-        let pipeline = Pipeline::new(self.config.clone()).map_err(|error| format!("{error:#}"))?;
-        let (loading, model) = (pipeline.clone(), self.model.clone());
+        let inference = Inference::new(self.config.clone()).map_err(|error| format!("{error:#}"))?;
+        let name = self.model.clone();
         let loaded = tokio::task::spawn_blocking(move || {
-            let loaded = loading.load(Some(&model), None);
-            let points = loading.model(&model).map(|model| loading.frontier(&model)).unwrap_or_default();
-            loading.close();
+            let loaded = inference.load(&Selection::model(&name));
+            let model = inference.models().model(&name);
+            let points = model.map(|model| frontier(&model, inference.ledger())).unwrap_or_default();
+            inference.close();
             loaded.map(|()| points)
         });
         let wrong = |errors: Vec<_>| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  ");

@@ -18,7 +18,7 @@ use self::{
 pub use super::geometry::Placement;
 use super::{
     decode::DecodedImage,
-    geometry::Plan,
+    geometry::ResizePlan,
     tensor::{ElementType, Port, Tensor},
 };
 use crate::manifest::{Fit, InputSpec, Resize, SizeOrder};
@@ -71,7 +71,7 @@ impl Preprocessor {
 
     /// One picture's inputs.
     pub fn prepare(&self, picture: &DecodedImage) -> Result<Preprocessed, String> {
-        let plan = Plan::new(self.fit, self.crop_ratio, (picture.width, picture.height), self.picture.size);
+        let plan = ResizePlan::new(self.fit, self.crop_ratio, (picture.width, picture.height), self.picture.size);
         let rgb = resize::resize(&picture.pixels, &plan, self.resize)?;
         let canvas = Canvas { rgb: &rgb, size: plan.size, offset: plan.offset };
         let tensor = self.filler.fill(&canvas)?;

@@ -13,11 +13,11 @@ use super::{
 };
 use crate::{
     manifest::Resize,
-    vision::{decode::Pixels, geometry::Plan},
+    vision::{decode::Pixels, geometry::ResizePlan},
 };
 
 /// The planned part of the picture at the planned size; the pixels themselves when there is nothing to do.
-pub(super) fn resize<'a>(pixels: &'a Pixels, plan: &Plan, filter: Resize) -> Result<Cow<'a, [u8]>, String> {
+pub(super) fn resize<'a>(pixels: &'a Pixels, plan: &ResizePlan, filter: Resize) -> Result<Cow<'a, [u8]>, String> {
     let (width, height) = plan.size;
     let whole = plan.source == [0.0, 0.0, 1.0, 1.0];
     if whole && (pixels.width, pixels.height) == plan.size {

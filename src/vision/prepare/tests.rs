@@ -2,7 +2,7 @@ use half::f16;
 
 use super::*;
 use crate::vision::{
-    answer::BBox,
+    bbox::BBox,
     decode::{Format, Pixels},
 };
 

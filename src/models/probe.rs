@@ -1,0 +1,203 @@
+//! Tries a graph before it serves: what does not fit shows here and not at the first request, and the latency profile
+//! begins with what runs take on this machine.
+
+use std::time::{Duration, Instant};
+
+use super::model::BatchAxis;
+use crate::{
+    config::{Auto, Provider},
+    cost::CpuTime,
+    engine::{Engine, plan::Plan},
+    manifest::Batching,
+    scheduler::{
+        latency_profile::LatencyProfile,
+        policy::{Limits, powers_up_to},
+        pool::PoolCpu,
+        worker::{RunsOn, Stopwatch},
+    },
+    tasks::{PostprocessOptions, Postprocessor},
+    vision::{
+        decode::{DecodedImage, Format, Pixels},
+        prepare::{Preprocessed, Preprocessor},
+        tensor::{ElementType, Tensor},
+    },
+};
+
+/// How far a row of a batch may be from the same row alone, relative to 1 or to the value.
+const TOLERANCE: f64 = 1e-4;
+
+/// The same for half floats, which have 11 bits: a few of their steps.
+const F16_TOLERANCE: f64 = 4e-3;
+
+/// What a picture has to cost in a larger batch, relative to the best so far, for still larger ones to be of interest. Less
+/// strict, the noise of a busy CPU leads on to batches that nobody will run, and the memory for them stays taken.
+const CLEARLY_BETTER: f64 = 0.9;
+
+/// How long each size is measured for, and by how many runs at least and at most.
+const MEASURED: (Duration, usize, usize) = (Duration::from_millis(40), 2, 16);
+
+/// The largest batch where the manifest names none. What is worth running, the curve says.
+pub(super) const DEFAULT_MAX_BATCH: usize = 32;
+
+/// A blank picture through the whole graph.
+pub(super) fn fits(
+    engine: &mut dyn Engine,
+    preparer: &Preprocessor,
+    reader: &Postprocessor,
+    options: &PostprocessOptions,
+) -> Result<(), String> {
+    let prepared = preparer.prepare(&picture(preparer, |_, _| [114; 3]))?;
+    let outputs =
+        engine.run(&prepared.inputs).map_err(|error| format!("a blank picture fails in the graph: {error}"))?;
+    reader.read(&outputs, &prepared.placement, options).map(drop)
+}
+
+/// Does `batched` give three pictures in one run what `single` gives each of them alone?
+pub(super) fn takes_batches(
+    single: &mut dyn Engine,
+    batched: Option<&mut dyn Engine>,
+    preparer: &Preprocessor,
+) -> Result<(), String> {
+    let tolerance = |output: &Tensor| if output.element() == ElementType::F16 { F16_TOLERANCE } else { TOLERANCE };
+    let pictures = [1, 2, 3].map(|seed| preparer.prepare(&noise(preparer, seed)).map(|prepared| prepared.inputs));
+    let pictures = pictures.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let alone: Vec<Vec<Tensor>> = pictures.iter().map(|inputs| single.run(inputs)).collect::<Result<_, _>>()?;
+    let inputs = stacked(&pictures, pictures.len()).ok_or("its inputs do not stack")?;
+    let batched = match batched {
+        Some(batched) => batched.run(&inputs),
+        None => single.run(&inputs),
+    };
+    let together = batched.map_err(|error| format!("three pictures fail: {error}"))?;
+    for (place, output) in together.iter().enumerate() {
+        if output.shape().first() != Some(&pictures.len()) {
+            return Err(format!("output {place} of three pictures has the shape {:?}", output.shape()));
+        }
+        for (row, alone) in alone.iter().enumerate() {
+            let apart = alone.get(place).map_or(f64::INFINITY, |alone| output.rows(row, 1).distance(alone));
+            if apart > tolerance(output) {
+                return Err(format!("output {place} of a batch differs by {apart:.1e} from that of one picture"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One run of each fixed size, or of one picture, in a session that others were tried out for.
+pub(super) fn warm(engine: &mut dyn Engine, preparer: &Preprocessor, limits: &Limits) -> Result<(), String> {
+    let Preprocessed { inputs, .. } = preparer.prepare(&noise(preparer, 1))?;
+    let sizes = if limits.buckets.is_empty() { &[1][..] } else { &limits.buckets };
+    for &size in sizes {
+        let inputs = stacked(std::slice::from_ref(&inputs), size).ok_or("its inputs do not stack")?;
+        engine.run(&inputs).map_err(|error| format!("a batch of {size} fails: {error}"))?;
+    }
+    Ok(())
+}
+
+/// Runs each size that there may be until a larger one stops being better, and says what each took. A size that fails,
+/// for want of memory say, becomes the limit.
+pub(super) fn measure(
+    engine: &mut dyn Engine,
+    preparer: &Preprocessor,
+    limits: &mut Limits,
+    runs_on: RunsOn,
+) -> Result<(LatencyProfile, PoolCpu), String> {
+    let Preprocessed { inputs, .. } = preparer.prepare(&noise(preparer, 1))?;
+    let (mut curve, mut pool_cpu) = (LatencyProfile::default(), PoolCpu::default());
+    let (mut best, mut worse) = (f64::INFINITY, 0);
+    for size in sizes(limits) {
+        let inputs = stacked(std::slice::from_ref(&inputs), size).ok_or("its inputs do not stack")?;
+        // The first run of a size allocates, and on some providers compiles.
+        if let Err(error) = engine.run(&inputs) {
+            let Some(largest) = curve.sizes().last() else { return Err(format!("a picture fails: {error}")) };
+            tracing::warn!("a batch of {size} fails, so {largest} is the limit: {error}");
+            limits.max_rows = largest;
+            limits.buckets.retain(|bucket| *bucket <= largest);
+            break;
+        }
+        let (time, least, most) = MEASURED;
+        let begun = Instant::now();
+        for run in 0..most {
+            if run >= least && begun.elapsed() > time {
+                break;
+            }
+            let (watch, process) = (Stopwatch::start(), CpuTime::of_this_process());
+            engine.run(&inputs).map_err(|error| format!("a batch of {size} fails: {error}"))?;
+            curve.record(size, watch.stop(runs_on));
+            pool_cpu.record(size, CpuTime::of_this_process() - process);
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
+        let each = curve.service_time(size).as_secs_f64() / size as f64;
+        // Fixed sizes have to be compiled before traffic comes; of free ones only those that may pay are of interest.
+        worse = if each < best * CLEARLY_BETTER { 0 } else { worse + 1 };
+        best = best.min(each);
+        if worse == 2 && limits.buckets.is_empty() {
+            break;
+        }
+    }
+    Ok((curve, pool_cpu))
+}
+
+/// The buckets, or powers of two up to the largest batch.
+fn sizes(limits: &Limits) -> Vec<usize> {
+    if limits.buckets.is_empty() { powers_up_to(limits.max_rows) } else { limits.buckets.clone() }
+}
+
+fn stacked(pictures: &[Vec<Tensor>], rows: usize) -> Option<Vec<Tensor>> {
+    let inputs = pictures.first()?.len();
+    let parts = |input| pictures.iter().map(|inputs| inputs.get(input)).collect::<Option<Vec<&Tensor>>>();
+    (0..inputs).map(|input| Tensor::stack(&parts(input)?, rows, None)).collect()
+}
+
+/// A picture of the input's own size, so that nothing is resized.
+fn picture(preparer: &Preprocessor, pixel: impl Fn(u32, u32) -> [u8; 3]) -> DecodedImage {
+    let (width, height) = preparer.input_size();
+    let rgb = (0..height).flat_map(|y| (0..width).map(move |x| (x, y))).flat_map(|(x, y)| pixel(x, y)).collect();
+    DecodedImage { width, height, pixels: Pixels { width, height, rgb }, format: Format::Png, orientation: 1 }
+}
+
+/// Blocks of 16×16 pixels in colours that depend on the seed: neither flat nor white noise, which networks answer with
+/// much the same numbers whatever the picture.
+fn noise(preparer: &Preprocessor, seed: u32) -> DecodedImage {
+    picture(preparer, |x, y| {
+        let block =
+            (x / 16).wrapping_mul(0x9E37_79B1) ^ (y / 16).wrapping_mul(0x85EB_CA77) ^ seed.wrapping_mul(0xC2B2_AE3D);
+        let mixed = (block ^ (block >> 15)).wrapping_mul(0x2C1B_3C6D);
+        let [_, r, g, b] = (mixed ^ (mixed >> 12)).wrapping_mul(0x297A_2D39).to_be_bytes();
+        [r, g, b]
+    })
+}
+
+/// What a batch may be, by the manifest and by what the graph can do.
+pub(super) fn limits(batching: &Batching, axis: BatchAxis, providers: &[Provider]) -> Result<Limits, String> {
+    let max_delay = batching.max_delay_ms.map(Duration::from_millis);
+    if !axis.is_free() {
+        return Ok(Limits { max_rows: 1, buckets: Vec::new(), max_delay });
+    }
+    let max_rows = batching.max_batch.or(DEFAULT_MAX_BATCH);
+    let mut buckets: Vec<usize> = match (&batching.sizes, providers.first()) {
+        (Some(sizes), _) => sizes.iter().map(|size| size.get()).collect(),
+        // TensorRT builds an engine for every shape.
+        (None, Some(Provider::Tensorrt)) => powers_up_to(max_rows),
+        (None, _) => Vec::new(),
+    };
+    buckets.sort_unstable();
+    buckets.dedup();
+    match (buckets.last(), batching.max_batch) {
+        (Some(&largest), Auto::Fixed(most)) if largest > most.get() => {
+            Err(format!("batching.sizes has {largest}, but max_batch is {most}"))
+        }
+        (Some(&largest), _) => Ok(Limits { max_rows: largest, buckets, max_delay }),
+        (None, _) if batching.sizes.is_some() => Err("batching.sizes is empty; leave it out for any size".to_owned()),
+        (None, _) => Ok(Limits { max_rows, buckets, max_delay }),
+    }
+}
+
+/// OpenVINO computes on threads of its own, however few.
+pub(super) fn runs_on(providers: &[Provider], plan: Plan) -> RunsOn {
+    match providers.first() {
+        Some(Provider::Cuda | Provider::Tensorrt) => RunsOn::Device,
+        Some(Provider::Openvino) => RunsOn::Threads(plan.threads),
+        Some(Provider::Cpu) | None if plan.threads == 1 => RunsOn::ThisThread,
+        Some(Provider::Cpu) | None => RunsOn::Threads(plan.threads),
+    }
+}

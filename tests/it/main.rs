@@ -12,6 +12,7 @@ mod runner;
 mod harness;
 mod scraped;
 mod simulated;
+mod source;
 
 mod balancer;
 mod batching;

@@ -153,7 +153,7 @@ impl<'a> Loader<'a> {
             input_size: default.preparer.input_size(),
             inputs: default.first.inputs.clone(),
             outputs: default.first.outputs.clone(),
-            picture_input: default.preparer.picture_input(),
+            picture_input: default.preparer.image_input(),
             max_queue: folder.manifest.batching.max_queue.get(),
             variants: Vec::new(),
             routing: Routing::new(folder, settings),

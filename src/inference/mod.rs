@@ -55,7 +55,7 @@ pub use crate::{
     },
     tasks::{PostprocessOptions, Prediction},
     vision::{
-        decode::Format,
+        decode::SourceFormat,
         draw::ImageFormat,
         tensor::{ElementType, Port, Tensor, in_words},
     },

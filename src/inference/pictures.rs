@@ -20,7 +20,7 @@ use crate::{
     tasks::{PostprocessOptions, Prediction},
     telemetry::metrics::Metrics,
     vision::{
-        decode::{self, DecodeError, DecodedImage, Format, Scale},
+        decode::{self, DecodeError, DecodeScale, DecodedImage, SourceFormat},
         draw::ImageFormat,
         prepare::{Preprocessed, Preprocessor},
     },
@@ -87,7 +87,7 @@ pub struct PictureFacts {
     /// Pixels down, as a person sees it.
     pub height: u32,
     /// Its file format.
-    pub format: Format,
+    pub format: SourceFormat,
     /// Its EXIF orientation, 1 to 8; already applied.
     pub orientation: u8,
 }
@@ -266,10 +266,11 @@ fn make_ready(
 ) -> Result<Ready, Error> {
     let begun = Instant::now();
     let (width, height) = preparer.input_size();
-    let scale = if keep { Scale::Full } else { Scale::AtLeast { width, height } };
+    let scale = if keep { DecodeScale::Full } else { DecodeScale::AtLeast { width, height } };
     let picture = decode::decode(bytes, limits, scale)?;
     let decode = begun.elapsed();
-    let prepared = preparer.prepare(&picture).map_err(|cause| Error::ModelFailed { model: model.to_owned(), cause })?;
+    let prepared =
+        preparer.preprocess(&picture).map_err(|cause| Error::ModelFailed { model: model.to_owned(), cause })?;
     let preprocess = begun.elapsed().saturating_sub(decode);
     let facts = PictureFacts {
         width: picture.width,

@@ -189,7 +189,7 @@ impl ServedModel {
     ) -> Result<RunOutput, Error> {
         let RequestContext { deadline, priority, tenant: _ } = terms;
         let (reply, answer) = oneshot::channel();
-        let rows = inputs.get(variant.preparer.picture_input()).and_then(|input| input.shape().first()).copied();
+        let rows = inputs.get(variant.preparer.image_input()).and_then(|input| input.shape().first()).copied();
         // Where the axis is fixed, the first dimension may be anything.
         let rows = if variant.batch_axis.is_free() { rows.unwrap_or(1) } else { 1 };
         let shares = variant.batch_axis.is_free();

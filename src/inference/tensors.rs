@@ -223,7 +223,7 @@ fn in_order(
     }
     let (width, height) = variant.preparer.input_size();
     let elements = inputs
-        .get(variant.preparer.picture_input())
+        .get(variant.preparer.image_input())
         .map_or(0, |picture| picture.shape().iter().skip(1).product::<usize>());
     if elements > width as usize * height as usize * 3 {
         return Err(refuse(format!("the picture has more than {width}×{height} pixels")));

@@ -17,7 +17,7 @@ use crate::{
     },
     tasks::{PostprocessOptions, Postprocessor},
     vision::{
-        decode::{DecodedImage, Format, Pixels},
+        decode::{DecodedImage, Pixels, SourceFormat},
         prepare::{Preprocessed, Preprocessor},
         tensor::{ElementType, Tensor},
     },
@@ -46,7 +46,7 @@ pub(super) fn fits(
     reader: &Postprocessor,
     options: &PostprocessOptions,
 ) -> Result<(), String> {
-    let prepared = preparer.prepare(&picture(preparer, |_, _| [114; 3]))?;
+    let prepared = preparer.preprocess(&picture(preparer, |_, _| [114; 3]))?;
     let outputs =
         engine.run(&prepared.inputs).map_err(|error| format!("a blank picture fails in the graph: {error}"))?;
     reader.read(&outputs, &prepared.placement, options).map(drop)
@@ -59,7 +59,7 @@ pub(super) fn takes_batches(
     preparer: &Preprocessor,
 ) -> Result<(), String> {
     let tolerance = |output: &Tensor| if output.element() == ElementType::F16 { F16_TOLERANCE } else { TOLERANCE };
-    let pictures = [1, 2, 3].map(|seed| preparer.prepare(&noise(preparer, seed)).map(|prepared| prepared.inputs));
+    let pictures = [1, 2, 3].map(|seed| preparer.preprocess(&noise(preparer, seed)).map(|prepared| prepared.inputs));
     let pictures = pictures.into_iter().collect::<Result<Vec<_>, _>>()?;
     let alone: Vec<Vec<Tensor>> = pictures.iter().map(|inputs| single.run(inputs)).collect::<Result<_, _>>()?;
     let inputs = stacked(&pictures, pictures.len()).ok_or("its inputs do not stack")?;
@@ -84,7 +84,7 @@ pub(super) fn takes_batches(
 
 /// One run of each fixed size, or of one picture, in a session that others were tried out for.
 pub(super) fn warm(engine: &mut dyn Engine, preparer: &Preprocessor, limits: &Limits) -> Result<(), String> {
-    let Preprocessed { inputs, .. } = preparer.prepare(&noise(preparer, 1))?;
+    let Preprocessed { inputs, .. } = preparer.preprocess(&noise(preparer, 1))?;
     let sizes = if limits.buckets.is_empty() { &[1][..] } else { &limits.buckets };
     for &size in sizes {
         let inputs = stacked(std::slice::from_ref(&inputs), size).ok_or("its inputs do not stack")?;
@@ -101,7 +101,7 @@ pub(super) fn measure(
     limits: &mut Limits,
     runs_on: RunsOn,
 ) -> Result<(LatencyProfile, PoolCpu), String> {
-    let Preprocessed { inputs, .. } = preparer.prepare(&noise(preparer, 1))?;
+    let Preprocessed { inputs, .. } = preparer.preprocess(&noise(preparer, 1))?;
     let (mut curve, mut pool_cpu) = (LatencyProfile::default(), PoolCpu::default());
     let (mut best, mut worse) = (f64::INFINITY, 0);
     for size in sizes(limits) {
@@ -152,7 +152,7 @@ fn stacked(pictures: &[Vec<Tensor>], rows: usize) -> Option<Vec<Tensor>> {
 fn picture(preparer: &Preprocessor, pixel: impl Fn(u32, u32) -> [u8; 3]) -> DecodedImage {
     let (width, height) = preparer.input_size();
     let rgb = (0..height).flat_map(|y| (0..width).map(move |x| (x, y))).flat_map(|(x, y)| pixel(x, y)).collect();
-    DecodedImage { width, height, pixels: Pixels { width, height, rgb }, format: Format::Png, orientation: 1 }
+    DecodedImage { width, height, pixels: Pixels { width, height, rgb }, format: SourceFormat::Png, orientation: 1 }
 }
 
 /// Blocks of 16×16 pixels in colours that depend on the seed: neither flat nor white noise, which networks answer with

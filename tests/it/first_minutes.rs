@@ -21,9 +21,9 @@ async fn the_shipped_models_answer_where_people_are_and_whether_there_are_any() 
     assert!(classes.len() == 2 && (sum - 1.0).abs() < 1e-3, "yes and no: {answer}");
 
     let photos = shared("images/photos_ccby_coco");
-    let (_, answer) = server.picture("/v1/detect", &photos.join("coco_val_000000001000.jpg")).await;
+    let (_, answer) = server.image("/v1/detect", &photos.join("coco_val_000000001000.jpg")).await;
     assert!(detections(&answer).len() >= 3, "people in a row: {answer}");
-    let (_, answer) = server.picture("/v1/classify", &photos.join("coco_val_000000001000.jpg")).await;
+    let (_, answer) = server.image("/v1/classify", &photos.join("coco_val_000000001000.jpg")).await;
     assert_eq!(answer["classes"][0]["label"], "pedestrian", "{answer}");
 }
 

@@ -80,12 +80,12 @@ fn copy(from: &Path, to: &Path) {
 async fn ask(server: &Process, number: usize) -> Option<f64> {
     let (_, key) = TENANTS[number % TENANTS.len()];
     let path = if number.is_multiple_of(4) { "/v1/classify" } else { "/v1/detect" };
-    let mut picture = photo();
+    let mut image = photo();
     // A torn one is found out when it is decoded, and that costs, too.
     if number % 50 == 49 {
-        picture.truncate(picture.len() * 2 / 3);
+        image.truncate(image.len() * 2 / 3);
     }
-    let mut request = server.client.post(format!("{}{path}", server.url)).body(picture);
+    let mut request = server.client.post(format!("{}{path}", server.url)).body(image);
     request = match key {
         Some(key) if number.is_multiple_of(2) => request.header("authorization", format!("Bearer {key}")),
         Some(key) => request.header("x-api-key", key),
@@ -167,12 +167,12 @@ async fn all_accounts_are_the_price_times_the_time_and_the_answers_are_the_accou
 
 async fn a_heavier_variant_costs_as_much_more_as_it_takes() {
     let server = Process::start(&root().join("models"), &SETTINGS).await;
-    // Many pictures a request, so that little of what the process uses is for sockets and JSON.
-    let pictures: Vec<String> = (0..16).map(|_| base64(&photo())).collect();
+    // Many images a request, so that little of what the process uses is for sockets and JSON.
+    let images: Vec<String> = (0..16).map(|_| base64(&photo())).collect();
     let model = server.client.get(format!("{}/v1/models/pedestrian", server.url)).send().await.expect("an answer");
     let model: Value = model.json().await.expect("JSON");
     let ask = async |variant: &str| {
-        let input = json!({"name": model["inputs"][0]["name"], "datatype": "BYTES", "shape": [16], "data": pictures});
+        let input = json!({"name": model["inputs"][0]["name"], "datatype": "BYTES", "shape": [16], "data": images});
         let wanted = json!([{"name": model["outputs"][0]["name"], "parameters": {"binary_data": true}}]);
         let body = json!({"inputs": [input], "outputs": wanted, "parameters": {"variant": variant}});
         let url = format!("{}/v2/models/pedestrian/infer", server.url);

@@ -192,6 +192,29 @@ pub fn seconds(wait: Duration) -> u64 {
     wait.as_secs_f64().ceil().max(1.0) as u64
 }
 
+/// The sentence about bytes of an image, or of a body made of images, that are more than the operator's limit.
+#[must_use]
+pub fn over_image_limit(what: &str, limit: usize) -> String {
+    format!("{what}, more than the limit of {limit}; OUNCE_PICTURES__MAX_BYTES sets it")
+}
+
+/// `; did you mean …?`, when a known word is close to the one that came; else nothing.
+pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a &'a str>) -> String {
+    // Similarity costs the product of the lengths: nobody gets to choose that at leisure.
+    if word.len() > 64 {
+        return String::new();
+    }
+    let lower = word.to_lowercase();
+    let best = known
+        .into_iter()
+        .map(|name| (strsim::jaro_winkler(&lower, &name.to_lowercase()), *name))
+        .max_by(|(a, _), (b, _)| a.total_cmp(b));
+    match best {
+        Some((likeness, name)) if likeness > 0.8 => format!("; did you mean `{name}`?"),
+        _ => String::new(),
+    }
+}
+
 fn whose(tenant: Option<&str>) -> String {
     tenant.map_or_else(|| "this server".to_owned(), |tenant| format!("tenant `{tenant}`"))
 }

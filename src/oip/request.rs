@@ -1,311 +1,236 @@
-//! The body of an inference request: JSON, then the binary data of the inputs that have none in the JSON.
+//! A request for inference: what the wire says, checked against the model.
 
 use std::time::Duration;
 
-use axum::body::Bytes;
-use serde::{Deserialize, Deserializer, de::Error as _};
-use serde_json::{Map, Value, value::RawValue};
+use bytes::Bytes;
 
-use super::{blobs, elements};
+use super::{
+    MAX_IMAGES, ModelSignature, OipError, image_bytes,
+    parameters::{self, Parameters, flag, optional},
+    tensor_codec,
+};
 use crate::{
-    api::{
-        params::{did_you_mean, objective},
-        pictures::MOST,
-        problem::Problem,
-    },
-    inference::{ElementType, Priority, ServedModel, Tensor, TensorInputs, VariantPreference},
+    error::did_you_mean,
+    inference::{ElementType, Priority, Tensor, TensorInputs, VariantPreference},
 };
 
-/// A request that was read.
+/// The parameter of an input or output that is to be found in shared memory.
+const SHARED_MEMORY: &str = "shared_memory_region";
+
+/// A request as a transport received it, of which nothing but the form has been checked.
 #[derive(Debug)]
-pub(super) struct Request {
-    /// The client's name for it, echoed.
+pub struct RawInferRequest<'a> {
+    /// The client's name for it.
+    pub id: Option<String>,
+    /// The parameters of the whole request.
+    pub parameters: Parameters,
+    /// The inputs.
+    pub inputs: Vec<RawInput<'a>>,
+    /// The outputs that are wanted; none stands for all of them.
+    pub outputs: Vec<RawOutput>,
+}
+
+/// An input as a transport received it.
+#[derive(Debug)]
+pub struct RawInput<'a> {
+    /// Its name.
+    pub name: String,
+    /// Its dimensions.
+    pub shape: Vec<i64>,
+    /// The protocol's name of the type of its elements.
+    pub datatype: String,
+    /// Its parameters.
+    pub parameters: Parameters,
+    /// Its elements.
+    pub data: RawTensor<'a>,
+}
+
+/// The elements of an input.
+#[derive(Debug)]
+pub enum RawTensor<'a> {
+    /// The text of a JSON array, flat or nested.
+    Json(&'a str),
+    /// Bytes, little endian.
+    Bytes(Bytes),
+}
+
+/// An output as a transport was asked for it.
+#[derive(Debug)]
+pub struct RawOutput {
+    /// Its name.
+    pub name: String,
+    /// Its parameters.
+    pub parameters: Parameters,
+}
+
+/// A request that fits its model.
+#[derive(Debug)]
+pub struct InferRequest {
+    /// The client's name for it, which the response repeats.
     pub id: Option<String>,
     /// What is wanted of the variant that answers.
     pub preference: VariantPreference,
     /// How long the answer may take.
-    pub budget: Option<Duration>,
+    pub time_budget: Option<Duration>,
     /// Who goes first when requests wait.
     pub priority: Priority,
     /// What goes in.
     pub inputs: TensorInputs,
     /// What comes out, in this order.
-    pub outputs: Vec<Wanted>,
+    pub outputs: Vec<RequestedOutput>,
 }
 
 /// An output that was asked for.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Wanted {
+pub struct RequestedOutput {
     /// Its place among the model's outputs.
     pub index: usize,
-    /// As bytes behind the JSON.
+    /// Whether it is to be sent as bytes behind the JSON.
     pub binary: bool,
-    /// As the best so many classes, in words.
+    /// How many of the best classes are to be sent, in words, instead of the tensor.
     pub classes: Option<usize>,
 }
 
-/// What the parser must know.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
-    /// Bytes of one picture.
-    pub picture: usize,
-}
-
-#[derive(Deserialize)]
-#[serde(expecting = "an object with `inputs`")]
-struct Json<'a> {
-    id: Option<String>,
-    #[serde(default, deserialize_with = "few")]
-    parameters: Map<String, Value>,
-    #[serde(borrow)]
-    inputs: Vec<Input<'a>>,
-    #[serde(default)]
-    outputs: Vec<Output>,
-}
-
-#[derive(Deserialize)]
-struct Input<'a> {
-    name: String,
-    shape: Vec<i64>,
-    datatype: String,
-    #[serde(default, deserialize_with = "few")]
-    parameters: Map<String, Value>,
-    #[serde(borrow)]
-    data: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Output {
-    name: String,
-    #[serde(default, deserialize_with = "few")]
-    parameters: Map<String, Value>,
-}
-
-/// Parameters are a few words and numbers. As JSON values they would take many times the bytes that they were sent in.
-fn few<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {
-    const MOST_BYTES: usize = 64 << 10;
-    let raw = <&RawValue>::deserialize(deserializer)?.get();
-    if raw.len() > MOST_BYTES {
-        return Err(D::Error::custom(format!("parameters have {} bytes; at most {MOST_BYTES} are read", raw.len())));
+impl InferRequest {
+    /// Checks a request against its model, and decodes its tensors.
+    ///
+    /// # Errors
+    /// [`OipError`] names the parameter, input or output that does not fit.
+    pub fn from_raw(signature: &ModelSignature<'_>, raw: RawInferRequest<'_>) -> Result<Self, OipError> {
+        let default_binary = flag(&raw.parameters, "binary_data_output")?.unwrap_or(false);
+        Ok(Self {
+            preference: parameters::preference(&raw.parameters)?,
+            time_budget: parameters::time_budget(&raw.parameters)?,
+            priority: parameters::priority(&raw.parameters)?,
+            inputs: inputs(signature, &raw.inputs)?,
+            outputs: outputs(signature, &raw.outputs, default_binary)?,
+            id: raw.id,
+        })
     }
-    serde_json::from_str(raw).map_err(D::Error::custom)
+
+    /// A request that is nothing but the bytes of a model's only input. Its shape has at most one free dimension, which their number
+    /// decides.
+    pub(super) fn from_tensor_bytes(signature: &ModelSignature<'_>, body: &Bytes) -> Result<Self, OipError> {
+        let cannot = |why: &str| OipError::BadBody(format!("{why}: send the JSON of the request before the data"));
+        let [port] = signature.inputs else { return Err(cannot("the model has several inputs")) };
+        let fixed =
+            port.shape.iter().flatten().try_fold(port.element.size_bytes(), |product, dim| product.checked_mul(*dim));
+        let free = match fixed {
+            Some(fixed) if fixed > 0 && body.len().is_multiple_of(fixed) => body.len() / fixed,
+            _ => return Err(cannot(&format!("{} bytes are no whole number of {port}", body.len()))),
+        };
+        if port.shape.iter().filter(|dim| dim.is_none()).count() > 1 {
+            return Err(cannot(&format!("{port} leaves more than one dimension free")));
+        }
+        let shape: Vec<usize> = port.shape.iter().map(|dim| dim.unwrap_or(free)).collect();
+        let tensor = tensor_codec::from_bytes(port.element, &shape, body)
+            .map_err(|why| OipError::parameter(port.name.as_str(), why))?;
+        Ok(Self {
+            id: None,
+            preference: VariantPreference::default(),
+            time_budget: None,
+            priority: Priority::default(),
+            inputs: TensorInputs::Tensors(vec![(port.name.clone(), tensor)]),
+            outputs: outputs(signature, &[], true)?,
+        })
+    }
 }
 
-/// Reads a body. `header_length` is the JSON's length where the client says one; 0 stands for no JSON at all.
-pub(super) fn parse(
-    model: &ServedModel,
-    body: &Bytes,
-    header_length: Option<usize>,
-    limits: Limits,
-) -> Result<Request, Problem> {
-    let length = header_length.unwrap_or(body.len());
-    if length > body.len() {
-        let why = format!("says {length} bytes, but the body has {}", body.len());
-        return Err(Problem::bad_parameter("Inference-Header-Content-Length", why));
+/// Refuses an input or output that is to be found in shared memory; `instead` says what would be right.
+pub(super) fn refuse_shared_memory(place: &str, parameters: &Parameters, instead: &str) -> Result<(), OipError> {
+    if parameters.contains_key(SHARED_MEMORY) {
+        return Err(OipError::parameter(place, format!("shared memory is not offered; {instead}")));
     }
-    if length == 0 && header_length.is_some() {
-        return raw(model, body);
-    }
-    let (json, binary) = (body.slice(..length), body.slice(length..));
-    let mut reader = serde_json::Deserializer::from_slice(&json);
-    let json: Json<'_> = serde_path_to_error::deserialize(&mut reader)
-        .map_err(|error| Problem::bad_body(format!("the JSON of the request cannot be read: {error}")))?;
-    reader.end().map_err(|error| Problem::bad_body(format!("the JSON of the request does not end: {error}")))?;
-
-    let default_binary = flag(&json.parameters, "binary_data_output")?.unwrap_or(false);
-    Ok(Request {
-        id: json.id,
-        preference: preference(&json.parameters)?,
-        budget: budget(&json.parameters)?,
-        priority: priority(&json.parameters)?,
-        inputs: inputs(model, &json.inputs, binary, limits)?,
-        outputs: outputs(model, &json.outputs, default_binary)?,
-    })
+    Ok(())
 }
 
-/// The bytes of a model's only input, and nothing else. Its shape has at most one free dimension, which their number
-/// decides.
-fn raw(model: &ServedModel, body: &Bytes) -> Result<Request, Problem> {
-    let cannot = |why: &str| Problem::bad_body(format!("{why}: send the JSON of the request before the data"));
-    let [port] = model.inputs.as_slice() else { return Err(cannot("the model has several inputs")) };
-    let fixed =
-        port.shape.iter().flatten().try_fold(port.element.size_bytes(), |product, dim| product.checked_mul(*dim));
-    let free = match fixed {
-        Some(fixed) if fixed > 0 && body.len().is_multiple_of(fixed) => body.len() / fixed,
-        _ => return Err(cannot(&format!("{} bytes are no whole number of {port}", body.len()))),
-    };
-    if port.shape.iter().filter(|dim| dim.is_none()).count() > 1 {
-        return Err(cannot(&format!("{port} leaves more than one dimension free")));
-    }
-    let shape: Vec<usize> = port.shape.iter().map(|dim| dim.unwrap_or(free)).collect();
-    let tensor =
-        elements::from_bytes(port.element, &shape, body).map_err(|why| Problem::bad_parameter(&port.name, why))?;
-    Ok(Request {
-        id: None,
-        preference: VariantPreference::default(),
-        budget: None,
-        priority: Priority::default(),
-        inputs: TensorInputs::Tensors(vec![(port.name.clone(), tensor)]),
-        outputs: outputs(model, &[], true)?,
-    })
-}
-
-fn inputs(
-    model: &ServedModel,
-    inputs: &[Input<'_>],
-    mut binary: Bytes,
-    limits: Limits,
-) -> Result<TensorInputs, Problem> {
-    if inputs.len() > model.inputs.len() {
-        let why = format!("are {}, but the model has {}", inputs.len(), model.inputs.len());
-        return Err(Problem::bad_parameter("inputs", why));
+/// The tensors of all inputs, or the encoded images of the only one.
+fn inputs(signature: &ModelSignature<'_>, inputs: &[RawInput<'_>]) -> Result<TensorInputs, OipError> {
+    if inputs.len() > signature.inputs.len() {
+        let why = format!("are {}, but the model has {}", inputs.len(), signature.inputs.len());
+        return Err(OipError::parameter("inputs", why));
     }
     let mut tensors: Vec<(String, Tensor)> = Vec::with_capacity(inputs.len());
-    let mut pictures = None;
+    let mut images = None;
     for input in inputs {
-        let refuse = |why: String| Problem::bad_parameter(&format!("inputs.{}", input.name), why);
-        if input.parameters.contains_key("shared_memory_region") {
-            return Err(refuse("shared memory is not offered; send the data".to_owned()));
-        }
+        let place = format!("inputs.{}", input.name);
+        refuse_shared_memory(&place, &input.parameters, "send the data")?;
         if tensors.iter().any(|(name, _)| *name == input.name) {
-            return Err(refuse("is given twice; give it once".to_owned()));
+            return Err(OipError::parameter(place, "is given twice; give it once"));
         }
-        let shape: Vec<usize> = input
-            .shape
-            .iter()
-            .map(|dim| usize::try_from(*dim).map_err(|_| refuse(format!("{:?} is no shape of data", input.shape))))
-            .collect::<Result<_, _>>()?;
-        let data = match input.data {
-            Some(json) => Data::Json(json.get()),
-            None => Data::Binary(take(input, inputs.len() == 1, &mut binary).map_err(refuse)?),
-        };
+        let no_shape = || OipError::parameter(place.as_str(), format!("{:?} is no shape of data", input.shape));
+        let shape = input.shape.iter().map(|dim| usize::try_from(*dim).map_err(|_| no_shape()));
+        let shape: Vec<usize> = shape.collect::<Result<_, _>>()?;
         if input.datatype == "BYTES" {
-            let name = model.inputs.get(model.picture_input).map_or("", |port| port.name.as_str());
-            if input.name != name || inputs.len() != 1 {
-                return Err(refuse(format!(
-                    "only `{name}` takes encoded pictures (BYTES), and then it is the only input"
-                )));
-            }
-            let count = elements::count(&shape).filter(|count| (1..=MOST).contains(count));
-            let count = count.ok_or_else(|| refuse(format!("{shape:?} is no shape of 1 to {MOST} pictures")))?;
-            pictures = Some(match data {
-                Data::Json(json) => blobs::from_json(&input.name, json, count, limits.picture)?,
-                Data::Binary(bytes) => blobs::from_bytes(&input.name, &bytes, count, limits.picture)?,
-            });
-            continue;
+            images = Some(encoded_images(signature, input, &shape, inputs.len() == 1)?);
+        } else {
+            let tensor = tensor(input, &shape).map_err(|why| OipError::parameter(place.as_str(), why))?;
+            tensors.push((input.name.clone(), tensor));
         }
-        let element = ElementType::ALL.iter().find(|element| element.oip_name() == input.datatype);
-        let element = *element.ok_or_else(|| {
-            let known: Vec<_> = ElementType::ALL.iter().map(|element| element.oip_name()).chain(["BYTES"]).collect();
-            let hint = did_you_mean(&input.datatype, &known);
-            refuse(format!("datatype `{}` is none of {}{hint}", input.datatype, known.join(", ")))
-        })?;
-        let tensor = match data {
-            Data::Json(json) => elements::from_json(element, &shape, json),
-            Data::Binary(bytes) => elements::from_bytes(element, &shape, &bytes),
-        };
-        tensors.push((input.name.clone(), tensor.map_err(refuse)?));
     }
-    if !binary.is_empty() {
-        return Err(Problem::bad_body(format!("{} bytes are left behind the data of the last input", binary.len())));
-    }
-    Ok(pictures.map_or(TensorInputs::Tensors(tensors), TensorInputs::Pictures))
+    Ok(images.map_or(TensorInputs::Tensors(tensors), TensorInputs::Pictures))
 }
 
-enum Data<'a> {
-    Json(&'a str),
-    Binary(Bytes),
-}
-
-/// Takes an input's bytes from the front of what is left.
-fn take(input: &Input<'_>, only: bool, binary: &mut Bytes) -> Result<Bytes, String> {
-    let size = match input.parameters.get("binary_data_size") {
-        Some(size) => match size.as_u64().and_then(|size| usize::try_from(size).ok()) {
-            Some(size) => size,
-            None => return Err(format!("binary_data_size {size} is no number of bytes")),
-        },
-        None if only && !binary.is_empty() => binary.len(),
-        None => return Err("has neither `data` nor a `binary_data_size`".to_owned()),
-    };
-    if size > binary.len() {
-        return Err(format!("binary_data_size is {size}, but only {} bytes are left", binary.len()));
+/// The images of an input of datatype BYTES, which only the image input may have.
+fn encoded_images(
+    signature: &ModelSignature<'_>,
+    input: &RawInput<'_>,
+    shape: &[usize],
+    only: bool,
+) -> Result<Vec<Bytes>, OipError> {
+    let refuse = |why: String| OipError::parameter(format!("inputs.{}", input.name), why);
+    let name = signature.inputs.get(signature.image_input).map_or("", |port| port.name.as_str());
+    if input.name != name || !only {
+        return Err(refuse(format!("only `{name}` takes encoded pictures (BYTES), and then it is the only input")));
     }
-    Ok(binary.split_to(size))
+    let count = tensor_codec::count(shape).filter(|count| (1..=MAX_IMAGES).contains(count));
+    let count = count.ok_or_else(|| refuse(format!("{shape:?} is no shape of 1 to {MAX_IMAGES} pictures")))?;
+    match &input.data {
+        RawTensor::Json(json) => image_bytes::from_json(&input.name, json, count, signature.max_image_bytes),
+        RawTensor::Bytes(bytes) => image_bytes::from_bytes(&input.name, bytes, count, signature.max_image_bytes),
+    }
 }
 
-fn outputs(model: &ServedModel, wanted: &[Output], default_binary: bool) -> Result<Vec<Wanted>, Problem> {
+fn tensor(input: &RawInput<'_>, shape: &[usize]) -> Result<Tensor, String> {
+    let element = ElementType::ALL.iter().find(|element| element.oip_name() == input.datatype);
+    let element = *element.ok_or_else(|| {
+        let known: Vec<_> = ElementType::ALL.iter().map(|element| element.oip_name()).chain(["BYTES"]).collect();
+        let hint = did_you_mean(&input.datatype, &known);
+        format!("datatype `{}` is none of {}{hint}", input.datatype, known.join(", "))
+    })?;
+    match &input.data {
+        RawTensor::Json(json) => tensor_codec::from_json(element, shape, json),
+        RawTensor::Bytes(bytes) => tensor_codec::from_bytes(element, shape, bytes),
+    }
+}
+
+fn outputs(
+    signature: &ModelSignature<'_>,
+    wanted: &[RawOutput],
+    default_binary: bool,
+) -> Result<Vec<RequestedOutput>, OipError> {
     if wanted.is_empty() {
-        let all = 0..model.outputs.len();
-        return Ok(all.map(|index| Wanted { index, binary: default_binary, classes: None }).collect());
+        let all = 0..signature.outputs.len();
+        return Ok(all.map(|index| RequestedOutput { index, binary: default_binary, classes: None }).collect());
     }
-    if wanted.len() > model.outputs.len() {
-        let why = format!("are {}, but the model has {}", wanted.len(), model.outputs.len());
-        return Err(Problem::bad_parameter("outputs", why));
+    if wanted.len() > signature.outputs.len() {
+        let why = format!("are {}, but the model has {}", wanted.len(), signature.outputs.len());
+        return Err(OipError::parameter("outputs", why));
     }
-    let one = |output: &Output| {
-        let name = format!("outputs.{}", output.name);
-        let index = model.outputs.iter().position(|port| port.name == output.name).ok_or_else(|| {
-            let known: Vec<_> = model.outputs.iter().map(|port| port.name.as_str()).collect();
+    let one = |output: &RawOutput| {
+        let place = format!("outputs.{}", output.name);
+        let index = signature.outputs.iter().position(|port| port.name == output.name).ok_or_else(|| {
+            let known: Vec<_> = signature.outputs.iter().map(|port| port.name.as_str()).collect();
             let hint = did_you_mean(&output.name, &known);
-            Problem::bad_parameter(&name, format!("there is no such output{hint}; there are {}", known.join(", ")))
+            let why = format!("there is no such output{hint}; there are {}", known.join(", "));
+            OipError::parameter(place.as_str(), why)
         })?;
-        if output.parameters.contains_key("shared_memory_region") {
-            return Err(Problem::bad_parameter(&name, "shared memory is not offered; leave it out"));
-        }
+        refuse_shared_memory(&place, &output.parameters, "leave it out")?;
         let classes = optional(&output.parameters, "classification", "a whole number from 0 up", |value| {
             value.as_u64().and_then(|n| usize::try_from(n).ok())
         })?;
         let binary = flag(&output.parameters, "binary_data")?.unwrap_or(default_binary);
-        Ok(Wanted { index, binary, classes: classes.filter(|n| *n > 0) })
+        Ok(RequestedOutput { index, binary, classes: classes.filter(|n| *n > 0) })
     };
     wanted.iter().map(one).collect()
 }
-
-fn preference(parameters: &Map<String, Value>) -> Result<VariantPreference, Problem> {
-    let number = |name, what, most: f64| {
-        optional(parameters, name, what, |value| value.as_f64().filter(|number| (0.0..=most).contains(number)))
-    };
-    Ok(VariantPreference {
-        variant: optional(parameters, "variant", "a name", |value| value.as_str().map(ToOwned::to_owned))?,
-        objective: optional(parameters, "objective", "cost, latency or accuracy", |value| objective(value.as_str()?))?,
-        min_accuracy: number("min_accuracy", "a number from 0 to 1", 1.0)?,
-        max_cost_usd: number("max_cost_usd", "a number of dollars from 0 up", f64::MAX)?,
-    })
-}
-
-/// `timeout`, in microseconds; 0 is none.
-fn budget(parameters: &Map<String, Value>) -> Result<Option<Duration>, Problem> {
-    const MOST: u64 = 600_000_000;
-    let what = "a whole number of microseconds up to 600000000";
-    let timeout = optional(parameters, "timeout", what, |value| value.as_u64().filter(|n| *n <= MOST))?;
-    Ok(timeout.filter(|n| *n > 0).map(Duration::from_micros))
-}
-
-/// As Triton counts: 1 is the highest; 0, and what is no level here (over 10), is the default.
-fn priority(parameters: &Map<String, Value>) -> Result<Priority, Problem> {
-    let triton = optional(parameters, "priority", "a whole number", Value::as_u64)?;
-    let ours = triton.filter(|n| *n > 0).and_then(|n| 10u8.checked_sub(u8::try_from(n).ok()?));
-    Ok(ours.and_then(Priority::new).unwrap_or_default())
-}
-
-fn flag(parameters: &Map<String, Value>, name: &str) -> Result<Option<bool>, Problem> {
-    optional(parameters, name, "true or false", Value::as_bool)
-}
-
-fn optional<T>(
-    parameters: &Map<String, Value>,
-    name: &str,
-    what: &str,
-    read: impl Fn(&Value) -> Option<T>,
-) -> Result<Option<T>, Problem> {
-    match parameters.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(value) => match read(value) {
-            Some(value) => Ok(Some(value)),
-            None => Err(Problem::bad_parameter(name, format!("is not {what}"))),
-        },
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -1,150 +1,201 @@
-//! The body of an inference response.
+//! The response to an inference: the model's outputs, as bytes or in JSON, and what they took.
 
-use axum::{
-    Json,
-    http::{HeaderName, HeaderValue, header},
-    response::{IntoResponse, Response},
-};
 use serde::{Serialize, Serializer};
 
 use super::{
-    elements::{self, AsJson},
-    request::Wanted,
+    RequestedOutput,
+    tensor_codec::{self, AsJson},
 };
 use crate::{
-    api::{
-        round::{places, significant},
-        wire,
-    },
     inference::{Tensor, TensorAnswer},
-    tasks,
+    manifest::Task,
+    stats::round::{places, significant},
 };
 
-/// Where the JSON ends and the bytes begin.
-pub(super) const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
+/// A response, before a transport writes it.
+#[derive(Debug)]
+pub struct InferResponse<'a> {
+    /// The model that answered.
+    pub model_name: &'a str,
+    /// Its version.
+    pub model_version: &'a str,
+    /// The request's `id`, repeated.
+    pub id: Option<&'a str>,
+    /// What the answer took.
+    pub parameters: ResponseParameters<'a>,
+    /// The outputs that were asked for.
+    pub outputs: Vec<ResponseOutput<'a>>,
+}
 
+/// What an answer took. Clients that do not know these parameters ignore them.
 #[derive(Debug, Serialize)]
-struct Body<'a> {
+#[expect(missing_docs, reason = "each is what its name says")]
+pub struct ResponseParameters<'a> {
+    pub variant: &'a str,
+    pub routed: &'static str,
+    pub batch_size: usize,
+    pub queue_ms: f64,
+    pub inference_ms: f64,
+    pub total_ms: f64,
+    pub cost_usd: f64,
+    pub cpu_seconds: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu_seconds: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub energy_joules: Option<f64>,
+}
+
+/// An output.
+#[derive(Debug)]
+pub struct ResponseOutput<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The protocol's name of the type of its elements.
+    pub datatype: &'static str,
+    /// Its dimensions.
+    pub shape: Vec<usize>,
+    /// Its elements.
+    pub contents: OutputContents<'a>,
+    /// Whether the client wants it as bytes.
+    pub binary: bool,
+}
+
+/// The elements of an output.
+#[derive(Debug)]
+pub enum OutputContents<'a> {
+    /// What the graph gave.
+    Tensor(&'a Tensor),
+    /// The best classes in words, by the classification extension.
+    Classes(Vec<String>),
+}
+
+/// A response as HTTP sends it.
+#[derive(Debug)]
+pub struct HttpBody {
+    /// The JSON, and behind it the bytes of the outputs that were wanted so.
+    pub bytes: Vec<u8>,
+    /// The length of the JSON, where there are bytes behind it.
+    pub header_length: Option<usize>,
+}
+
+impl<'a> InferResponse<'a> {
+    /// The response to a request of this id, with these of the model's outputs.
+    #[must_use]
+    pub fn new(answer: &'a TensorAnswer, id: Option<&'a str>, wanted: &[RequestedOutput]) -> Self {
+        // The outputs of a classifier have the names of its classes; what a detector's outputs hold has none.
+        let labels: &[String] = match answer.model.task {
+            Task::Classify => &answer.model.labels,
+            Task::Detect => &[],
+        };
+        let outputs = wanted.iter().filter_map(|wanted| {
+            let (name, tensor) = answer.outputs.get(wanted.index)?;
+            Some(ResponseOutput::new(name, tensor, labels, wanted))
+        });
+        Self {
+            model_name: &answer.model.name,
+            model_version: &answer.model.version,
+            id,
+            parameters: ResponseParameters {
+                variant: &answer.variant,
+                routed: answer.reason.name(),
+                batch_size: answer.batch_size,
+                queue_ms: places(answer.timing.queue_ms, 3),
+                inference_ms: places(answer.timing.inference_ms, 3),
+                total_ms: places(answer.timing.total_ms, 3),
+                cost_usd: significant(answer.cost.usd, 4),
+                cpu_seconds: places(answer.cost.cpu_seconds, 6),
+                gpu_seconds: answer.cost.gpu_seconds.map(|seconds| places(seconds, 6)),
+                energy_joules: answer.cost.energy_joules.map(|joules| significant(joules, 4)),
+            },
+            outputs: outputs.collect(),
+        }
+    }
+
+    /// The body of the response over HTTP.
+    #[must_use]
+    pub fn to_http_body(&self) -> HttpBody {
+        let mut tail = Vec::new();
+        let outputs = self.outputs.iter().map(|output| OutputJson::new(output, &mut tail)).collect();
+        let json = ResponseJson {
+            model_name: self.model_name,
+            model_version: self.model_version,
+            id: self.id,
+            parameters: &self.parameters,
+            outputs,
+        };
+        let mut bytes = serde_json::to_vec(&json).unwrap_or_default();
+        let header_length = self.outputs.iter().any(|output| output.binary).then_some(bytes.len());
+        bytes.append(&mut tail);
+        HttpBody { bytes, header_length }
+    }
+}
+
+impl<'a> ResponseOutput<'a> {
+    fn new(name: &'a str, tensor: &'a Tensor, labels: &[String], wanted: &RequestedOutput) -> Self {
+        let (datatype, shape, contents) = match wanted.classes {
+            None => (tensor.element().oip_name(), tensor.shape().to_vec(), OutputContents::Tensor(tensor)),
+            Some(most) => {
+                let (shape, words) = classes(labels, most, tensor);
+                ("BYTES", shape, OutputContents::Classes(words))
+            }
+        };
+        Self { name, datatype, shape, contents, binary: wanted.binary }
+    }
+
+    /// Appends the output's elements as bytes, and says how many these are.
+    pub fn put_bytes(&self, into: &mut Vec<u8>) -> usize {
+        match &self.contents {
+            OutputContents::Tensor(tensor) => tensor_codec::put_bytes(tensor, into),
+            OutputContents::Classes(words) => words.iter().map(|word| put_word(word, into)).sum(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ResponseJson<'a> {
     model_name: &'a str,
     model_version: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
-    parameters: Circumstances<'a>,
-    outputs: Vec<Output<'a>>,
+    parameters: &'a ResponseParameters<'a>,
+    outputs: Vec<OutputJson<'a>>,
 }
 
-/// What it took, as parameters, where clients that do not know them ignore them.
-#[derive(Debug, Serialize)]
-struct Circumstances<'a> {
-    variant: &'a str,
-    routed: &'static str,
-    batch_size: usize,
-    queue_ms: f64,
-    inference_ms: f64,
-    total_ms: f64,
-    cost_usd: f64,
-    cpu_seconds: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    gpu_seconds: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    energy_joules: Option<f64>,
-}
-
-#[derive(Debug, Serialize)]
-struct Output<'a> {
+#[derive(Serialize)]
+struct OutputJson<'a> {
     name: &'a str,
     datatype: &'static str,
-    shape: Vec<usize>,
+    shape: &'a [usize],
     #[serde(skip_serializing_if = "Option::is_none")]
-    parameters: Option<Binary>,
+    parameters: Option<BinaryData>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<Data<'a>>,
+    data: Option<&'a OutputContents<'a>>,
 }
 
-#[derive(Debug, Serialize)]
-struct Binary {
+#[derive(Serialize)]
+struct BinaryData {
     binary_data_size: usize,
 }
 
-#[derive(Debug)]
-enum Data<'a> {
-    Numbers(AsJson<'a>),
-    Words(Vec<String>),
+impl<'a> OutputJson<'a> {
+    /// The output in JSON; where it is wanted as bytes, these go to the tail.
+    fn new(output: &'a ResponseOutput<'a>, tail: &mut Vec<u8>) -> Self {
+        let (parameters, data) = if output.binary {
+            (Some(BinaryData { binary_data_size: output.put_bytes(tail) }), None)
+        } else {
+            (None, Some(&output.contents))
+        };
+        Self { name: output.name, datatype: output.datatype, shape: &output.shape, parameters, data }
+    }
 }
 
-impl Serialize for Data<'_> {
+impl Serialize for OutputContents<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Self::Numbers(numbers) => numbers.serialize(serializer),
-            Self::Words(words) => words.serialize(serializer),
+            Self::Tensor(tensor) => AsJson(tensor).serialize(serializer),
+            Self::Classes(words) => words.serialize(serializer),
         }
     }
-}
-
-/// Writes an answer: JSON, with the bytes of the outputs that were wanted so behind it.
-pub(super) fn write(answer: &TensorAnswer, id: Option<&str>, wanted: &[Wanted]) -> Response {
-    let mut bytes = Vec::new();
-    let outputs = wanted
-        .iter()
-        .filter_map(|wanted| answer.outputs.get(wanted.index).map(|(name, tensor)| (wanted, name, tensor)))
-        .map(|(wanted, name, tensor)| {
-            output(tasks::output_labels(answer.model.task, &answer.model.labels), wanted, name, tensor, &mut bytes)
-        })
-        .collect();
-    let body = Body {
-        model_name: &answer.model.name,
-        model_version: &answer.model.version,
-        id,
-        parameters: Circumstances {
-            variant: &answer.variant,
-            routed: answer.reason.name(),
-            batch_size: answer.batch_size,
-            queue_ms: places(answer.timing.queue_ms, 3),
-            inference_ms: places(answer.timing.inference_ms, 3),
-            total_ms: places(answer.timing.total_ms, 3),
-            cost_usd: significant(answer.cost.usd, 4),
-            cpu_seconds: places(answer.cost.cpu_seconds, 6),
-            gpu_seconds: answer.cost.gpu_seconds.map(|seconds| places(seconds, 6)),
-            energy_joules: answer.cost.energy_joules.map(|joules| significant(joules, 4)),
-        },
-        outputs,
-    };
-    let timing = wire::server_timing(&answer.timing, Some(&answer.cost));
-    if wanted.iter().all(|wanted| !wanted.binary) {
-        return (timing, Json(body)).into_response();
-    }
-    let mut whole = serde_json::to_vec(&body).unwrap_or_default();
-    let framing = [
-        (HEADER_LENGTH, HeaderValue::from(whole.len())),
-        (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
-    ];
-    whole.append(&mut bytes);
-    (timing, framing, whole).into_response()
-}
-
-fn output<'a>(
-    labels: &[String],
-    wanted: &Wanted,
-    name: &'a str,
-    tensor: &'a Tensor,
-    bytes: &mut Vec<u8>,
-) -> Output<'a> {
-    let (datatype, shape, words) = match wanted.classes {
-        None => (tensor.element().oip_name(), tensor.shape().to_vec(), None),
-        Some(most) => {
-            let (shape, words) = classes(labels, most, tensor);
-            ("BYTES", shape, Some(words))
-        }
-    };
-    if !wanted.binary {
-        let data = words.map_or(Data::Numbers(AsJson(tensor)), Data::Words);
-        return Output { name, datatype, shape, parameters: None, data: Some(data) };
-    }
-    let binary_data_size = match words {
-        None => elements::put_bytes(tensor, bytes),
-        Some(words) => words.iter().map(|word| put_word(word, bytes)).sum(),
-    };
-    Output { name, datatype, shape, parameters: Some(Binary { binary_data_size }), data: None }
 }
 
 /// The best classes of each row, as `value:index:label`.
@@ -205,12 +256,12 @@ mod tests {
         let (mut bytes, tensor) = (Vec::new(), Tensor::from(array![[0.25f32, 0.75]].into_dyn()));
         let labels = ["no".to_owned(), "yes".to_owned()];
         let wants = [
-            Wanted { index: 0, binary: true, classes: None },
-            Wanted { index: 0, binary: true, classes: Some(1) },
-            Wanted { index: 0, binary: false, classes: None },
+            RequestedOutput { index: 0, binary: true, classes: None },
+            RequestedOutput { index: 0, binary: true, classes: Some(1) },
+            RequestedOutput { index: 0, binary: false, classes: None },
         ];
-        let outputs: Vec<_> =
-            wants.iter().map(|wanted| output(&labels, wanted, "scores", &tensor, &mut bytes)).collect();
+        let outputs = wants.map(|wanted| ResponseOutput::new("scores", &tensor, &labels, &wanted));
+        let outputs: Vec<_> = outputs.iter().map(|output| OutputJson::new(output, &mut bytes)).collect();
         insta::assert_snapshot!(serde_json::to_string(&outputs).expect("json"), @r#"[{"name":"scores","datatype":"FP32","shape":[1,2],"parameters":{"binary_data_size":8}},{"name":"scores","datatype":"BYTES","shape":[1,1],"parameters":{"binary_data_size":18}},{"name":"scores","datatype":"FP32","shape":[1,2],"data":[0.25,0.75]}]"#);
         assert_eq!(bytes[..8], [0, 0, 128, 62, 0, 0, 64, 63]);
         assert_eq!(&bytes[8..], b"\x0e\0\0\x000.750000:1:yes");

@@ -1,4 +1,7 @@
-//! Tensors to and from bytes (little endian) and JSON.
+//! Tensors of any datatype to and from bytes (little endian) and JSON.
+//!
+//! What a client sends is never trusted: a shape alone allocates nothing, and a number that does not fit its type is refused. The
+//! reason comes back as the end of a sentence, before which the caller sets the name of the input.
 
 use half::f16;
 use ndarray::{ArrayD, IxDyn};

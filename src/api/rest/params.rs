@@ -2,8 +2,12 @@
 
 use std::{fmt::Display, ops::RangeInclusive, str::FromStr, time::Duration};
 
-use super::{formats::Shape, problem::Problem};
-use crate::inference::{Objective, PostprocessOverrides, Priority, VariantPreference};
+use super::formats::Shape;
+use crate::{
+    api::problem::Problem,
+    error::did_you_mean,
+    inference::{Objective, PostprocessOverrides, Priority, VariantPreference},
+};
 
 /// Every parameter there is.
 const KNOWN: [&str; 12] = [
@@ -28,7 +32,7 @@ const MAX_DEADLINE_MS: u64 = 600_000;
 #[derive(Debug, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "only described")]
-pub(super) struct PictureParams {
+pub(in crate::api) struct PictureParams {
     /// The model by name; the task's first one when left out. Not where the path names it.
     model: Option<String>,
     /// The model's variant by name; the router chooses when it is left out.
@@ -134,7 +138,7 @@ impl Params {
 }
 
 /// An objective by its word.
-pub(super) fn objective(word: &str) -> Option<Objective> {
+fn objective(word: &str) -> Option<Objective> {
     match word {
         "cost" => Some(Objective::Cost),
         "latency" => Some(Objective::Latency),
@@ -161,23 +165,6 @@ where
             let why = format!("`{value}` is not {what} from {} to {}", range.start(), range.end());
             Err(Problem::bad_parameter(name, why))
         }
-    }
-}
-
-/// `; did you mean …?`, when something known is close.
-pub(super) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a &'a str>) -> String {
-    // Similarity costs the product of the lengths: nobody gets to choose that at leisure.
-    if word.len() > 64 {
-        return String::new();
-    }
-    let lower = word.to_lowercase();
-    let best = known
-        .into_iter()
-        .map(|name| (strsim::jaro_winkler(&lower, &name.to_lowercase()), *name))
-        .max_by(|(a, _), (b, _)| a.total_cmp(b));
-    match best {
-        Some((likeness, name)) if likeness > 0.8 => format!("; did you mean `{name}`?"),
-        _ => String::new(),
     }
 }
 

@@ -1,35 +1,36 @@
-use super::*;
-use crate::inference::Port;
+//! Requests of every form, and the sentences of those that cannot be read.
 
-fn model() -> ServedModel {
-    let port = |name: &str, shape: &[Option<usize>]| Port {
-        name: name.to_owned(),
-        element: ElementType::F32,
-        shape: shape.to_vec(),
-    };
-    let mut model = ServedModel::for_tests();
-    model.name = "m".to_owned();
-    model.input_size = (2, 1);
-    model.inputs = vec![port("x", &[None, Some(2)])];
-    model.outputs = vec![port("scores", &[None, Some(2)]), port("more", &[None, Some(2)])];
-    model
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::{inference::TensorInputs, vision::tensor::ElementType};
+
+/// Reads a body as a request for a model with one input and two outputs.
+fn read_body(body: &Bytes, header_length: Option<usize>) -> Result<InferRequest, OipError> {
+    let port =
+        |name: &str| Port { name: name.to_owned(), element: ElementType::F32, shape: vec![None, Some(2)] };
+    let (inputs, outputs) = ([port("x")], [port("scores"), port("more")]);
+    let signature = ModelSignature { inputs: &inputs, outputs: &outputs, image_input: 0, max_image_bytes: 100 };
+    read_http_body(&signature, body, header_length)
 }
 
 /// Reads a body of JSON with `binary` behind it.
-fn read(json: &str, binary: &[u8]) -> Result<Request, Problem> {
+fn read(json: &str, binary: &[u8]) -> Result<InferRequest, OipError> {
     let body = [json.as_bytes(), binary].concat().into();
-    parse(&model(), &body, (!binary.is_empty()).then_some(json.len()), Limits { picture: 100 })
+    read_body(&body, (!binary.is_empty()).then_some(json.len()))
 }
 
 fn refusal(json: &str, binary: &[u8]) -> String {
-    let problem = read(json, binary).expect_err("refused");
-    assert_eq!(problem.status().as_u16(), 400);
-    problem.detail
+    let error = read(json, binary).expect_err("refused");
+    assert!(!matches!(error, OipError::TooLarge { .. }), "{error:?}");
+    error.to_string()
 }
 
-fn tensor(request: &Request) -> Vec<f64> {
+fn tensor(request: &InferRequest) -> Vec<f64> {
     match &request.inputs {
-        TensorInputs::Tensors(tensors) => elements::to_f64(&tensors[0].1),
+        TensorInputs::Tensors(tensors) => tensor_codec::to_f64(&tensors[0].1),
         TensorInputs::Pictures(_) => unreachable!("pictures"),
     }
 }
@@ -45,8 +46,8 @@ fn data_comes_in_json_or_behind_it_or_alone() {
     );
     let request = request.expect("read");
     assert_eq!((request.id.as_deref(), request.preference.variant.as_deref()), (Some("7"), Some("int8")));
-    assert_eq!((request.budget, tensor(&request)), (Some(Duration::from_micros(1500)), vec![1.0, 2.0]));
-    assert_eq!(request.outputs[1], Wanted { index: 1, binary: false, classes: None });
+    assert_eq!((request.time_budget, tensor(&request)), (Some(Duration::from_micros(1500)), vec![1.0, 2.0]));
+    assert_eq!(request.outputs[1], RequestedOutput { index: 1, binary: false, classes: None });
 
     let sized = r#"{"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","parameters":{"binary_data_size":8}}],
         "parameters":{"binary_data_output":true},
@@ -54,16 +55,16 @@ fn data_comes_in_json_or_behind_it_or_alone() {
     let request = read(sized, &TWO).expect("read");
     assert_eq!(tensor(&request), [1.0, 2.0]);
     let wanted =
-        [Wanted { index: 1, binary: false, classes: None }, Wanted { index: 0, binary: true, classes: Some(2) }];
+        [RequestedOutput { index: 1, binary: false, classes: None }, RequestedOutput { index: 0, binary: true, classes: Some(2) }];
     assert_eq!(request.outputs, wanted);
 
-    let alone = parse(&model(), &[TWO, TWO].concat().into(), Some(0), Limits { picture: 100 }).expect("raw");
+    let alone = read_body(&[TWO, TWO].concat().into(), Some(0)).expect("raw");
     assert_eq!((tensor(&alone), alone.outputs[0].binary), (vec![1.0, 2.0, 1.0, 2.0], true));
 }
 
 #[test]
 fn pictures_come_as_bytes() {
-    let pictures = |request: Request| match request.inputs {
+    let pictures = |request: InferRequest| match request.inputs {
         TensorInputs::Pictures(pictures) => pictures,
         TensorInputs::Tensors(_) => unreachable!("tensors"),
     };
@@ -76,7 +77,7 @@ fn pictures_come_as_bytes() {
 #[test]
 fn lies_are_found_before_anything_is_allocated() {
     let body = Bytes::from_static(b"{}");
-    let header = |length| parse(&model(), &body, Some(length), Limits { picture: 9 }).expect_err("refused").detail;
+    let header = |length| read_body(&body, Some(length)).expect_err("refused");
     insta::assert_snapshot!(header(usize::MAX), @"`Inference-Header-Content-Length`: says 18446744073709551615 bytes, but the body has 2");
     insta::assert_snapshot!(header(0), @"2 bytes are no whole number of x f32[?, 2]: send the JSON of the request before the data");
     insta::assert_snapshot!(header(1), @"the JSON of the request cannot be read: EOF while parsing an object at line 1 column 1");

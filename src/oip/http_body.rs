@@ -10,7 +10,7 @@ use super::{
 };
 
 /// The header that says how long the JSON is, as refusals call it.
-const HEADER_LENGTH: &str = "Inference-Header-Content-Length";
+pub const HEADER_LENGTH: &str = "Inference-Header-Content-Length";
 
 #[derive(Deserialize)]
 #[serde(expecting = "an object with `inputs`")]

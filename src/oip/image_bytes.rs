@@ -41,7 +41,11 @@ pub(super) fn from_json(name: &str, json: &str, count: usize, limit: usize) -> R
     if texts.len() != count {
         return Err(wrong(&format!("{} pictures came, but the shape has {count}", texts.len())));
     }
-    texts.iter().enumerate().map(|(i, text)| base64::decode_image(&format!("inputs.{name}[{i}]"), text, limit)).collect()
+    texts
+        .iter()
+        .enumerate()
+        .map(|(i, text)| base64::decode_image(&format!("inputs.{name}[{i}]"), text, limit))
+        .collect()
 }
 
 /// Strings at any depth of nesting.

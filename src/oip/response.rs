@@ -1,5 +1,7 @@
 //! The response to an inference: the model's outputs, as bytes or in JSON, and what they took.
 
+use std::time::Duration;
+
 use serde::{Serialize, Serializer};
 
 use super::{
@@ -7,9 +9,11 @@ use super::{
     tensor_codec::{self, AsJson},
 };
 use crate::{
-    inference::{Tensor, TensorAnswer},
-    manifest::Task,
+    inference::{Response, TensorOutputs},
     stats::round::{places, significant},
+    tasks,
+    telemetry::Stage,
+    vision::tensor::Tensor,
 };
 
 /// A response, before a transport writes it.
@@ -81,27 +85,24 @@ pub struct HttpBody {
 impl<'a> InferResponse<'a> {
     /// The response to a request of this id, with these of the model's outputs.
     #[must_use]
-    pub fn new(answer: &'a TensorAnswer, id: Option<&'a str>, wanted: &[RequestedOutput]) -> Self {
-        // The outputs of a classifier have the names of its classes; what a detector's outputs hold has none.
-        let labels: &[String] = match answer.model.task {
-            Task::Classify => &answer.model.labels,
-            Task::Detect => &[],
-        };
+    pub fn new(answer: &'a Response<TensorOutputs>, id: Option<&'a str>, wanted: &[RequestedOutput]) -> Self {
+        let model = &answer.model.info;
+        let labels = tasks::output_labels(model.task, &model.labels);
         let outputs = wanted.iter().filter_map(|wanted| {
-            let (name, tensor) = answer.outputs.get(wanted.index)?;
+            let (name, tensor) = answer.output.get(wanted.index)?;
             Some(ResponseOutput::new(name, tensor, labels, wanted))
         });
         Self {
-            model_name: &answer.model.name,
-            model_version: &answer.model.version,
+            model_name: &model.name,
+            model_version: &model.version,
             id,
             parameters: ResponseParameters {
-                variant: &answer.variant,
+                variant: &answer.variant().info.name,
                 routed: answer.reason.name(),
                 batch_size: answer.batch_size,
-                queue_ms: places(answer.timing.queue_ms, 3),
-                inference_ms: places(answer.timing.inference_ms, 3),
-                total_ms: places(answer.timing.total_ms, 3),
+                queue_ms: ms(answer.timing.stages.get(Stage::Queue)),
+                inference_ms: ms(answer.timing.stages.get(Stage::Inference)),
+                total_ms: ms(answer.timing.total),
                 cost_usd: significant(answer.cost.usd, 4),
                 cpu_seconds: places(answer.cost.cpu_seconds, 6),
                 gpu_seconds: answer.cost.gpu_seconds.map(|seconds| places(seconds, 6)),
@@ -149,6 +150,10 @@ impl<'a> ResponseOutput<'a> {
             OutputContents::Classes(words) => words.iter().map(|word| put_word(word, into)).sum(),
         }
     }
+}
+
+fn ms(time: Duration) -> f64 {
+    places(time.as_secs_f64() * 1e3, 3)
 }
 
 #[derive(Serialize)]

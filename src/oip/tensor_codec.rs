@@ -10,7 +10,7 @@ use serde::{
     de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor},
 };
 
-use crate::inference::{ElementType, Tensor};
+use crate::vision::tensor::{ElementType, Tensor};
 
 /// A number as JSON has it.
 #[derive(Debug, Clone, Copy)]

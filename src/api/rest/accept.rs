@@ -1,11 +1,11 @@
-//! What a client wants back: JSON, or the picture with the answer drawn on it.
+//! What a client wants back: JSON, or the image with the answer drawn on it.
 
 use axum::http::{HeaderMap, header};
 
-use crate::inference::ImageFormat;
+use crate::vision::draw::ImageFormat;
 
-/// The picture format asked for, or `None` for JSON: the default, the answer to `*/*`, and to what cannot be met.
-pub(super) fn wanted_picture(headers: &HeaderMap) -> Option<ImageFormat> {
+/// The image format asked for, or `None` for JSON: the default, the answer to `*/*`, and to what cannot be met.
+pub(super) fn wanted_image(headers: &HeaderMap) -> Option<ImageFormat> {
     let (mut json, mut jpeg, mut png) = (Wish::NONE, Wish::NONE, Wish::NONE);
     for value in headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()) {
         for entry in value.split(',') {
@@ -63,7 +63,7 @@ mod tests {
     fn wanted(accept: &str) -> Option<ImageFormat> {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, accept.parse().expect("header"));
-        wanted_picture(&headers)
+        wanted_image(&headers)
     }
 
     #[test]
@@ -79,7 +79,7 @@ mod tests {
         ] {
             assert_eq!(wanted(json), None, "{json}");
         }
-        assert_eq!(wanted_picture(&HeaderMap::new()), None);
+        assert_eq!(wanted_image(&HeaderMap::new()), None);
         assert_eq!(wanted("image/jpeg"), Some(ImageFormat::Jpeg));
         assert_eq!(wanted("image/png, */*"), Some(ImageFormat::Png));
         assert_eq!(wanted("image/jpeg;q=0.8, image/png"), Some(ImageFormat::Png));

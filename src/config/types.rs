@@ -87,6 +87,13 @@ impl<'de> Deserialize<'de> for Auto {
 }
 
 /// A number in 0..=1.
+///
+/// ```
+/// use ounce::config::Ratio;
+///
+/// assert_eq!(Ratio::try_from(0.8).map(Ratio::get), Ok(0.8));
+/// assert_eq!(Ratio::try_from(1.5).unwrap_err(), "1.5 is not between 0 and 1");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(try_from = "f32")]
 pub struct Ratio(f32);

@@ -24,6 +24,19 @@ pub enum BudgetState {
 }
 
 /// A budget and what is left of it.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+///
+/// use ounce::cost::{Budget, BudgetState};
+///
+/// let now = Instant::now();
+/// let mut budget = Budget::new(0.60, now); // dollars an hour: a cent a minute, and a minute's worth can be saved up
+/// assert_eq!(budget.means(now), BudgetState::Plenty);
+/// budget.spend(0.02, now);
+/// assert!(matches!(budget.means(now), BudgetState::Nothing(Some(wait)) if wait > Duration::from_secs(60)));
+/// assert_eq!(budget.means(now + Duration::from_secs(120)), BudgetState::Plenty);
+/// ```
 #[derive(Debug, Clone)]
 pub struct Budget {
     /// Dollars an hour.

@@ -200,7 +200,7 @@ impl Admitted {
     pub(super) fn fresh_forecast(&self) -> Result<Option<Forecast>, Error> {
         let Some(forecast) = self.forecast else { return Ok(None) };
         if forecast.made_at.elapsed() < FRESH {
-            return Ok(Some(forecast.from_now()));
+            return Ok(Some(forecast.renewed()));
         }
         let variant = self.record.model.variant(self.route.variant);
         let forecast = Forecasts::new(&self.inference.decoding, variant, self.context.priority).own;

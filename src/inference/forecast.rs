@@ -61,8 +61,8 @@ impl Forecast {
         }
     }
 
-    /// The same forecast, counted from this moment.
-    pub(super) fn from_now(self) -> Self {
+    /// The same forecast, made at this moment.
+    pub(super) fn renewed(self) -> Self {
         Self { made_at: Instant::now(), ..self }
     }
 

@@ -22,7 +22,7 @@ use crate::{
     tasks::{PostprocessOptions, Prediction},
     telemetry::{Stage, StageTimes},
     vision::{
-        decode::{self, DecodeError, DecodedImage, Scale},
+        decode::{self, DecodeError, DecodeScale, DecodedImage},
         draw::ImageFormat,
         prepare::{Placement, Preprocessed, Preprocessor},
         tensor::Tensor,
@@ -171,13 +171,13 @@ fn preprocess_now(
     let image = match image {
         ImageInput::Encoded(bytes) => {
             let (width, height) = preprocessor.input_size();
-            let scale = if keep { Scale::Full } else { Scale::AtLeast { width, height } };
+            let scale = if keep { DecodeScale::Full } else { DecodeScale::AtLeast { width, height } };
             Arc::new(decode::decode(&bytes, limits, scale)?)
         }
         ImageInput::Decoded(image) => image,
     };
     times.set(Stage::Decode, started.elapsed());
-    let preprocessed = preprocessor.prepare(&image);
+    let preprocessed = preprocessor.preprocess(&image);
     times.set(Stage::Preprocess, started.elapsed().saturating_sub(times.get(Stage::Decode)));
     Ok((image, preprocessed, times))
 }

@@ -59,6 +59,8 @@ use crate::{
     models::{ModelError, Repository, Selection},
     telemetry::metrics::{GaugeSource, Metrics},
 };
+// What front doors put into their terms.
+pub use crate::{routing::policy::VariantPreference, scheduler::job::Priority};
 
 /// Everything between a front door and the sessions. Front doors share it.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use crate::{
     routing::Reason,
     tasks::Prediction,
     telemetry::StageTimes,
-    vision::{decode::Format, tensor::Tensor},
+    vision::{decode::SourceFormat, tensor::Tensor},
 };
 
 /// An answer.
@@ -56,7 +56,7 @@ pub struct ImageFacts {
     /// Pixels down, as a person sees it.
     pub height: u32,
     /// The format of its file.
-    pub format: Format,
+    pub format: SourceFormat,
     /// Its EXIF orientation, 1 to 8; already applied.
     pub orientation: u8,
 }

@@ -78,7 +78,7 @@ impl Run {
         let variant = self.variant();
         let (reply, answer) = oneshot::channel();
         let shares = variant.info.batch_axis.is_free();
-        let rows = inputs.get(variant.preprocessor.picture_input()).and_then(|input| input.shape().first()).copied();
+        let rows = inputs.get(variant.preprocessor.image_input()).and_then(|input| input.shape().first()).copied();
         // Where the axis is fixed, the first dimension may be anything.
         let rows = if shares { rows.unwrap_or(1) } else { 1 };
         let waiting = Pending { rows, shares, queued_at: Instant::now(), deadline: deadline.at };

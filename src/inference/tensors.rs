@@ -161,7 +161,7 @@ fn in_order(run: &Run, mut named: Vec<(String, Tensor)>) -> Result<Vec<Tensor>, 
     }
     let (width, height) = variant.preprocessor.input_size();
     let elements = inputs
-        .get(variant.preprocessor.picture_input())
+        .get(variant.preprocessor.image_input())
         .map_or(0, |image| image.shape().iter().skip(1).product::<usize>());
     if elements > width as usize * height as usize * 3 {
         return Err(refuse(format!("the picture has more than {width}×{height} pixels")));

@@ -303,8 +303,9 @@ pub enum BoxUnit {
     Unit,
     /// Pixels of the network's input.
     Input,
-    /// Pixels of the picture (graphs that are given its size).
-    Picture,
+    /// Pixels of the image (graphs that are given its size).
+    #[serde(rename = "picture")]
+    Image,
 }
 
 /// What turns a raw class score into a probability.

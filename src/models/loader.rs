@@ -216,7 +216,7 @@ fn model_info(folder: &ModelFolder, default: &OpenedVariant) -> ModelInfo {
         input_size: default.preprocessor.input_size(),
         inputs: default.first.inputs.clone(),
         outputs: default.first.outputs.clone(),
-        image_input: default.preprocessor.picture_input(),
+        image_input: default.preprocessor.image_input(),
         max_queue: folder.manifest.batching.max_queue.get(),
         metric: common_metric(&folder.variants),
     }

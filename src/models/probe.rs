@@ -17,59 +17,63 @@ use crate::{
     },
     tasks::{PostprocessOptions, Postprocessor},
     vision::{
-        decode::{DecodedImage, Format, Pixels},
+        decode::{DecodedImage, Pixels, SourceFormat},
         prepare::{Preprocessed, Preprocessor},
         tensor::{ElementType, Tensor},
     },
 };
 
-/// How far a row of a batch may be from the same row alone, relative to 1 or to the value.
+/// How far a row of a batch may differ from the same row alone, relative to 1 or to the value.
 const TOLERANCE: f64 = 1e-4;
 
-/// The same for half floats, which have 11 bits: a few of their steps.
+/// The same for half-precision outputs, which have 11 bits: a few of their steps.
 const F16_TOLERANCE: f64 = 4e-3;
 
-/// What a picture has to cost in a larger batch, relative to the best so far, for still larger ones to be of interest. Less
-/// strict, the noise of a busy CPU leads on to batches that nobody will run, and the memory for them stays taken.
+/// A larger batch is better when an image takes less than this part of the best time so far. Were it less strict, the noise of
+/// a busy CPU would lead on to batches that nobody will run, and the memory for them would stay taken.
 const CLEARLY_BETTER: f64 = 0.9;
 
-/// How long each size is measured for, and by how many runs at least and at most.
-const MEASURED: (Duration, usize, usize) = (Duration::from_millis(40), 2, 16);
+/// How long each batch size is measured.
+const MEASURE_FOR: Duration = Duration::from_millis(40);
 
-/// The largest batch where the manifest names none. What is worth running, the curve says.
+/// The least and the largest number of runs that measure a batch size.
+const MEASURE_RUNS: std::ops::RangeInclusive<usize> = 2..=16;
+
+/// The largest batch where the manifest names none. Which sizes are worth running, the latency profile says.
 pub(super) const DEFAULT_MAX_BATCH: usize = 32;
 
-/// A blank picture through the whole graph.
+/// Sends a blank image through the whole graph: what does not fit together fails here.
 pub(super) fn fits(
     engine: &mut dyn Engine,
-    preparer: &Preprocessor,
-    reader: &Postprocessor,
+    preprocessor: &Preprocessor,
+    postprocessor: &Postprocessor,
     options: &PostprocessOptions,
 ) -> Result<(), String> {
-    let prepared = preparer.prepare(&picture(preparer, |_, _| [114; 3]))?;
+    let preprocessed = preprocessor.preprocess(&image(preprocessor, |_, _| [114; 3]))?;
     let outputs =
-        engine.run(&prepared.inputs).map_err(|error| format!("a blank picture fails in the graph: {error}"))?;
-    reader.read(&outputs, &prepared.placement, options).map(drop)
+        engine.run(&preprocessed.inputs).map_err(|error| format!("a blank picture fails in the graph: {error}"))?;
+    postprocessor.read(&outputs, &preprocessed.placement, options).map(drop)
 }
 
-/// Does `batched` give three pictures in one run what `single` gives each of them alone?
+/// Checks that `batched` gives three images in one run what `single` gives each of them alone. Without `batched`, `single` has
+/// to give both.
 pub(super) fn takes_batches(
     single: &mut dyn Engine,
     batched: Option<&mut dyn Engine>,
-    preparer: &Preprocessor,
+    preprocessor: &Preprocessor,
 ) -> Result<(), String> {
     let tolerance = |output: &Tensor| if output.element() == ElementType::F16 { F16_TOLERANCE } else { TOLERANCE };
-    let pictures = [1, 2, 3].map(|seed| preparer.prepare(&noise(preparer, seed)).map(|prepared| prepared.inputs));
-    let pictures = pictures.into_iter().collect::<Result<Vec<_>, _>>()?;
-    let alone: Vec<Vec<Tensor>> = pictures.iter().map(|inputs| single.run(inputs)).collect::<Result<_, _>>()?;
-    let inputs = stacked(&pictures, pictures.len()).ok_or("its inputs do not stack")?;
+    let images = [1, 2, 3].map(|seed| preprocessor.preprocess(&noise(preprocessor, seed)).map(|preprocessed| preprocessed.inputs));
+    let images = images.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let alone: Vec<Vec<Tensor>> = images.iter().map(|inputs| single.run(inputs)).collect::<Result<_, _>>()?;
+    let inputs = stacked(&images, images.len()).ok_or("its inputs do not stack")?;
     let batched = match batched {
         Some(batched) => batched.run(&inputs),
         None => single.run(&inputs),
     };
     let together = batched.map_err(|error| format!("three pictures fail: {error}"))?;
     for (place, output) in together.iter().enumerate() {
-        if output.shape().first() != Some(&pictures.len()) {
+        if output.shape().first() != Some(&images.len()) {
             return Err(format!("output {place} of three pictures has the shape {:?}", output.shape()));
         }
         for (row, alone) in alone.iter().enumerate() {
@@ -82,9 +86,9 @@ pub(super) fn takes_batches(
     Ok(())
 }
 
-/// One run of each fixed size, or of one picture, in a session that others were tried out for.
-pub(super) fn warm(engine: &mut dyn Engine, preparer: &Preprocessor, limits: &Limits) -> Result<(), String> {
-    let Preprocessed { inputs, .. } = preparer.prepare(&noise(preparer, 1))?;
+/// Runs each fixed batch size once, or one image, in a session whose graph was probed in another.
+pub(super) fn warm(engine: &mut dyn Engine, preprocessor: &Preprocessor, limits: &Limits) -> Result<(), String> {
+    let Preprocessed { inputs, .. } = preprocessor.preprocess(&noise(preprocessor, 1))?;
     let sizes = if limits.buckets.is_empty() { &[1][..] } else { &limits.buckets };
     for &size in sizes {
         let inputs = stacked(std::slice::from_ref(&inputs), size).ok_or("its inputs do not stack")?;
@@ -93,40 +97,39 @@ pub(super) fn warm(engine: &mut dyn Engine, preparer: &Preprocessor, limits: &Li
     Ok(())
 }
 
-/// Runs each size that there may be until a larger one stops being better, and says what each took. A size that fails,
-/// for want of memory say, becomes the limit.
+/// Runs the batch sizes in ascending order until a larger one stops being better, and returns how long runs of each took. A
+/// size that fails, for want of memory say, ends the search, and the last one that ran becomes the limit.
 pub(super) fn measure(
     engine: &mut dyn Engine,
-    preparer: &Preprocessor,
+    preprocessor: &Preprocessor,
     limits: &mut Limits,
     runs_on: RunsOn,
 ) -> Result<(LatencyProfile, PoolCpu), String> {
-    let Preprocessed { inputs, .. } = preparer.prepare(&noise(preparer, 1))?;
-    let (mut curve, mut pool_cpu) = (LatencyProfile::default(), PoolCpu::default());
+    let Preprocessed { inputs, .. } = preprocessor.preprocess(&noise(preprocessor, 1))?;
+    let (mut profile, mut pool_cpu) = (LatencyProfile::default(), PoolCpu::default());
     let (mut best, mut worse) = (f64::INFINITY, 0);
     for size in sizes(limits) {
         let inputs = stacked(std::slice::from_ref(&inputs), size).ok_or("its inputs do not stack")?;
         // The first run of a size allocates, and on some providers compiles.
         if let Err(error) = engine.run(&inputs) {
-            let Some(largest) = curve.sizes().last() else { return Err(format!("a picture fails: {error}")) };
+            let Some(largest) = profile.sizes().last() else { return Err(format!("a picture fails: {error}")) };
             tracing::warn!("a batch of {size} fails, so {largest} is the limit: {error}");
             limits.max_rows = largest;
             limits.buckets.retain(|bucket| *bucket <= largest);
             break;
         }
-        let (time, least, most) = MEASURED;
         let begun = Instant::now();
-        for run in 0..most {
-            if run >= least && begun.elapsed() > time {
+        for run in 0..*MEASURE_RUNS.end() {
+            if run >= *MEASURE_RUNS.start() && begun.elapsed() > MEASURE_FOR {
                 break;
             }
             let (watch, process) = (Stopwatch::start(), CpuTime::of_this_process());
             engine.run(&inputs).map_err(|error| format!("a batch of {size} fails: {error}"))?;
-            curve.record(size, watch.stop(runs_on));
+            profile.record(size, watch.stop(runs_on));
             pool_cpu.record(size, CpuTime::of_this_process() - process);
         }
         #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
-        let each = curve.service_time(size).as_secs_f64() / size as f64;
+        let each = profile.service_time(size).as_secs_f64() / size as f64;
         // Fixed sizes have to be compiled before traffic comes; of free ones only those that may pay are of interest.
         worse = if each < best * CLEARLY_BETTER { 0 } else { worse + 1 };
         best = best.min(each);
@@ -134,31 +137,31 @@ pub(super) fn measure(
             break;
         }
     }
-    Ok((curve, pool_cpu))
+    Ok((profile, pool_cpu))
 }
 
-/// The buckets, or powers of two up to the largest batch.
+/// The batch sizes to measure: the fixed ones, or powers of two up to the largest.
 fn sizes(limits: &Limits) -> Vec<usize> {
     if limits.buckets.is_empty() { powers_up_to(limits.max_rows) } else { limits.buckets.clone() }
 }
 
-fn stacked(pictures: &[Vec<Tensor>], rows: usize) -> Option<Vec<Tensor>> {
-    let inputs = pictures.first()?.len();
-    let parts = |input| pictures.iter().map(|inputs| inputs.get(input)).collect::<Option<Vec<&Tensor>>>();
+fn stacked(images: &[Vec<Tensor>], rows: usize) -> Option<Vec<Tensor>> {
+    let inputs = images.first()?.len();
+    let parts = |input| images.iter().map(|inputs| inputs.get(input)).collect::<Option<Vec<&Tensor>>>();
     (0..inputs).map(|input| Tensor::stack(&parts(input)?, rows, None)).collect()
 }
 
-/// A picture of the input's own size, so that nothing is resized.
-fn picture(preparer: &Preprocessor, pixel: impl Fn(u32, u32) -> [u8; 3]) -> DecodedImage {
-    let (width, height) = preparer.input_size();
+/// An image of the input's own size, so that nothing is resized.
+fn image(preprocessor: &Preprocessor, pixel: impl Fn(u32, u32) -> [u8; 3]) -> DecodedImage {
+    let (width, height) = preprocessor.input_size();
     let rgb = (0..height).flat_map(|y| (0..width).map(move |x| (x, y))).flat_map(|(x, y)| pixel(x, y)).collect();
-    DecodedImage { width, height, pixels: Pixels { width, height, rgb }, format: Format::Png, orientation: 1 }
+    DecodedImage { width, height, pixels: Pixels { width, height, rgb }, format: SourceFormat::Png, orientation: 1 }
 }
 
 /// Blocks of 16×16 pixels in colours that depend on the seed: neither flat nor white noise, which networks answer with
-/// much the same numbers whatever the picture.
-fn noise(preparer: &Preprocessor, seed: u32) -> DecodedImage {
-    picture(preparer, |x, y| {
+/// much the same numbers whatever the image.
+fn noise(preprocessor: &Preprocessor, seed: u32) -> DecodedImage {
+    image(preprocessor, |x, y| {
         let block =
             (x / 16).wrapping_mul(0x9E37_79B1) ^ (y / 16).wrapping_mul(0x85EB_CA77) ^ seed.wrapping_mul(0xC2B2_AE3D);
         let mixed = (block ^ (block >> 15)).wrapping_mul(0x2C1B_3C6D);
@@ -167,7 +170,7 @@ fn noise(preparer: &Preprocessor, seed: u32) -> DecodedImage {
     })
 }
 
-/// What a batch may be, by the manifest and by what the graph can do.
+/// What a batch may be, by the manifest and by whether the graph takes several images.
 pub(super) fn limits(batching: &Batching, axis: BatchAxis, providers: &[Provider]) -> Result<Limits, String> {
     let max_delay = batching.max_delay_ms.map(Duration::from_millis);
     if !axis.is_free() {
@@ -192,7 +195,7 @@ pub(super) fn limits(batching: &Batching, axis: BatchAxis, providers: &[Provider
     }
 }
 
-/// OpenVINO computes on threads of its own, however few.
+/// What the runs of a session occupy. OpenVINO computes on threads of its own, however few.
 pub(super) fn runs_on(providers: &[Provider], plan: Plan) -> RunsOn {
     match providers.first() {
         Some(Provider::Cuda | Provider::Tensorrt) => RunsOn::Device,

@@ -50,6 +50,19 @@ impl Job {
 
 /// 0 (last) to 9 (first). Each step is worth 100 ms in the queue: a job goes before those of the next lower priority
 /// that came up to 100 ms earlier, and before no others. So nobody waits for ever, whatever comes after it.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+///
+/// use ounce::scheduler::job::Priority;
+///
+/// let now = Instant::now();
+/// let usual = Priority::default().turn(now);
+/// assert!(Priority::FIRST.turn(now) < usual);
+/// // A request of the lowest priority that came a second earlier goes before one of the usual priority.
+/// assert!(Priority::LAST.turn(now - Duration::from_secs(1)) < usual);
+/// assert_eq!(Priority::new(10), None);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Priority(u8);
 

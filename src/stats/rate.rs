@@ -9,6 +9,18 @@ use std::time::Duration;
 const FOLLOWS: Duration = Duration::from_secs(6);
 
 /// So much a second.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use ounce::stats::Rate;
+///
+/// let mut requests = Rate::default();
+/// for _second in 0..60 {
+///     requests.came(20.0, Duration::from_secs(1));
+/// }
+/// assert!((requests.per_second() - 20.0).abs() < 0.01);
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Rate(f64);
 

@@ -14,6 +14,19 @@ const LENGTH: usize = 55;
 const SAMPLED: u8 = 1;
 
 /// A request's place in a trace: the trace, our span in it, and the client's span above ours.
+///
+/// ```
+/// use ounce::telemetry::TraceContext;
+///
+/// let client = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+/// let context = TraceContext::continued(client).expect("a valid traceparent");
+/// assert_eq!(context.trace_id().to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
+/// assert!(context.sampled);
+/// // What is passed on has the trace's id and a span of our own.
+/// assert!(context.to_string().starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-"));
+/// assert_ne!(context.to_string().as_bytes(), client);
+/// assert_eq!(TraceContext::continued(b"no traceparent"), None);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceContext {
     /// The trace's id, never 0.

@@ -1,4 +1,4 @@
-//! Tensors as plain data, so that picture work and the wire need not know the runtime that computes with them.
+//! Tensors as plain data: image work and the wire need not know the runtime that computes with them.
 
 use std::fmt;
 
@@ -32,7 +32,7 @@ impl fmt::Display for Port {
     }
 }
 
-/// Several ports in words, as messages show them.
+/// Several ports in one line, as messages show them.
 #[must_use]
 pub fn in_words(ports: &[Port]) -> String {
     ports.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")

@@ -163,13 +163,13 @@ fn nginx(example: &str, port: u16, replicas: &[u16], retries: bool, folder: &Pat
     if retries { text } else { with(&text, "error timeout non_idempotent http_503;", "error timeout;") }
 }
 
-/// A picture of several hundred kilobytes: noise, which does not compress.
+/// An image of several hundred kilobytes: noise, which does not compress.
 fn large() -> Vec<u8> {
     let mut random = fastrand::Rng::with_seed(1);
     let noise = image::RgbImage::from_fn(400, 320, |_, _| image::Rgb([(); 3].map(|()| random.u8(..))));
-    let picture = png(&noise);
-    assert!((300_000..500_000).contains(&picture.len()), "{}", picture.len());
-    picture
+    let image = png(&noise);
+    assert!((300_000..500_000).contains(&image.len()), "{}", image.len());
+    image
 }
 
 /// Where the story stood when a request began.
@@ -188,7 +188,7 @@ struct Failure {
     why: String,
 }
 
-/// Clients that ask on and on, one in six of them with a large picture.
+/// Clients that ask on and on, one in six of them with a large image.
 struct Load {
     /// How many answers each has had.
     answers: Arc<Vec<AtomicUsize>>,
@@ -205,14 +205,14 @@ impl Load {
         for place in 0..CLIENTS {
             let (answers, enough) = (Arc::clone(&answers), Arc::clone(&enough));
             let now = Arc::clone(&now);
-            let (picture, client) = (if place == 0 { large() } else { photo() }, reqwest::Client::new());
+            let (image, client) = (if place == 0 { large() } else { photo() }, reqwest::Client::new());
             let url = format!("{url}/v1/classify");
             clients.spawn(async move {
                 let mut failures = Vec::new();
                 while !enough.load(Ordering::Relaxed) {
                     let began = *now.lock().expect("no panic");
                     let mut fail = |why| failures.push(Failure { began, why });
-                    match client.post(&url).body(picture.clone()).send().await {
+                    match client.post(&url).body(image.clone()).send().await {
                         Ok(answer) if answer.status() == 200 => {
                             let answer: Result<Value, _> = answer.json().await;
                             assert!(answer.expect("JSON")["classes"].is_array());

@@ -158,7 +158,7 @@ proptest! {
     fn the_lowest_priority_is_served_within_a_bound(per_row in 1u64..8, seed in any::<u64>()) {
         // More comes with the highest priority than can be served, for four seconds; one of the lowest is among them.
         let device = Device { per_run: Duration::ZERO, per_row: ms(per_row) };
-        let mut arrivals = Random(seed).arrivals(1.2 * device.capacity(1), 4.0, MINUTES);
+        let mut arrivals = Random::new(seed).arrivals(1.2 * device.capacity(1), 4.0, MINUTES);
         arrivals.iter_mut().for_each(|arrival| arrival.priority = Priority::FIRST);
         let low = arrivals.len() / 4;
         arrivals[low].priority = Priority::LAST;
@@ -175,7 +175,7 @@ const GPU: Device = Device { per_run: ms(20), per_row: us(500) };
 
 fn where_it_pays_a_free_worker_waits_for_company_unless_it_is_forbidden() {
     // Some come close together, so that after some runs only one or two are there, and others to be expected.
-    let arrivals = Random(1).arrivals(200.0, 10.0, MINUTES);
+    let arrivals = Random::new(1).arrivals(200.0, 10.0, MINUTES);
     let story =
         |max_delay| ounce(GPU, 1, &Limits { max_delay, ..any_size_up_to(32) }, 64, GPU.warmed_up(32), &arrivals);
     let (waiting, at_once) = (story(None).runs, story(Some(Duration::ZERO)).runs);
@@ -189,7 +189,7 @@ const MAX: usize = 32;
 fn goodput_against_the_best(device: Device, deadline: Duration, curve: &LatencyProfile, name: &str) -> f64 {
     let mut worst = f64::INFINITY;
     for load in LOADS {
-        let arrivals = Random(7).arrivals(load * device.capacity(MAX), 10.0, deadline);
+        let arrivals = Random::new(7).arrivals(load * device.capacity(MAX), 10.0, deadline);
         let (best, size) = best_fixed(device, MAX, &arrivals);
         let ours = ounce(device, 1, &any_size_up_to(MAX), 256, curve.clone(), &arrivals).in_time(&arrivals);
         let ratio = ours as f64 / best as f64;
@@ -219,7 +219,7 @@ fn a_curve_that_begins_wrong_mends_itself() {
         }
         curve
     };
-    let mut random = Random(3);
+    let mut random = Random::new(3);
     let noisy = measured(&mut |_| 0.7 + 0.6 * random.unit());
     let large_is_slow = measured(&mut |rows| if rows >= 16 { 3.0 } else { 1.0 });
     for (name, curve) in
@@ -227,7 +227,7 @@ fn a_curve_that_begins_wrong_mends_itself() {
     {
         for load in [0.05, 0.4, 0.8, 1.1, 2.0] {
             let half = Duration::from_secs(20);
-            let arrivals = Random(7).arrivals(load * GPU.capacity(MAX), 2.0 * half.as_secs_f64(), ms(100));
+            let arrivals = Random::new(7).arrivals(load * GPU.capacity(MAX), 2.0 * half.as_secs_f64(), ms(100));
             let story = ounce(GPU, 1, &any_size_up_to(MAX), 256, curve.clone(), &arrivals);
             let first = arrivals.partition_point(|arrival| arrival.at < half);
             let second = &arrivals[first..];
@@ -241,7 +241,7 @@ fn a_curve_that_begins_wrong_mends_itself() {
 
 fn where_batches_gain_nothing_none_is_made() {
     let device = Device { per_run: Duration::ZERO, per_row: ms(2) };
-    let arrivals = Random(1).arrivals(2.0 * device.capacity(1), 5.0, MINUTES);
+    let arrivals = Random::new(1).arrivals(2.0 * device.capacity(1), 5.0, MINUTES);
     let story = ounce(device, 1, &any_size_up_to(32), 256, LatencyProfile::default(), &arrivals);
     // It starts without a warm-up, so it has to try; and one run in 32 tries again.
     let batches = story.runs.iter().filter(|rows| **rows > 1).count();

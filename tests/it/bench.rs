@@ -40,8 +40,8 @@ async fn a_server_is_measured_by_closed_and_by_open_loops() {
     let server = Server::start(&root().join("models"), &[]).await;
     let folder = tempfile::tempdir().expect("tempdir");
     std::fs::write(folder.path().join("photo.png"), photo()).expect("written");
-    let (chart, pictures) = (folder.path().join("chart.svg"), folder.path().display().to_string());
-    let more = ["--picture", &pictures, "--connections", "1,2", "-o", chart.to_str().expect("a path")];
+    let (chart, images) = (folder.path().join("chart.svg"), folder.path().display().to_string());
+    let more = ["--picture", &images, "--connections", "1,2", "-o", chart.to_str().expect("a path")];
     let table = bench(&server.url, &more).await;
     let text = String::from_utf8_lossy(&table.stdout);
     println!("{text}");

@@ -2,9 +2,14 @@
 
 use std::{collections::BTreeMap, fs, os::unix::fs::symlink, path::Path};
 
-use crate::harness::{Process, photo, root, until};
+use crate::harness::{Process, Server, photo, root, until};
 
-tests![the_table_of_metrics_is_what_a_server_shows, no_link_leads_nowhere];
+tests![
+    the_table_of_metrics_is_what_a_server_shows,
+    every_kind_of_refusal_has_its_row,
+    the_example_of_a_model_is_served,
+    no_link_leads_nowhere
+];
 
 /// Metrics that a machine shows only if its CPUs or its GPU tell what energy they draw.
 const NEEDS_ENERGY: [&str; 3] = ["ounce_co2_grams_total", "ounce_energy_joules_total", "ounce_energy_usd_total"];
@@ -50,6 +55,35 @@ async fn the_table_of_metrics_is_what_a_server_shows() {
         assert_eq!(written.get(name), Some(row), "{name} in docs/metrics.md; `make docs` writes the table anew");
     }
     assert_eq!(written.len(), shown.len(), "docs/metrics.md names metrics that are not there: `make docs`");
+}
+
+async fn every_kind_of_refusal_has_its_row() {
+    let server = Server::start(&root().join("models"), &[]).await;
+    let kinds = server.client.get(format!("{}/errors", server.url)).send().await.expect("an answer");
+    let kinds = kinds.text().await.expect("text");
+    let page = fs::read_to_string(root().join("docs/troubleshooting.md")).expect("the page");
+    let mut seen = 0;
+    for kind in kinds.split("<h2 id=\"").skip(1) {
+        let (slug, rest) = kind.split_once("\">").expect("a heading");
+        let row = format!("| {} | `{slug}` |", &rest[..3]);
+        assert!(page.contains(&row), "docs/troubleshooting.md has no row that begins with {row}");
+        seen += 1;
+    }
+    assert!(seen > 20, "{kinds}");
+}
+
+async fn the_example_of_a_model_is_served() {
+    let models = tempfile::tempdir().expect("tempdir");
+    let model = models.path().join("mine");
+    fs::create_dir(&model).expect("mkdir");
+    for file in ["model.toml", "names.txt"] {
+        fs::copy(root().join("examples/custom-model").join(file), model.join(file)).expect("copied");
+    }
+    // A detector of ours has the layout of the example's, and as many labels.
+    symlink(root().join("models/pedestrian/1/fp32.onnx.zst"), model.join("best.onnx.zst")).expect("symlink");
+    let server = Server::start(models.path(), &[]).await;
+    let (status, answer) = server.post("/v1/models/mine/predict", "image/png", photo()).await;
+    assert_eq!((status, &answer["variant"]), (200, &"best".into()), "{answer}");
 }
 
 fn no_link_leads_nowhere() {

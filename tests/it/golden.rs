@@ -58,7 +58,7 @@ async fn detectors_find_what_their_reference_decoders_find() {
         for (photo, wanted) in golden["detections"].as_object().expect("an object") {
             let file = shared.join("../../images/photos_ccby_coco").join(photo);
             let (status, answer) =
-                server.picture(&format!("/v1/models/{model}/predict?min_score=0.2&max_detections=1000"), &file).await;
+                server.image(&format!("/v1/models/{model}/predict?min_score=0.2&max_detections=1000"), &file).await;
             assert_eq!(status, 200, "{model} {photo}: {answer}");
             compare(model == "ssd-mobilenet", &answer, wanted.as_array().expect("a list"), &mut agreement);
         }
@@ -92,7 +92,7 @@ fn compare(ssd: bool, answer: &Value, wanted: &[Value], agreement: &mut Agreemen
         if score <= SURE {
             continue;
         }
-        // Golden boxes may stand over the picture's edge; ours are clipped.
+        // Golden boxes may stand over the image's edge; ours are clipped.
         let corners = [0, 1, 2, 3].map(|i| golden["xyxy"][i].as_f64().expect("number").clamp(0.0, size[i % 2]));
         let best = found
             .iter()
@@ -125,7 +125,7 @@ async fn classifiers_agree_on_the_best_class() {
             let folder = shared.join("../../images");
             let file = ["photos_apache_coral", "photos_mit_winml"].map(|part| folder.join(part).join(photo));
             let file = file.iter().find(|file| file.exists()).expect("a photo of shared/images");
-            let (status, answer) = server.picture(&format!("/v1/classify?model={model}"), file).await;
+            let (status, answer) = server.image(&format!("/v1/classify?model={model}"), file).await;
             assert_eq!(status, 200, "{model} {photo}: {answer}");
             all += 1;
             // Of two classes with the same score (quantised ones often have it), either is the best.
@@ -148,7 +148,7 @@ async fn models_without_a_golden_file_see_what_a_person_sees() {
     let folder = only(&["ultraface", "vww-person", "vww-person-int8", "resnet8-cifar10"]);
     let server = Server::start(folder.path(), &CPU).await;
     let best = async |model: &str, photo: &str| {
-        let (status, answer) = server.picture(&format!("/v1/classify?model={model}"), &images.join(photo)).await;
+        let (status, answer) = server.image(&format!("/v1/classify?model={model}"), &images.join(photo)).await;
         assert_eq!(status, 200, "{answer}");
         answer["classes"][0]["label"].as_str().expect("a label").to_owned()
     };
@@ -157,7 +157,7 @@ async fn models_without_a_golden_file_see_what_a_person_sees() {
         assert_eq!(best(model, "photos_apache_coral/sunflower.bmp").await, "no person", "{model}");
     }
     assert_eq!(best("resnet8-cifar10", "photos_apache_coral/cat_720p.jpg").await, "cat");
-    let (_, answer) = server.picture("/v1/detect", &images.join("photos_apache_coral/grace_hopper.bmp")).await;
+    let (_, answer) = server.image("/v1/detect", &images.join("photos_apache_coral/grace_hopper.bmp")).await;
     let faces = detections(&answer);
     assert_eq!(faces.len(), 1, "one face: {answer}");
     assert!(faces[0].1 > 0.9, "{answer}");

@@ -80,9 +80,9 @@ impl Server {
         (status, response.json().await.expect("JSON"))
     }
 
-    /// Posts a file as a picture.
-    pub(crate) async fn picture(&self, path: &str, file: &Path) -> (u16, Value) {
-        let bytes = std::fs::read(file).expect("the picture is there");
+    /// Posts a file as an image.
+    pub(crate) async fn image(&self, path: &str, file: &Path) -> (u16, Value) {
+        let bytes = std::fs::read(file).expect("the image is there");
         self.post(path, "application/octet-stream", bytes).await
     }
 
@@ -301,7 +301,7 @@ pub(crate) fn only(models: &[&str]) -> tempfile::TempDir {
     folder
 }
 
-/// A picture that needs no file: a PNG with a figure on a street of its own, 96×128 pixels.
+/// An image that needs no file: a PNG with a figure on a street of its own, 96×128 pixels.
 pub(crate) fn photo() -> Vec<u8> {
     let figure = |x: u32, y: u32| (40..56).contains(&x) && (30..110).contains(&y);
     let image = image::RgbImage::from_fn(96, 128, |x, y| {
@@ -333,7 +333,7 @@ pub(crate) async fn until(what: &str, mut yes: impl AsyncFnMut() -> bool) {
     tokio::time::timeout(std::time::Duration::from_secs(60), asking).await.expect(what);
 }
 
-/// A white picture, over which `slow-on-white` holds a worker for seconds.
+/// A white image, over which `slow-on-white` holds a worker for seconds.
 pub(crate) fn white() -> Vec<u8> {
     png(&image::RgbImage::from_pixel(8, 8, image::Rgb([255; 3])))
 }

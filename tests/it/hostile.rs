@@ -48,7 +48,7 @@ async fn bad_pictures_are_refused_and_the_next_one_is_answered() {
     let server = Server::start(folder.path(), &[]).await;
     let mut counts = std::collections::BTreeMap::new();
     for file in files_below(&corpus) {
-        let (status, answer) = server.picture("/v1/detect", &file).await;
+        let (status, answer) = server.image("/v1/detect", &file).await;
         let shown = file.strip_prefix(&corpus).expect("below").display();
         if status != 200 {
             let sentence = answer["detail"].as_str().unwrap_or_default();
@@ -63,7 +63,7 @@ async fn bad_pictures_are_refused_and_the_next_one_is_answered() {
     }
     println!("{counts:?}");
     let photo = shared("images/photos_ccby_coco/coco_val_000000001000.jpg");
-    assert_eq!(server.picture("/v1/detect", &photo).await.0, 200, "the server still answers");
+    assert_eq!(server.image("/v1/detect", &photo).await.0, 200, "the server still answers");
     server.end().expect("a clean end");
 }
 

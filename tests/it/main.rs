@@ -12,6 +12,7 @@ mod runner;
 mod harness;
 mod scraped;
 mod simulated;
+mod source;
 
 mod balancer;
 mod batching;
@@ -38,6 +39,7 @@ mod prometheus;
 mod providers;
 mod queueing;
 mod reload;
+mod replicas;
 mod rooms;
 mod routing;
 mod scaling;
@@ -76,6 +78,7 @@ fn main() -> std::process::ExitCode {
         providers::tests(),
         queueing::tests(),
         reload::tests(),
+        replicas::tests(),
         rooms::tests(),
         routing::tests(),
         scaling::tests(),

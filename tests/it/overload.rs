@@ -14,7 +14,7 @@ tests![
     an_answer_that_nobody_reads_keeps_its_place
 ];
 
-/// A picture that takes a while to decode: 4000×4000 pixels, a few kB.
+/// An image that takes a while to decode: 4000×4000 pixels, a few kB.
 fn large() -> Vec<u8> {
     png(&image::RgbImage::new(4000, 4000))
 }
@@ -72,7 +72,7 @@ async fn bodies_in_memory_are_bounded_too() {
 
 async fn a_deadline_that_passes_while_a_picture_is_decoded_is_answered_with_504() {
     let server = Server::start(&root().join("models"), &[]).await;
-    // Time enough for a run, so that it is let in; not for decoding so large a picture, which nobody could know.
+    // Time enough for a run, so that it is let in; not for decoding so large an image, which nobody could know.
     let (status, problem) = server.post("/v1/classify?deadline_ms=30", "image/png", large()).await;
     assert_eq!(status, 504, "{problem}");
     assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("30 ms")), "{problem}");

@@ -77,12 +77,12 @@ async fn ten_thousand_requests_and_three_reloads_one_of_them_broken() {
     let sent = Arc::new(AtomicUsize::new(0));
     let mut clients = JoinSet::new();
     for _ in 0..8 {
-        let (server, sent, picture) = (Arc::clone(&server), Arc::clone(&sent), photo());
+        let (server, sent, image) = (Arc::clone(&server), Arc::clone(&sent), photo());
         clients.spawn(async move {
             let mut seen: Vec<(String, Vec<String>)> = Vec::new();
             // On until the last reload was seen, however fast the machine is.
             while sent.fetch_add(1, Ordering::Relaxed) < REQUESTS || seen.last().is_none_or(|(v, _)| v != "4") {
-                let (status, answer) = server.post("/v1/classify", "image/png", picture.clone()).await;
+                let (status, answer) = server.post("/v1/classify", "image/png", image.clone()).await;
                 assert_eq!(status, 200, "{answer}");
                 let pair = (answer["version"].as_str().expect("a version").to_owned(), labels(&answer));
                 if seen.last() != Some(&pair) {

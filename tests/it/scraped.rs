@@ -28,8 +28,8 @@ pub(crate) async fn traffic(server: &Server) {
         assert_eq!(server.post(&format!("{path}?variant=none"), "image/png", photo()).await.0, 400);
     }
     use base64::Engine as _;
-    let picture = base64::prelude::BASE64_STANDARD.encode(photo());
-    let input = json!({"name": "image", "datatype": "BYTES", "shape": [1], "data": [picture]});
+    let image = base64::prelude::BASE64_STANDARD.encode(photo());
+    let input = json!({"name": "image", "datatype": "BYTES", "shape": [1], "data": [image]});
     let body = json!({"inputs": [input]}).to_string().into_bytes();
     assert_eq!(server.post("/v2/models/pedestrian/infer", "application/json", body).await.0, 200);
 }
@@ -40,7 +40,7 @@ pub(crate) async fn metrics(server: &Server) -> String {
     response.text().await.expect("text")
 }
 
-/// A large picture whose client gives up until that is counted.
+/// A large image whose client gives up until that is counted.
 pub(crate) async fn client_that_goes_away(server: &Server) -> Vec<u8> {
     let large = png(&image::RgbImage::new(4000, 4000));
     until("a client that goes away is counted", async || {

@@ -23,7 +23,7 @@ mod tests {
     use crate::{
         tasks::{Prediction, classify::Class},
         vision::{
-            decode::{DecodedImage, Format, Pixels},
+            decode::{DecodedImage, Pixels, SourceFormat},
             draw::ImageFormat,
         },
     };
@@ -31,7 +31,7 @@ mod tests {
     #[test]
     fn jpeg_is_jpeg() {
         let pixels = Pixels { width: 64, height: 64, rgb: vec![128; 64 * 64 * 3] };
-        let image = DecodedImage { width: 64, height: 64, pixels, format: Format::Png, orientation: 1 };
+        let image = DecodedImage { width: 64, height: 64, pixels, format: SourceFormat::Png, orientation: 1 };
         let prediction = Prediction::Classes(vec![Class { class_id: 7, score: 0.5 }]);
         let bytes = prediction.draw(&image, &[], ImageFormat::Jpeg).expect("draws");
         assert!(bytes.starts_with(&[0xFF, 0xD8, 0xFF]));

@@ -63,7 +63,7 @@ struct Tally {
 /// # Errors
 /// When no picture can be read, or when a model fails: in one sentence.
 pub async fn run(contestants: &[Contestant], data: &Dataset, mut step: impl FnMut()) -> Result<Report, String> {
-    let mut tallies: Vec<Tally> = contestants.iter().map(|contestant| Tally::new(&contestant.model)).collect();
+    let mut tallies: Vec<Tally> = contestants.iter().map(|contestant| Tally::new(&contestant.model.info)).collect();
     let mut unreadable = Vec::new();
     for (at, handful) in data.images.chunks(HANDFUL).enumerate() {
         let mut pictures = Vec::new();

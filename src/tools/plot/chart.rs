@@ -4,8 +4,8 @@ use plotters::{
     drawing::DrawingAreaErrorKind,
     element::DashedPathElement,
     prelude::{
-        Cartesian2d, ChartBuilder, ChartContext, Circle, Color as _, EmptyElement, IntoDrawingArea, IntoTextStyle,
-        PathElement, RGBColor, SVGBackend, SeriesLabelPosition, Text, WHITE,
+        Cartesian2d, ChartBuilder, ChartContext, Circle, Color as _, EmptyElement, FontStyle, IntoDrawingArea,
+        IntoTextStyle, PathElement, RGBColor, SVGBackend, SeriesLabelPosition, Text, WHITE,
     },
     style::text_anchor::{HPos, Pos, VPos},
 };
@@ -23,8 +23,8 @@ const REFERENCE: RGBColor = RGBColor(110, 110, 110);
 const WIDTH: u32 = 860;
 const HEIGHT: u32 = 640;
 const SMALL: (&str, i32) = ("sans-serif", 16);
-const BOLD: (&str, i32) = ("sans-serif", 18);
-const TITLE: (&str, i32) = ("sans-serif", 20);
+const AXIS_NAME: (&str, i32) = ("sans-serif", 18);
+const TITLE: (&str, i32, FontStyle) = ("sans-serif", 21, FontStyle::Bold);
 
 /// The frame of a chart, with its axes.
 type Frame<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<AxisScale, AxisScale>>;
@@ -64,7 +64,7 @@ impl Chart {
             .x_desc(&self.x.name)
             .y_desc(&self.y.name)
             .label_style(SMALL)
-            .axis_desc_style(BOLD)
+            .axis_desc_style(AXIS_NAME)
             .draw()?;
         let mut taken = self.draw_series(&mut chart)?;
         self.draw_texts(&chart, &mut taken)?;

@@ -14,7 +14,7 @@ use crate::{
         frontier::{FrontierPoint, frontier},
     },
     models::Selection,
-    server::{self, Listeners, Only},
+    server::{self, Listeners},
     tools::bench::{Measured, Picture, Plan, Target, Watch, closed_loop, open_loop},
 };
 
@@ -216,7 +216,7 @@ impl Running {
                 ..ModelSettings::default()
             },
         );
-        let only = Only { model: Some(subject.model.clone()), variant: Some(setting.variant.clone()) };
+        let only = Selection { model: Some(subject.model.clone()), variant: Some(setting.variant.clone()) };
         let (stop, stopped) = oneshot::channel();
         let (ready, is_ready) = oneshot::channel();
         let thread = std::thread::spawn(move || {

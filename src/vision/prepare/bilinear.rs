@@ -4,7 +4,7 @@
 //! columns are made, an int8 YOLOX moved or missed 4 of 10 boxes, though no pixel was off by more than one grey level.
 //! Coefficients have 11 bits and roundings stand where OpenCV has them (`modules/imgproc/src/resize.cpp`).
 
-use super::area::Source;
+use super::area::SourcePixels;
 
 const ONE: f32 = 2048.0;
 
@@ -17,7 +17,7 @@ struct Tap {
 }
 
 /// RGB in, RGB out.
-pub(super) fn resize(source: &Source<'_>, width: usize, height: usize) -> Vec<u8> {
+pub(super) fn resize(source: &SourcePixels<'_>, width: usize, height: usize) -> Vec<u8> {
     let [left, top, part_width, part_height] = source.part;
     let columns = taps(source.width, left, part_width, width);
     let (lines, _) = source.rgb.as_chunks::<3>();
@@ -81,7 +81,7 @@ mod tests {
 
     fn resized(rgb: &[u8], (from_width, from_height): (usize, usize), (width, height): (usize, usize)) -> Vec<u8> {
         let part = [0.0, 0.0, from_width as f64, from_height as f64];
-        let source = Source { rgb, width: from_width, height: from_height, part };
+        let source = SourcePixels { rgb, width: from_width, height: from_height, part };
         resize(&source, width, height).chunks(3).map(|pixel| pixel[0]).collect()
     }
 
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_size_is_the_same_picture() {
+    fn the_same_size_is_the_same_image() {
         let values: Vec<u8> = (0..35).map(|i| i * 7).collect();
         assert_eq!(resized(&grey(&values), (7, 5), (7, 5)), values);
     }

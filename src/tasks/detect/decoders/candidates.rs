@@ -59,12 +59,12 @@ impl Candidates {
 
     /// Boxes that lie wholly beside the image (on the bars) are left out before the best are counted.
     fn drop_unseen(&mut self, placement: &Placement, unit: BoxUnit) {
-        self.list.retain(|detection| placement.from_unit(detection.bbox, unit).is_proper());
+        self.list.retain(|detection| placement.to_image_from(detection.bbox, unit).is_proper());
     }
 }
 
 fn on_image(mut list: Vec<Detection>, placement: &Placement, unit: BoxUnit) -> Vec<Detection> {
-    list.iter_mut().for_each(|detection| detection.bbox = placement.from_unit(detection.bbox, unit));
+    list.iter_mut().for_each(|detection| detection.bbox = placement.to_image_from(detection.bbox, unit));
     list
 }
 

@@ -4,7 +4,7 @@
 //!   its object detection API: boxes as ymin, xmin, ymax, xmax in 0..1, classes, scores, count.
 //! - `detr`: the ONNX exports of github.com/lyuwenyu/RT-DETR and github.com/Peterande/D-FINE: labels, boxes, scores
 //!   in pixels of the size that the graph was told.
-//! - `nms-in-graph`: boxes `[K, 4]`, scores `[K]`, labels `[K]` in input pixels, `K` differing by picture, as
+//! - `nms-in-graph`: boxes `[K, 4]`, scores `[K]`, labels `[K]` in input pixels, `K` differing by image, as
 //!   torchvision's detectors and ONNX's `NonMaxSuppression` make them.
 
 use super::{
@@ -72,7 +72,7 @@ impl Listed {
         };
         let (format, unit) = match spec.decode {
             Decoding::Ssd => (BoxFormat::Yxyx, BoxUnit::Unit),
-            Decoding::Detr => (spec.box_format, spec.box_unit.unwrap_or(BoxUnit::Picture)),
+            Decoding::Detr => (spec.box_format, spec.box_unit.unwrap_or(BoxUnit::Image)),
             _ => (spec.box_format, spec.box_unit.unwrap_or(BoxUnit::Input)),
         };
         Ok(Self { boxes_index, scores_index, labels_index, count_index: count, format, unit })

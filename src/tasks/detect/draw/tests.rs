@@ -6,14 +6,14 @@ use crate::{
     tasks::Prediction,
     vision::{
         bbox::BBox,
-        decode::{DecodedImage, Format, Pixels},
+        decode::{DecodedImage, Pixels, SourceFormat},
         draw::ImageFormat,
     },
 };
 
 fn grey(width: u32, height: u32) -> DecodedImage {
     let rgb = vec![128; (width * height * 3) as usize];
-    DecodedImage { width, height, pixels: Pixels { width, height, rgb }, format: Format::Png, orientation: 1 }
+    DecodedImage { width, height, pixels: Pixels { width, height, rgb }, format: SourceFormat::Png, orientation: 1 }
 }
 
 fn found(class_id: usize, [x1, y1, x2, y2]: [f32; 4]) -> Detection {

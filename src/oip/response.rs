@@ -205,7 +205,7 @@ impl Serialize for OutputContents<'_> {
 
 /// The best classes of each row, as `value:index:label`.
 fn classes(labels: &[String], most: usize, tensor: &Tensor) -> (Vec<usize>, Vec<String>) {
-    let values = elements::to_f64(tensor);
+    let values = tensor_codec::to_f64(tensor);
     // The first dimension is the batch, where there is more than one.
     let rows = if tensor.shape().len() > 1 { tensor.shape().first().copied().unwrap_or(1) } else { 1 };
     let width = values.len().checked_div(rows).unwrap_or(0);

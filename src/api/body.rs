@@ -57,12 +57,12 @@ impl BodyLimits {
 pub(super) struct Upload {
     body: Body,
     declared: Option<usize>,
-    /// The client waits for a `100 Continue`, which goes out when the body is first asked for.
+    /// Whether the client waits for a `100 Continue`, which goes out when the body is first asked for.
     waits: bool,
 }
 
 impl Upload {
-    /// The body, and what the headers say about it.
+    /// A body, with what the headers say about it.
     pub(super) fn new(headers: &HeaderMap, body: Body) -> Self {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         Self {
@@ -72,12 +72,12 @@ impl Upload {
         }
     }
 
-    /// How many bytes it may turn out to have: what the headers announce, else all that is allowed.
+    /// The number of bytes that the body may turn out to have: what the headers announce, else all that is allowed.
     pub(super) fn expected(&self, limit: usize) -> usize {
         self.declared.unwrap_or(limit).min(limit)
     }
 
-    /// All of it, up to `limit` bytes.
+    /// Reads the whole body, up to `limit` bytes.
     pub(super) async fn read(&mut self, limit: usize, time: Duration) -> Result<Bytes, Problem> {
         let declared = self.declared;
         let mut body = self.limited(limit)?;
@@ -112,7 +112,7 @@ impl Upload {
     }
 
     /// Reads on after a refusal, without keeping anything: a connection that is closed over unread bytes is reset, and
-    /// the client never learns why. Costs a bounded amount, and nothing where the client waits to be asked or is slow.
+    /// the client never learns why. This costs a bounded amount, and nothing where the client waits to be asked or is slow.
     pub(super) async fn drain(&mut self, refusal: &Problem) {
         if self.waits || *refusal.kind == kinds::SLOW_BODY {
             return;

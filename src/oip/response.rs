@@ -116,7 +116,7 @@ impl<'a> InferResponse<'a> {
     #[must_use]
     pub fn to_http_body(&self) -> HttpBody {
         let mut tail = Vec::new();
-        let outputs = self.outputs.iter().map(|output| OutputJson::new(output, &mut tail)).collect();
+        let outputs = self.outputs.iter().map(|output| SentOutputJson::new(output, &mut tail)).collect();
         let json = ResponseJson {
             model_name: self.model_name,
             model_version: self.model_version,
@@ -163,11 +163,11 @@ struct ResponseJson<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
     parameters: &'a ResponseParameters<'a>,
-    outputs: Vec<OutputJson<'a>>,
+    outputs: Vec<SentOutputJson<'a>>,
 }
 
 #[derive(Serialize)]
-struct OutputJson<'a> {
+struct SentOutputJson<'a> {
     name: &'a str,
     datatype: &'static str,
     shape: &'a [usize],
@@ -182,7 +182,7 @@ struct BinaryData {
     binary_data_size: usize,
 }
 
-impl<'a> OutputJson<'a> {
+impl<'a> SentOutputJson<'a> {
     /// The output in JSON; where it is wanted as bytes, these go to the tail.
     fn new(output: &'a ResponseOutput<'a>, tail: &mut Vec<u8>) -> Self {
         let (parameters, data) = if output.binary {
@@ -266,7 +266,7 @@ mod tests {
             RequestedOutput { index: 0, binary: false, classes: None },
         ];
         let outputs = wants.map(|wanted| ResponseOutput::new("scores", &tensor, &labels, &wanted));
-        let outputs: Vec<_> = outputs.iter().map(|output| OutputJson::new(output, &mut bytes)).collect();
+        let outputs: Vec<_> = outputs.iter().map(|output| SentOutputJson::new(output, &mut bytes)).collect();
         insta::assert_snapshot!(serde_json::to_string(&outputs).expect("json"), @r#"[{"name":"scores","datatype":"FP32","shape":[1,2],"parameters":{"binary_data_size":8}},{"name":"scores","datatype":"BYTES","shape":[1,1],"parameters":{"binary_data_size":18}},{"name":"scores","datatype":"FP32","shape":[1,2],"data":[0.25,0.75]}]"#);
         assert_eq!(bytes[..8], [0, 0, 128, 62, 0, 0, 64, 63]);
         assert_eq!(&bytes[8..], b"\x0e\0\0\x000.750000:1:yes");

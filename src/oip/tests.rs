@@ -64,15 +64,15 @@ fn data_comes_in_json_or_behind_it_or_alone() {
 }
 
 #[test]
-fn pictures_come_as_bytes() {
-    let pictures = |request: InferRequest| match request.inputs {
-        TensorInputs::Images(pictures) => pictures,
+fn encoded_images_come_as_bytes() {
+    let images = |request: InferRequest| match request.inputs {
+        TensorInputs::Images(images) => images,
         TensorInputs::Tensors(_) => unreachable!("tensors"),
     };
     let unsized_input = r#"{"inputs":[{"name":"x","shape":[1],"datatype":"BYTES"}]}"#;
-    assert_eq!(pictures(read(unsized_input, b"\x03\0\0\0jpg").expect("read")), ["jpg"]);
+    assert_eq!(images(read(unsized_input, b"\x03\0\0\0jpg").expect("read")), ["jpg"]);
     let json = r#"{"inputs":[{"name":"x","shape":[2,1],"datatype":"BYTES","data":[["YQ=="],[{"b64":"YmM="}]]}]}"#;
-    assert_eq!(pictures(read(json, b"").expect("read")), ["a", "bc"]);
+    assert_eq!(images(read(json, b"").expect("read")), ["a", "bc"]);
 }
 
 #[test]

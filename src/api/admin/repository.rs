@@ -147,7 +147,7 @@ async fn change(
     Ok(Json(Value::Object(Map::new())))
 }
 
-/// The body as JSON; none at all is as good as `{}`.
+/// Reads the body as JSON; an empty body is as good as `{}`.
 async fn read<T: for<'de> Deserialize<'de> + Default>(inference: &Inference, request: Request) -> Result<T, Problem> {
     let (head, body) = request.into_parts();
     let mut upload = Upload::new(&head.headers, body);

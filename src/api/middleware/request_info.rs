@@ -32,10 +32,10 @@ const MAX_ID_BYTES: usize = 128;
 
 /// What is known of a request while it runs. Clones are the same request's.
 #[derive(Debug, Clone)]
-pub(in crate::api) struct RequestInfo(Arc<Shared>);
+pub(in crate::api) struct RequestInfo(Arc<SharedInfo>);
 
 #[derive(Debug)]
-struct Shared {
+struct SharedInfo {
     id: String,
     details: Mutex<SpanDetails>,
 }
@@ -46,7 +46,7 @@ impl RequestInfo {
         let theirs = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
         let sane = |id: &&str| (1..=MAX_ID_BYTES).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
         let id = theirs.filter(sane).map_or_else(|| Ulid::generate().to_string(), ToOwned::to_owned);
-        Self(Arc::new(Shared { id, details: Mutex::default() }))
+        Self(Arc::new(SharedInfo { id, details: Mutex::default() }))
     }
 
     /// The request's id: in the answer, in problems and in the log.

@@ -28,7 +28,7 @@ pub(super) fn packing(headers: &HeaderMap) -> Result<Packing, Problem> {
     }
 }
 
-/// The body as it was before; a byte over the limit ends the work, however small the body came.
+/// Unpacks the body. A byte over the limit ends the work, however small the body came.
 pub(super) fn unpack(body: Bytes, packing: Packing, limit: usize) -> Result<Bytes, Problem> {
     match packing {
         Packing::Plain => Ok(body),

@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn forms_have_a_part_a_picture() {
+    async fn forms_have_a_part_for_each_image() {
         let part = |name: &str, file: &str, data: &str| {
             let file = if file.is_empty() { String::new() } else { format!("; filename=\"{file}\"") };
             format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n{data}\r\n")

@@ -70,7 +70,7 @@ fn check_name(name: Option<&str>) -> Result<(), Problem> {
     Err(Problem::bad_body(detail))
 }
 
-/// A part's bytes. What is over the limit is read past, not kept.
+/// Reads a part's bytes. Those over the limit are read, but not kept.
 async fn image(mut field: Field<'_>, limit: usize) -> Result<Result<Bytes, Problem>, multer::Error> {
     let (mut bytes, mut length) = (BytesMut::new(), 0usize);
     while let Some(chunk) = field.chunk().await? {

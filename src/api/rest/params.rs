@@ -8,7 +8,7 @@ use crate::{
     routing::policy::VariantPreference, scheduler::job::Priority,
 };
 
-/// Every parameter there is.
+/// The names of all parameters.
 const KNOWN: [&str; 12] = [
     "model",
     "variant",
@@ -84,7 +84,7 @@ pub(super) struct Params {
 }
 
 impl Params {
-    /// From the part of the address after the `?`.
+    /// Reads the part of the address after the `?`.
     pub(super) fn parse(query: Option<&str>) -> Result<Self, Problem> {
         let mut params = Self::default();
         let mut seen: Vec<String> = Vec::new();
@@ -139,7 +139,7 @@ impl Params {
     }
 }
 
-/// An objective by its word.
+/// The objective of that word.
 fn objective(word: &str) -> Option<Objective> {
     match word {
         "cost" => Some(Objective::Cost),

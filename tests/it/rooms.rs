@@ -182,7 +182,7 @@ fn the_api_takes_nothing_but_plain_types_from_below_the_inference() {
             let Some((room, path)) = ours(&place) else { continue };
             let plain =
                 |plain: &&str| path.strip_prefix(*plain).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
-            if floor(room) > floor("inference") && !PLAIN.iter().any(|name| plain(&name)) {
+            if floor(room) > floor("inference") && !PLAIN.iter().any(plain) {
                 broken.entry(path).or_default().insert(file.name.clone());
             }
         }

@@ -1,4 +1,4 @@
-//! What can go wrong with a request, free of HTTP: `http::problem` gives each kind its status.
+//! What can go wrong with a request, free of HTTP: `api::problem` gives each kind its HTTP status.
 //!
 //! Every message is one sentence that a client may read: what was wrong, and what would be right.
 
@@ -179,7 +179,7 @@ impl Error {
             Self::LoadFailed { .. } => "load_failed",
             Self::NoFolder(_) => "no_folder",
             Self::Busy { .. } | Self::NoRoom { .. } => "busy",
-            Self::Starting => "starting",
+            Self::Starting => "not_ready",
             Self::DeadlinePassed { hopeless: false, .. } => "deadline",
             Self::ModelFailed { .. } => "failed",
         }

@@ -15,9 +15,7 @@ use super::Settings;
 use crate::{
     api::AnswerBody,
     config::Task,
-    inference::{
-        Deadline, ImageInput, ImageOutput, ImageRequest, Inference, PostprocessOverrides, Response, Terms,
-    },
+    inference::{Deadline, ImageInput, ImageOutput, ImageRequest, Inference, PostprocessOverrides, Response, Terms},
     models::{Model, Selection},
     routing::policy::VariantPreference,
     telemetry,

@@ -5,6 +5,9 @@
 //! `overhead` (sockets, JSON, the runtime), and what of its CPUs it did not use is `idle`. So if more is charged than the
 //! whole process used, the sum comes out too large.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::VecDeque,
     sync::{
@@ -110,6 +113,18 @@ struct Books {
     // What was known at moments of the last minute, oldest first.
     history: VecDeque<Then>,
     watts: Option<Watts>,
+}
+
+/// What was true when the books were balanced.
+#[derive(Debug, Clone, Copy)]
+struct Moment {
+    /// Whether models were being loaded.
+    loading: bool,
+    /// What was on accounts.
+    booked: Used,
+    /// What the process had used since it began.
+    process: CpuTime,
+    now: Instant,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -229,10 +244,16 @@ impl Ledger {
 
     /// Asks the system what the process used, and books overhead and idle time. To be called every second or so.
     pub fn balance(&self) {
-        let mut books = self.books();
+        let books = self.books();
         let loading = self.loading.load(Ordering::SeqCst) > 0;
         // In this order, so that nothing is booked that is not in the process's time.
         let (booked, process, now) = (self.booked(), CpuTime::of_this_process(), Instant::now());
+        self.balance_at(books, Moment { loading, booked, process, now });
+    }
+
+    /// As [`Ledger::balance`], with what was true at a moment.
+    fn balance_at(&self, mut books: MutexGuard<'_, Books>, moment: Moment) {
+        let Moment { loading, booked, process, now } = moment;
         let (process, wall) = (process - books.process_then, now - books.began);
         let cpus = CpuTime::from(wall.mul_f64(self.cpus));
         let pending = CpuTime::from_nanos(self.pending_cpu_nanos.load(Ordering::Relaxed));

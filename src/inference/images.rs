@@ -76,44 +76,41 @@ impl PostprocessOverrides {
 }
 
 /// Answers an image.
-pub(super) async fn run_image(
-    mut admitted: Admitted,
-    request: ImageRequest,
-) -> Result<Response<ImageOutput>, Error> {
-        let ImageRequest { image, options, draw } = request;
-        let options = options.over(&admitted.record.model.info.defaults);
-        match admitted.fresh_forecast() {
-            // Drawing is no part of what is forecast.
-            Ok(forecast) => admitted.record.forecast = forecast.filter(|_| draw.is_none()),
-            Err(error) => return Err(admitted.record.fail(error)),
-        }
-        let inference = Arc::clone(&admitted.inference);
-        let ticket = shadow::ticket(&inference, &admitted.record.model, admitted.route);
-        let keep = draw.is_some() || ticket.is_some();
-        run::run(admitted, async move |run, record| {
-            record.typical = draw.is_none();
-            let Preprocess { preprocessed, image, facts, times, cpu } = preprocess(&inference, run, image, keep).await?;
-            record.stages = times;
-            record.overhead += cpu;
-            let ran = run.queue(preprocessed.inputs).await?;
-            record.stages.add(Stage::Queue, ran.queued);
-            record.stages.set(Stage::Inference, ran.ran);
-            record.batch_size = ran.batch_size;
-            let drawing = draw.zip(image.clone()).map(|(format, image)| Drawing { format, image });
-            let work = postprocess(run, ran.outputs, preprocessed.placement, options, drawing);
-            // What is drawn and encoded takes as long as a decode does.
-            let pool = if draw.is_some() { &inference.decoding } else { &inference.postprocessing };
-            let (done, work) = pool.run(Some(&run.meter), work).await.map_err(|cause| run.failed(cause))?;
-            let Postprocessed { prediction, drawn, took } = done.map_err(|cause| run.failed(cause))?;
-            record.stages.add(Stage::Queue, work.waited);
-            record.stages.set(Stage::Postprocess, took);
-            record.overhead += work.cpu;
-            record.sample = ticket
-                .zip(image)
-                .map(|(ticket, image)| Arc::new(Sample { ticket, image, options, prediction: prediction.clone() }));
-            Ok(ImageOutput { image: facts, prediction, drawn })
-        })
-        .await
+pub(super) async fn run_image(mut admitted: Admitted, request: ImageRequest) -> Result<Response<ImageOutput>, Error> {
+    let ImageRequest { image, options, draw } = request;
+    let options = options.over(&admitted.record.model.info.defaults);
+    match admitted.fresh_forecast() {
+        // Drawing is no part of what is forecast.
+        Ok(forecast) => admitted.record.forecast = forecast.filter(|_| draw.is_none()),
+        Err(error) => return Err(admitted.record.fail(error)),
+    }
+    let inference = Arc::clone(&admitted.inference);
+    let ticket = shadow::ticket(&inference, &admitted.record.model, admitted.route);
+    let keep = draw.is_some() || ticket.is_some();
+    run::run(admitted, async move |run, record| {
+        record.typical = draw.is_none();
+        let Preprocess { preprocessed, image, facts, times, cpu } = preprocess(&inference, run, image, keep).await?;
+        record.stages = times;
+        record.overhead += cpu;
+        let ran = run.queue(preprocessed.inputs).await?;
+        record.stages.add(Stage::Queue, ran.queued);
+        record.stages.set(Stage::Inference, ran.ran);
+        record.batch_size = ran.batch_size;
+        let drawing = draw.zip(image.clone()).map(|(format, image)| Drawing { format, image });
+        let work = postprocess(run, ran.outputs, preprocessed.placement, options, drawing);
+        // What is drawn and encoded takes as long as a decode does.
+        let pool = if draw.is_some() { &inference.decoding } else { &inference.postprocessing };
+        let (done, work) = pool.run(Some(&run.meter), work).await.map_err(|cause| run.failed(cause))?;
+        let Postprocessed { prediction, drawn, took } = done.map_err(|cause| run.failed(cause))?;
+        record.stages.add(Stage::Queue, work.waited);
+        record.stages.set(Stage::Postprocess, took);
+        record.overhead += work.cpu;
+        record.sample = ticket
+            .zip(image)
+            .map(|(ticket, image)| Arc::new(Sample { ticket, image, options, prediction: prediction.clone() }));
+        Ok(ImageOutput { image: facts, prediction, drawn })
+    })
+    .await
 }
 
 /// An image that was decoded and preprocessed.
@@ -155,12 +152,8 @@ pub(super) async fn preprocess(
     let (image, preprocessed, mut times) = done?;
     decoding.learn(took);
     times.add(Stage::Queue, waited);
-    let facts = ImageFacts {
-        width: image.width,
-        height: image.height,
-        format: image.format,
-        orientation: image.orientation,
-    };
+    let facts =
+        ImageFacts { width: image.width, height: image.height, format: image.format, orientation: image.orientation };
     let preprocessed = preprocessed.map_err(|cause| run.failed(cause))?;
     Ok(Preprocess { preprocessed, image: keep.then_some(image), facts, times, cpu })
 }

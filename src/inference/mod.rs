@@ -33,14 +33,6 @@ use std::{
     time::Instant,
 };
 
-use self::{
-    cpu_pool::CpuPool,
-    forecast::ForecastGuard,
-    observers::{CountInMetrics, LearnDemand, TallyLoad},
-    permit::Gate,
-    record::Observers,
-    shadow::Shadow,
-};
 pub use self::{
     admission::{Admitted, Reserved},
     call::{Deadline, InputKind, Target, Terms},
@@ -49,6 +41,14 @@ pub use self::{
     response::{ImageFacts, ImageOutput, Response, TensorOutputs, Timing},
     tensors::TensorInputs,
     tick::ReplicaLoad,
+};
+use self::{
+    cpu_pool::CpuPool,
+    forecast::ForecastGuard,
+    observers::{CountInMetrics, LearnDemand, TallyLoad},
+    permit::Gate,
+    record::Observers,
+    shadow::Shadow,
 };
 use crate::{
     capacity::CapacityEstimator,

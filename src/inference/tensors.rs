@@ -54,33 +54,36 @@ impl TensorInputs {
 }
 
 /// Runs a graph.
-pub(super) async fn run_tensors(mut admitted: Admitted, inputs: TensorInputs) -> Result<Response<TensorOutputs>, Error> {
-        let images = inputs.images(admitted.record.model.variant(admitted.route.variant));
-        admitted.record.holds(images);
-        admitted.record.typical = matches!(inputs, TensorInputs::Images(_));
-        // Several images are forecast one by one, since each has the others before it.
-        if admitted.record.typical && images == 1 {
-            match admitted.fresh_forecast() {
-                Ok(forecast) => admitted.record.forecast = forecast,
-                Err(error) => return Err(admitted.record.fail(error)),
-            }
+pub(super) async fn run_tensors(
+    mut admitted: Admitted,
+    inputs: TensorInputs,
+) -> Result<Response<TensorOutputs>, Error> {
+    let images = inputs.images(admitted.record.model.variant(admitted.route.variant));
+    admitted.record.holds(images);
+    admitted.record.typical = matches!(inputs, TensorInputs::Images(_));
+    // Several images are forecast one by one, since each has the others before it.
+    if admitted.record.typical && images == 1 {
+        match admitted.fresh_forecast() {
+            Ok(forecast) => admitted.record.forecast = forecast,
+            Err(error) => return Err(admitted.record.fail(error)),
         }
-        let inference = Arc::clone(&admitted.inference);
-        run::run(admitted, async move |run, record| {
-            let outputs = match inputs {
-                TensorInputs::Tensors(named) => {
-                    let ran = run.queue(in_order(run, named)?).await?;
-                    record.stages.set(Stage::Queue, ran.queued);
-                    record.stages.set(Stage::Inference, ran.ran);
-                    record.batch_size = ran.batch_size;
-                    ran.outputs
-                }
-                TensorInputs::Images(images) => run_images(&inference, run, images, record).await?,
-            };
-            let names = run.variant().info.outputs.iter().map(|port| port.name.clone());
-            Ok(names.zip(outputs).collect())
-        })
-        .await
+    }
+    let inference = Arc::clone(&admitted.inference);
+    run::run(admitted, async move |run, record| {
+        let outputs = match inputs {
+            TensorInputs::Tensors(named) => {
+                let ran = run.queue(in_order(run, named)?).await?;
+                record.stages.set(Stage::Queue, ran.queued);
+                record.stages.set(Stage::Inference, ran.ran);
+                record.batch_size = ran.batch_size;
+                ran.outputs
+            }
+            TensorInputs::Images(images) => run_images(&inference, run, images, record).await?,
+        };
+        let names = run.variant().info.outputs.iter().map(|port| port.name.clone());
+        Ok(names.zip(outputs).collect())
+    })
+    .await
 }
 
 /// Decodes and queues each image for itself, so that one does not wait for another, and puts the outputs together.
@@ -100,9 +103,9 @@ async fn run_images(
         let parts: Option<Vec<&Tensor>> = runs.iter().map(|image| image.ran.outputs.get(output)).collect();
         parts.and_then(|parts| Tensor::stack(&parts, 0, None))
     });
-    stacked.collect::<Option<_>>().ok_or_else(|| {
-        misfit(run, "its outputs have another shape for every picture: send one picture a request")
-    })
+    stacked
+        .collect::<Option<_>>()
+        .ok_or_else(|| misfit(run, "its outputs have another shape for every picture: send one picture a request"))
 }
 
 async fn run_image(inference: &Inference, run: &Run, image: Bytes) -> Result<ImageRun, Error> {

@@ -28,30 +28,30 @@ pub struct ReplicaLoad {
 
 /// To be called every second.
 pub fn tick(inference: &Inference) {
-        inference.ledger.balance();
-        let (busy, now) = (inference.ledger.busy(), Instant::now());
-        let models = inference.models.models();
-        for model in &models {
-            degrade(inference, model, busy, now);
-            let (shed, changes) = {
-                let mut degradation = model.routing.degradation();
-                (degradation.shed(), degradation.take_changes())
-            };
-            inference.metrics.router_switched(&model.info.name, changes);
-            if changes > 0 {
-                let model = &model.info.name;
-                tracing::info!(model, closed = shed, "load has closed heavier variants, or they are open again");
-            }
+    inference.ledger.balance();
+    let (busy, now) = (inference.ledger.busy(), Instant::now());
+    let models = inference.models.models();
+    for model in &models {
+        degrade(inference, model, busy, now);
+        let (shed, changes) = {
+            let mut degradation = model.routing.degradation();
+            (degradation.shed(), degradation.take_changes())
+        };
+        inference.metrics.router_switched(&model.info.name, changes);
+        if changes > 0 {
+            let model = &model.info.name;
+            tracing::info!(model, closed = shed, "load has closed heavier variants, or they are open again");
         }
-        let loads: Vec<ModelLoad> = models.iter().map(|model| load(inference, model)).collect();
-        let (process, charged, loading) = inference.ledger.counted();
-        let usage = ProcessUsage { process, charged, loading };
-        let estimate = inference.estimator().update(&loads, usage, now);
-        let names = models.iter().map(|model| model.info.name.clone());
-        let answers_per_second =
-            names.zip(estimate.answers_per_second).filter_map(|(name, per_second)| Some((name, per_second?)));
-        inference.publish(ReplicaLoad { load: estimate.load, answers_per_second: answers_per_second.collect() });
     }
+    let loads: Vec<ModelLoad> = models.iter().map(|model| load(inference, model)).collect();
+    let (process, charged, loading) = inference.ledger.counted();
+    let usage = ProcessUsage { process, charged, loading };
+    let estimate = inference.estimator().update(&loads, usage, now);
+    let names = models.iter().map(|model| model.info.name.clone());
+    let answers_per_second =
+        names.zip(estimate.answers_per_second).filter_map(|(name, per_second)| Some((name, per_second?)));
+    inference.publish(ReplicaLoad { load: estimate.load, answers_per_second: answers_per_second.collect() });
+}
 
 /// Sheds a tier of a model where requests ask for more than the machine has, and restores one where there is room again.
 fn degrade(inference: &Inference, model: &Model, busy: f64, now: Instant) {

@@ -3,8 +3,7 @@
 use std::{path::Path, sync::Arc, thread::JoinHandle, time::Instant};
 
 use super::{
-    ModelError,
-    catalog,
+    ModelError, catalog,
     folder::{ModelFolder, VariantFile},
     model::{Model, ModelInfo, Variant, VariantInfo},
     opening::OpenedVariant,

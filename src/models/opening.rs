@@ -133,7 +133,9 @@ impl Loader<'_> {
         // Weights are packed for one graph, so the freed one has its own.
         let weights = SharedWeights::new();
         match self.freed(&it.source, &mut it.session, preprocessor, plan, &weights) {
-            Ok((source, session)) => Ok(Batchable { source, session, weights, axis: BatchAxis::Freed, why_fixed: None }),
+            Ok((source, session)) => {
+                Ok(Batchable { source, session, weights, axis: BatchAxis::Freed, why_fixed: None })
+            }
             Err(also) => Ok(Batchable { why_fixed: Some(format!("{why}, and cannot be freed: {also}")), ..it }),
         }
     }

@@ -63,7 +63,8 @@ pub(super) fn takes_batches(
     preprocessor: &Preprocessor,
 ) -> Result<(), String> {
     let tolerance = |output: &Tensor| if output.element() == ElementType::F16 { F16_TOLERANCE } else { TOLERANCE };
-    let images = [1, 2, 3].map(|seed| preprocessor.preprocess(&noise(preprocessor, seed)).map(|preprocessed| preprocessed.inputs));
+    let images = [1, 2, 3]
+        .map(|seed| preprocessor.preprocess(&noise(preprocessor, seed)).map(|preprocessed| preprocessed.inputs));
     let images = images.into_iter().collect::<Result<Vec<_>, _>>()?;
     let alone: Vec<Vec<Tensor>> = images.iter().map(|inputs| single.run(inputs)).collect::<Result<_, _>>()?;
     let inputs = stacked(&images, images.len()).ok_or("its inputs do not stack")?;

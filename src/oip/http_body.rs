@@ -10,7 +10,7 @@ use super::{
 };
 
 /// The header that says how long the JSON is, as refusals call it.
-const HEADER_LENGTH: &str = "Inference-Header-Content-Length";
+pub const HEADER_LENGTH: &str = "Inference-Header-Content-Length";
 
 #[derive(Deserialize)]
 #[serde(expecting = "an object with `inputs`")]
@@ -21,7 +21,7 @@ struct RequestJson<'a> {
     #[serde(borrow)]
     inputs: Vec<InputJson<'a>>,
     #[serde(default)]
-    outputs: Vec<OutputJson>,
+    outputs: Vec<WantedOutputJson>,
 }
 
 #[derive(Deserialize)]
@@ -36,7 +36,7 @@ struct InputJson<'a> {
 }
 
 #[derive(Deserialize)]
-struct OutputJson {
+struct WantedOutputJson {
     name: String,
     #[serde(default, deserialize_with = "bounded_map")]
     parameters: Parameters,
@@ -88,7 +88,7 @@ impl<'a> RequestJson<'a> {
             let why = format!("{} bytes are left behind the data of the last input", tail.len());
             return Err(OipError::BadBody(why));
         }
-        let output = |OutputJson { name, parameters }| RawOutput { name, parameters };
+        let output = |WantedOutputJson { name, parameters }| RawOutput { name, parameters };
         let outputs = self.outputs.into_iter().map(output).collect();
         Ok(RawInferRequest { id: self.id, parameters: self.parameters, inputs, outputs })
     }

@@ -8,7 +8,7 @@ use serde::{
 
 use super::{OipError, base64};
 
-/// Elements from bytes: each a length (four bytes, little endian), then so many bytes.
+/// Reads the elements from bytes: each is a length (four bytes, little endian), then so many bytes.
 pub(super) fn from_bytes(name: &str, bytes: &Bytes, count: usize, limit: usize) -> Result<Vec<Bytes>, OipError> {
     let wrong = |why: String| OipError::parameter(format!("inputs.{name}"), why);
     let mut rest = bytes.clone();
@@ -34,14 +34,18 @@ pub(super) fn from_bytes(name: &str, bytes: &Bytes, count: usize, limit: usize) 
     }
 }
 
-/// Elements from the text of a JSON array, flat or nested: base64 strings, or `{"b64": "…"}`.
+/// Reads the elements from the text of a JSON array, flat or nested: base64 strings, or `{"b64": "…"}`.
 pub(super) fn from_json(name: &str, json: &str, count: usize, limit: usize) -> Result<Vec<Bytes>, OipError> {
     let wrong = |why: &dyn std::fmt::Display| OipError::parameter(format!("inputs.{name}"), why);
     let Texts(texts) = serde_json::from_str(json).map_err(|error| wrong(&error))?;
     if texts.len() != count {
         return Err(wrong(&format!("{} pictures came, but the shape has {count}", texts.len())));
     }
-    texts.iter().enumerate().map(|(i, text)| base64::decode_image(&format!("inputs.{name}[{i}]"), text, limit)).collect()
+    texts
+        .iter()
+        .enumerate()
+        .map(|(i, text)| base64::decode_image(&format!("inputs.{name}[{i}]"), text, limit))
+        .collect()
 }
 
 /// Strings at any depth of nesting.

@@ -30,7 +30,7 @@ mod response;
 mod tensor_codec;
 
 pub use self::{
-    http_body::read_http_body,
+    http_body::{HEADER_LENGTH, read_http_body},
     request::{InferRequest, RawInferRequest, RawInput, RawOutput, RawTensor, RequestedOutput},
     response::{HttpBody, InferResponse, OutputContents, ResponseOutput, ResponseParameters},
 };

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::OipError;
-use crate::inference::{Objective, Priority, VariantPreference};
+use crate::{config::Objective, routing::policy::VariantPreference, scheduler::job::Priority};
 
 /// Parameters by name.
 pub(super) type Parameters = Map<String, Value>;

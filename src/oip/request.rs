@@ -11,7 +11,10 @@ use super::{
 };
 use crate::{
     error::did_you_mean,
-    inference::{ElementType, Priority, Tensor, TensorInputs, VariantPreference},
+    inference::TensorInputs,
+    routing::policy::VariantPreference,
+    scheduler::job::Priority,
+    vision::tensor::{ElementType, Tensor},
 };
 
 /// The parameter of an input or output that is to be found in shared memory.
@@ -168,7 +171,7 @@ fn inputs(signature: &ModelSignature<'_>, inputs: &[RawInput<'_>]) -> Result<Ten
             tensors.push((input.name.clone(), tensor));
         }
     }
-    Ok(images.map_or(TensorInputs::Tensors(tensors), TensorInputs::Pictures))
+    Ok(images.map_or(TensorInputs::Tensors(tensors), TensorInputs::Images))
 }
 
 /// The images of an input of datatype BYTES, which only the image input may have.

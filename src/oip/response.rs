@@ -1,5 +1,7 @@
 //! The response to an inference: the model's outputs, as bytes or in JSON, and what they took.
 
+use std::time::Duration;
+
 use serde::{Serialize, Serializer};
 
 use super::{
@@ -7,9 +9,11 @@ use super::{
     tensor_codec::{self, AsJson},
 };
 use crate::{
-    inference::{Tensor, TensorAnswer},
-    manifest::Task,
+    inference::{Response, TensorOutputs},
     stats::round::{places, significant},
+    tasks,
+    telemetry::Stage,
+    vision::tensor::Tensor,
 };
 
 /// A response, before a transport writes it.
@@ -81,27 +85,24 @@ pub struct HttpBody {
 impl<'a> InferResponse<'a> {
     /// The response to a request of this id, with these of the model's outputs.
     #[must_use]
-    pub fn new(answer: &'a TensorAnswer, id: Option<&'a str>, wanted: &[RequestedOutput]) -> Self {
-        // The outputs of a classifier have the names of its classes; what a detector's outputs hold has none.
-        let labels: &[String] = match answer.model.task {
-            Task::Classify => &answer.model.labels,
-            Task::Detect => &[],
-        };
+    pub fn new(answer: &'a Response<TensorOutputs>, id: Option<&'a str>, wanted: &[RequestedOutput]) -> Self {
+        let model = &answer.model.info;
+        let labels = tasks::output_labels(model.task, &model.labels);
         let outputs = wanted.iter().filter_map(|wanted| {
-            let (name, tensor) = answer.outputs.get(wanted.index)?;
+            let (name, tensor) = answer.output.get(wanted.index)?;
             Some(ResponseOutput::new(name, tensor, labels, wanted))
         });
         Self {
-            model_name: &answer.model.name,
-            model_version: &answer.model.version,
+            model_name: &model.name,
+            model_version: &model.version,
             id,
             parameters: ResponseParameters {
-                variant: &answer.variant,
+                variant: &answer.variant().info.name,
                 routed: answer.reason.name(),
                 batch_size: answer.batch_size,
-                queue_ms: places(answer.timing.queue_ms, 3),
-                inference_ms: places(answer.timing.inference_ms, 3),
-                total_ms: places(answer.timing.total_ms, 3),
+                queue_ms: ms(answer.timing.stages.get(Stage::Queue)),
+                inference_ms: ms(answer.timing.stages.get(Stage::Inference)),
+                total_ms: ms(answer.timing.total),
                 cost_usd: significant(answer.cost.usd, 4),
                 cpu_seconds: places(answer.cost.cpu_seconds, 6),
                 gpu_seconds: answer.cost.gpu_seconds.map(|seconds| places(seconds, 6)),
@@ -115,7 +116,7 @@ impl<'a> InferResponse<'a> {
     #[must_use]
     pub fn to_http_body(&self) -> HttpBody {
         let mut tail = Vec::new();
-        let outputs = self.outputs.iter().map(|output| OutputJson::new(output, &mut tail)).collect();
+        let outputs = self.outputs.iter().map(|output| SentOutputJson::new(output, &mut tail)).collect();
         let json = ResponseJson {
             model_name: self.model_name,
             model_version: self.model_version,
@@ -151,6 +152,10 @@ impl<'a> ResponseOutput<'a> {
     }
 }
 
+fn ms(time: Duration) -> f64 {
+    places(time.as_secs_f64() * 1e3, 3)
+}
+
 #[derive(Serialize)]
 struct ResponseJson<'a> {
     model_name: &'a str,
@@ -158,11 +163,11 @@ struct ResponseJson<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
     parameters: &'a ResponseParameters<'a>,
-    outputs: Vec<OutputJson<'a>>,
+    outputs: Vec<SentOutputJson<'a>>,
 }
 
 #[derive(Serialize)]
-struct OutputJson<'a> {
+struct SentOutputJson<'a> {
     name: &'a str,
     datatype: &'static str,
     shape: &'a [usize],
@@ -177,7 +182,7 @@ struct BinaryData {
     binary_data_size: usize,
 }
 
-impl<'a> OutputJson<'a> {
+impl<'a> SentOutputJson<'a> {
     /// The output in JSON; where it is wanted as bytes, these go to the tail.
     fn new(output: &'a ResponseOutput<'a>, tail: &mut Vec<u8>) -> Self {
         let (parameters, data) = if output.binary {
@@ -200,7 +205,7 @@ impl Serialize for OutputContents<'_> {
 
 /// The best classes of each row, as `value:index:label`.
 fn classes(labels: &[String], most: usize, tensor: &Tensor) -> (Vec<usize>, Vec<String>) {
-    let values = elements::to_f64(tensor);
+    let values = tensor_codec::to_f64(tensor);
     // The first dimension is the batch, where there is more than one.
     let rows = if tensor.shape().len() > 1 { tensor.shape().first().copied().unwrap_or(1) } else { 1 };
     let width = values.len().checked_div(rows).unwrap_or(0);
@@ -261,7 +266,7 @@ mod tests {
             RequestedOutput { index: 0, binary: false, classes: None },
         ];
         let outputs = wants.map(|wanted| ResponseOutput::new("scores", &tensor, &labels, &wanted));
-        let outputs: Vec<_> = outputs.iter().map(|output| OutputJson::new(output, &mut bytes)).collect();
+        let outputs: Vec<_> = outputs.iter().map(|output| SentOutputJson::new(output, &mut bytes)).collect();
         insta::assert_snapshot!(serde_json::to_string(&outputs).expect("json"), @r#"[{"name":"scores","datatype":"FP32","shape":[1,2],"parameters":{"binary_data_size":8}},{"name":"scores","datatype":"BYTES","shape":[1,1],"parameters":{"binary_data_size":18}},{"name":"scores","datatype":"FP32","shape":[1,2],"data":[0.25,0.75]}]"#);
         assert_eq!(bytes[..8], [0, 0, 128, 62, 0, 0, 64, 63]);
         assert_eq!(&bytes[8..], b"\x0e\0\0\x000.750000:1:yes");

@@ -10,7 +10,7 @@ use serde::{
     de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor},
 };
 
-use crate::inference::{ElementType, Tensor};
+use crate::vision::tensor::{ElementType, Tensor};
 
 /// A number as JSON has it.
 #[derive(Debug, Clone, Copy)]
@@ -192,12 +192,12 @@ macro_rules! with_array {
     };
 }
 
-/// How many elements a shape has; `None` when nothing can have so many.
+/// The number of elements of a shape; `None` when nothing can have so many.
 pub(super) fn count(shape: &[usize]) -> Option<usize> {
     shape.iter().try_fold(1usize, |product, dim| product.checked_mul(*dim))
 }
 
-/// A tensor from its bytes.
+/// Reads a tensor from its bytes.
 pub(super) fn from_bytes(element: ElementType, shape: &[usize], bytes: &[u8]) -> Result<Tensor, String> {
     let wanted = count(shape).and_then(|count| count.checked_mul(element.size_bytes()));
     if wanted != Some(bytes.len()) {
@@ -210,7 +210,7 @@ pub(super) fn from_bytes(element: ElementType, shape: &[usize], bytes: &[u8]) ->
     })
 }
 
-/// A tensor from the text of a JSON array, flat or nested.
+/// Reads a tensor from the text of a JSON array, flat or nested.
 pub(super) fn from_json(element: ElementType, shape: &[usize], json: &str) -> Result<Tensor, String> {
     let count = count(shape).ok_or_else(|| format!("{shape:?} has more elements than there can be"))?;
     with_type!(element, T => {
@@ -230,7 +230,7 @@ fn array<T>(shape: &[usize], values: Vec<T>) -> Result<ArrayD<T>, String> {
     ArrayD::from_shape_vec(IxDyn(shape), values).map_err(|error| format!("{shape:?}: {error}"))
 }
 
-/// A tensor's bytes.
+/// Appends a tensor's bytes, and says how many these are.
 pub(super) fn put_bytes(tensor: &Tensor, into: &mut Vec<u8>) -> usize {
     let before = into.len();
     into.reserve(tensor.shape().iter().product::<usize>().saturating_mul(tensor.element().size_bytes()));

@@ -9,8 +9,7 @@ use crate::{inference::TensorInputs, vision::tensor::ElementType};
 
 /// Reads a body as a request for a model with one input and two outputs.
 fn read_body(body: &Bytes, header_length: Option<usize>) -> Result<InferRequest, OipError> {
-    let port =
-        |name: &str| Port { name: name.to_owned(), element: ElementType::F32, shape: vec![None, Some(2)] };
+    let port = |name: &str| Port { name: name.to_owned(), element: ElementType::F32, shape: vec![None, Some(2)] };
     let (inputs, outputs) = ([port("x")], [port("scores"), port("more")]);
     let signature = ModelSignature { inputs: &inputs, outputs: &outputs, image_input: 0, max_image_bytes: 100 };
     read_http_body(&signature, body, header_length)
@@ -31,7 +30,7 @@ fn refusal(json: &str, binary: &[u8]) -> String {
 fn tensor(request: &InferRequest) -> Vec<f64> {
     match &request.inputs {
         TensorInputs::Tensors(tensors) => tensor_codec::to_f64(&tensors[0].1),
-        TensorInputs::Pictures(_) => unreachable!("pictures"),
+        TensorInputs::Images(_) => unreachable!("pictures"),
     }
 }
 
@@ -54,8 +53,10 @@ fn data_comes_in_json_or_behind_it_or_alone() {
         "outputs":[{"name":"more","parameters":{"binary_data":false}},{"name":"scores","parameters":{"classification":2}}]}"#;
     let request = read(sized, &TWO).expect("read");
     assert_eq!(tensor(&request), [1.0, 2.0]);
-    let wanted =
-        [RequestedOutput { index: 1, binary: false, classes: None }, RequestedOutput { index: 0, binary: true, classes: Some(2) }];
+    let wanted = [
+        RequestedOutput { index: 1, binary: false, classes: None },
+        RequestedOutput { index: 0, binary: true, classes: Some(2) },
+    ];
     assert_eq!(request.outputs, wanted);
 
     let alone = read_body(&[TWO, TWO].concat().into(), Some(0)).expect("raw");
@@ -63,15 +64,15 @@ fn data_comes_in_json_or_behind_it_or_alone() {
 }
 
 #[test]
-fn pictures_come_as_bytes() {
-    let pictures = |request: InferRequest| match request.inputs {
-        TensorInputs::Pictures(pictures) => pictures,
+fn encoded_images_come_as_bytes() {
+    let images = |request: InferRequest| match request.inputs {
+        TensorInputs::Images(images) => images,
         TensorInputs::Tensors(_) => unreachable!("tensors"),
     };
     let unsized_input = r#"{"inputs":[{"name":"x","shape":[1],"datatype":"BYTES"}]}"#;
-    assert_eq!(pictures(read(unsized_input, b"\x03\0\0\0jpg").expect("read")), ["jpg"]);
+    assert_eq!(images(read(unsized_input, b"\x03\0\0\0jpg").expect("read")), ["jpg"]);
     let json = r#"{"inputs":[{"name":"x","shape":[2,1],"datatype":"BYTES","data":[["YQ=="],[{"b64":"YmM="}]]}]}"#;
-    assert_eq!(pictures(read(json, b"").expect("read")), ["a", "bc"]);
+    assert_eq!(images(read(json, b"").expect("read")), ["a", "bc"]);
 }
 
 #[test]

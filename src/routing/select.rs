@@ -181,7 +181,9 @@ fn named(candidates: &[Candidate<'_>], name: &str, requirements: &Requirements<'
 fn admitted(candidates: &[Candidate<'_>], requirements: &Requirements<'_>) -> Result<Vec<usize>, Unmet> {
     let all = 0..candidates.len();
     let accurate = |variant: &usize| {
-        requirements.min_accuracy.is_none_or(|floor| candidates[*variant].accuracy.is_some_and(|accuracy| accuracy >= floor))
+        requirements
+            .min_accuracy
+            .is_none_or(|floor| candidates[*variant].accuracy.is_some_and(|accuracy| accuracy >= floor))
     };
     let accurate: Vec<usize> = all.filter(accurate).collect();
     if let (true, Some(floor)) = (accurate.is_empty(), requirements.min_accuracy) {

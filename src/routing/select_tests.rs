@@ -30,13 +30,19 @@ fn the_objective_takes_its_best() {
     assert_eq!(chosen(&objective(Objective::Latency)), ("small", "latency"));
     assert_eq!(chosen(&objective(Objective::Accuracy)), ("large", "accuracy"));
     assert_eq!(chosen(&Requirements { default: Some("middle"), ..Requirements::default() }), ("middle", "default"));
-    assert_eq!(chosen(&Requirements { variant: Some("large"), shed: 9, ..Requirements::default() }), ("large", "requested"));
+    assert_eq!(
+        chosen(&Requirements { variant: Some("large"), shed: 9, ..Requirements::default() }),
+        ("large", "requested")
+    );
 }
 
 #[test]
 fn floors_and_ceilings_bind() {
     assert_eq!(chosen(&Requirements { min_accuracy: Some(0.6), ..Requirements::default() }), ("middle", "cost"));
-    assert_eq!(chosen(&Requirements { min_accuracy: Some(0.8), shed: 9, ..Requirements::default() }), ("large", "only"));
+    assert_eq!(
+        chosen(&Requirements { min_accuracy: Some(0.8), shed: 9, ..Requirements::default() }),
+        ("large", "only")
+    );
     let accurate = Requirements { objective: Some(Objective::Accuracy), ..Requirements::default() };
     assert_eq!(chosen(&Requirements { max_cost_usd: Some(3.0), ..accurate }), ("middle", "accuracy"));
     assert_eq!(chosen(&Requirements { within: Some(Duration::from_millis(30)), ..accurate }), ("middle", "deadline"));

@@ -20,12 +20,13 @@
 //! | `score.rs`, `report.rs` | answers and what is true → a score; the score in words |
 //!
 //! This file is the only one that tells tasks apart: each `enum` here has a variant a task, and each function passes on to
-//! the task's own.
+//! the task's own. [`PredictionBody`] has a field a task.
 //!
 //! # To add a task
 //!
 //! 1. A folder here with the parts above.
-//! 2. A variant of each `enum` in this file; the compiler then names the functions that want an arm.
+//! 2. A variant of each `enum` in this file and a field of [`PredictionBody`]; the compiler then names the functions that
+//!    want an arm.
 //! 3. A variant of [`Task`] and the words of its decodings in [`Decoding`](crate::manifest::Decoding).
 //! 4. Its route beside `/v1/detect` in `api`.
 //! 5. `docs/models.md` and `docs/http.md`.
@@ -73,14 +74,15 @@ pub enum Prediction {
     Classes(Vec<Class>),
 }
 
-/// A prediction in ounce's own JSON: one field, named after what it lists.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum PredictionBody {
+/// A prediction in ounce's own JSON: one of the fields, by its task.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub struct PredictionBody {
     /// What was found, best first (models that detect).
-    Detections(Vec<detect::DetectionBody>),
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detections: Option<Vec<detect::DetectionBody>>,
     /// What the picture shows, best first (models that classify).
-    Classes(Vec<classify::ClassBody>),
+    #[serde(skip_serializing_if = "Option::is_none")]
+    classes: Option<Vec<classify::ClassBody>>,
 }
 
 /// A prediction as Roboflow Inference writes it.
@@ -188,9 +190,10 @@ impl Prediction {
     /// In ounce's own JSON, with the names of the classes.
     #[must_use]
     pub fn body(&self, labels: &[String]) -> PredictionBody {
+        let none = PredictionBody::default();
         match self {
-            Self::Detections(found) => PredictionBody::Detections(detect::json::body(found, labels)),
-            Self::Classes(classes) => PredictionBody::Classes(classify::json::body(classes, labels)),
+            Self::Detections(found) => PredictionBody { detections: Some(detect::json::body(found, labels)), ..none },
+            Self::Classes(classes) => PredictionBody { classes: Some(classify::json::body(classes, labels)), ..none },
         }
     }
 
@@ -256,7 +259,7 @@ impl Prediction {
 }
 
 impl Scorer {
-    /// One that has seen nothing yet, for a model with these class names.
+    /// A scorer that has seen nothing yet, for a model with these class names.
     #[must_use]
     pub fn new(task: Task, labels: &[String]) -> Self {
         match task {

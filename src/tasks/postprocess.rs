@@ -15,16 +15,16 @@ use crate::{
     },
 };
 
-/// Which part of the outputs is worth answering. The manifest says it; a request may say otherwise.
+/// What is left out of an answer, and how long it may be. The manifest says it; a request may say otherwise.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PostprocessOptions {
     /// Detections below this score are left out. Classes are not: the best of them is an answer at any score.
     pub min_score: f32,
     /// Of two boxes of a class that overlap by more than this IoU, the weaker is left out.
     pub iou: f32,
-    /// The most detections.
+    /// The most detections that an answer has.
     pub max_detections: usize,
-    /// The most classes.
+    /// The most classes that an answer has.
     pub top_k: usize,
 }
 
@@ -40,6 +40,42 @@ impl From<&OutputSpec> for PostprocessOptions {
 }
 
 /// Reads one graph's outputs.
+///
+/// ```
+/// use ounce::{
+///     manifest::{InputSpec, OutputSpec},
+///     tasks::{PostprocessOptions, Postprocessor, Prediction},
+///     vision::{
+///         decode::{DecodedImage, Pixels, SourceFormat},
+///         prepare::Preprocessor,
+///         tensor::{ElementType, Port, Tensor},
+///     },
+/// };
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let port = |name: &str, shape: &[usize]| Port {
+///     name: name.to_owned(),
+///     element: ElementType::F32,
+///     shape: shape.iter().copied().map(Some).collect(),
+/// };
+/// let preprocessor = Preprocessor::new(&InputSpec::default(), &[port("images", &[1, 3, 32, 32])])?;
+/// let spec: OutputSpec = toml::from_str("decode = 'softmax'")?;
+/// let postprocessor = Postprocessor::new(&spec, 2, preprocessor.input_size(), &[port("probabilities", &[1, 2])])?;
+///
+/// let pixels = Pixels { width: 64, height: 48, rgb: vec![0; 64 * 48 * 3] };
+/// let image = DecodedImage { width: 64, height: 48, pixels, format: SourceFormat::Png, orientation: 1 };
+/// let preprocessed = preprocessor.preprocess(&image)?;
+/// // Here a graph runs on `preprocessed.inputs`; this is what it says:
+/// let outputs = [Tensor::from(ndarray::arr2(&[[0.1_f32, 0.9]]).into_dyn())];
+/// let prediction = postprocessor.read(&outputs, &preprocessed.placement, &PostprocessOptions::from(&spec))?;
+///
+/// let labels = ["dog", "cat"].map(str::to_owned);
+/// let json = serde_json::to_string(&prediction.body(&labels))?;
+/// assert!(json.starts_with(r#"{"classes":[{"label":"cat","class_id":1,"score":0.9}"#));
+/// assert!(matches!(prediction, Prediction::Classes(classes) if classes.len() == 2));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Postprocessor {
     decoder: Decoder,

@@ -1,6 +1,6 @@
-//! JPEG pixels, to the bit as libjpeg-turbo makes them, which OpenCV, Pillow and so nearly every training pipeline use.
+//! Decodes JPEG to the bit as libjpeg-turbo does, which OpenCV, Pillow and so nearly every training pipeline use.
 //!
-//! To the bit, since quantised networks are touchy: noise of one grey level moved or lost 19 of 50 boxes of an int8 YOLOX.
+//! It is exact to the bit because quantised networks are sensitive: noise of one grey level moved or lost 19 of 50 boxes of an int8 YOLOX.
 //! `libjpeg-turbo-rs` is held byte for byte to the C library by its own CI, in Rust, and can decode at a fraction of the
 //! size. It is young and its SIMD is `unsafe` code; what it cannot turn into RGB (CMYK) goes to the `image` crate.
 

@@ -25,7 +25,7 @@ fn read(path: &str) -> String {
 }
 
 /// The rules as Prometheus reads them: what is below `spec:` is such a file.
-fn rules() -> String {
+pub(crate) fn rules() -> String {
     let resource = read("k8s/base/prometheusrule.yaml");
     resource.split_once("\nspec:\n").expect("a spec").1.to_owned()
 }

@@ -323,14 +323,14 @@ pub(crate) fn is_chart(file: &Path) -> bool {
     svg.starts_with("<svg width=\"860\" height=\"640\"") && svg.ends_with("</svg>\n") && svg.contains("<polyline")
 }
 
-/// Asks until the answer is yes; fails when it is not after a minute, since then it never will be `what`.
+/// Asks until the answer is yes; fails when it is not after minutes, since then it never will be `what`, however busy the machine.
 pub(crate) async fn until(what: &str, mut yes: impl AsyncFnMut() -> bool) {
     let asking = async {
         while !yes().await {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(60), asking).await.expect(what);
+    tokio::time::timeout(std::time::Duration::from_secs(300), asking).await.expect(what);
 }
 
 /// A white image, over which `slow-on-white` holds a worker for seconds.

@@ -33,6 +33,7 @@ mod hostile;
 mod kubernetes;
 mod ledger;
 mod lifecycle;
+mod outcomes;
 mod overload;
 mod parity;
 mod prometheus;
@@ -72,6 +73,7 @@ fn main() -> std::process::ExitCode {
         kubernetes::tests(),
         ledger::tests(),
         lifecycle::tests(),
+        outcomes::tests(),
         overload::tests(),
         parity::tests(),
         prometheus::tests(),

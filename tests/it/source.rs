@@ -263,3 +263,83 @@ impl<'ast> Visit<'ast> for Paths {
         }
     }
 }
+
+/// Collects what the rules about types and functions need to know of a file.
+#[derive(Default)]
+pub(crate) struct Items {
+    pub(crate) types: Vec<String>,
+    /// The types with inherent methods.
+    pub(crate) impls: Vec<Vec<String>>,
+    /// Functions, with the number of their arguments.
+    pub(crate) functions: Vec<(String, usize)>,
+    /// Methods that give back a number, a text, or some of these.
+    pub(crate) getters: Vec<String>,
+    /// Calls of methods: the name, and the code of what they are called on.
+    pub(crate) calls: Vec<(String, String)>,
+}
+
+impl Items {
+    pub(crate) fn of(file: &File) -> Self {
+        let mut items = Self::default();
+        items.visit_file(&file.syntax);
+        items
+    }
+}
+
+impl<'ast> Visit<'ast> for Items {
+    fn visit_item(&mut self, item: &'ast syn::Item) {
+        match item {
+            syn::Item::Struct(item) => self.types.push(item.ident.to_string()),
+            syn::Item::Enum(item) => self.types.push(item.ident.to_string()),
+            syn::Item::Trait(item) => self.types.push(item.ident.to_string()),
+            syn::Item::Type(item) => self.types.push(item.ident.to_string()),
+            syn::Item::Union(item) => self.types.push(item.ident.to_string()),
+            _ => {}
+        }
+        visit::visit_item(self, item);
+    }
+
+    fn visit_item_impl(&mut self, item: &'ast syn::ItemImpl) {
+        if item.trait_.is_none()
+            && let syn::Type::Path(path) = &*item.self_ty
+        {
+            self.impls.push(path.path.segments.iter().map(|segment| segment.ident.to_string()).collect());
+            for method in item
+                .items
+                .iter()
+                .filter_map(|item| if let syn::ImplItem::Fn(method) = item { Some(method) } else { None })
+            {
+                if method.sig.receiver().is_some() && is_plain(&method.sig.output) {
+                    self.getters.push(method.sig.ident.to_string());
+                }
+            }
+        }
+        visit::visit_item_impl(self, item);
+    }
+
+    fn visit_signature(&mut self, signature: &'ast syn::Signature) {
+        self.functions.push((signature.ident.to_string(), signature.inputs.len()));
+        visit::visit_signature(self, signature);
+    }
+
+    fn visit_expr_method_call(&mut self, call: &'ast syn::ExprMethodCall) {
+        struct Words(String);
+        impl<'ast> Visit<'ast> for Words {
+            fn visit_ident(&mut self, ident: &'ast syn::Ident) {
+                self.0 += &format!("{ident} ");
+            }
+        }
+        let mut on = Words(String::new());
+        on.visit_expr(&call.receiver);
+        self.calls.push((call.method.to_string(), on.0));
+        visit::visit_expr_method_call(self, call);
+    }
+}
+
+/// Whether a method gives back what one could decide by.
+fn is_plain(output: &syn::ReturnType) -> bool {
+    const PLAIN: [&str; 10] = ["bool", "f64", "i64", "u32", "u64", "usize", "BTreeMap", "Option", "String", "Vec"];
+    let syn::ReturnType::Type(_, of) = output else { return false };
+    let syn::Type::Path(path) = &**of else { return false };
+    path.path.segments.last().is_some_and(|last| PLAIN.iter().any(|plain| last.ident == plain))
+}

@@ -1,8 +1,10 @@
 //! The model repository extension of the Open Inference Protocol: what there is, and loading and unloading it. Served
 //! where `/metrics` is: on the admin listener when there is one.
 
+use std::sync::Arc;
+
 use axum::{
-    Json,
+    Extension, Json,
     body::Bytes,
     extract::{Request, State},
 };
@@ -12,17 +14,19 @@ use utoipa::ToSchema;
 
 use crate::{
     api::{
-        body::{self, Upload},
+        body::{BodyLimits, Upload},
         heavy,
+        middleware::request_info::RequestInfo,
         path::Path,
         problem::{Problem, ProblemBody},
     },
     error::Error,
-    inference::{ModelState, Pipeline},
+    inference::Inference,
+    models::{ModelStatus, Repository},
 };
 
-/// The largest body: these requests say next to nothing.
-const MOST_BYTES: usize = 64 << 10;
+/// The largest body of these requests, which say next to nothing.
+const MAX_BODY_BYTES: usize = 64 << 10;
 
 /// A model of the repository.
 #[derive(Debug, Serialize, ToSchema)]
@@ -37,8 +41,8 @@ pub(in crate::api) struct ModelEntry {
     reason: String,
 }
 
-impl From<ModelState> for ModelEntry {
-    fn from(model: ModelState) -> Self {
+impl From<ModelStatus> for ModelEntry {
+    fn from(model: ModelStatus) -> Self {
         let state = if model.version.is_some() { "READY" } else { "UNAVAILABLE" };
         let (version, reason) = (model.version.unwrap_or_default(), model.trouble.unwrap_or_default());
         Self { name: model.name, version, state, reason }
@@ -64,14 +68,14 @@ struct LoadRequest {
     (status = 200, description = "The models", body = Vec<ModelEntry>),
 ))]
 pub(in crate::api) async fn index(
-    State(pipeline): State<Pipeline>,
+    State(inference): State<Arc<Inference>>,
     request: Request,
 ) -> Result<Json<Vec<ModelEntry>>, Problem> {
-    let IndexRequest { ready } = read(&pipeline, request).await?;
-    let asked = pipeline.clone();
+    let IndexRequest { ready } = read(&inference, request).await?;
+    let asked = Arc::clone(&inference);
     // It reads the folder, however few models there are.
-    let states = heavy(&pipeline, usize::MAX, move || Ok(asked.index()?)).await?;
-    Ok(Json(states.into_iter().filter(|model| !ready || model.version.is_some()).map(ModelEntry::from).collect()))
+    let statuses = heavy(&inference, usize::MAX, move || Ok(asked.models().index()?)).await?;
+    Ok(Json(statuses.into_iter().filter(|model| !ready || model.version.is_some()).map(ModelEntry::from).collect()))
 }
 
 /// Loads what lies in a model's folder, and serves it once it has been tried out; until then, and if it cannot be
@@ -86,11 +90,13 @@ pub(in crate::api) async fn index(
     ),
 )]
 pub(in crate::api) async fn load(
-    State(pipeline): State<Pipeline>,
+    State(inference): State<Arc<Inference>>,
+    Extension(info): Extension<RequestInfo>,
     Path(name): Path<String>,
     request: Request,
 ) -> Result<Json<Value>, Problem> {
-    change(pipeline, request, move |pipeline| pipeline.load_model(&name)).await
+    know_model(&inference, &info, &name);
+    change(inference, request, move |models| models.load(&name)).await
 }
 
 /// Stops serving a model; requests in flight are answered. It stays away until it is loaded, or its folder changes.
@@ -103,40 +109,49 @@ pub(in crate::api) async fn load(
     ),
 )]
 pub(in crate::api) async fn unload(
-    State(pipeline): State<Pipeline>,
+    State(inference): State<Arc<Inference>>,
+    Extension(info): Extension<RequestInfo>,
     Path(name): Path<String>,
     request: Request,
 ) -> Result<Json<Value>, Problem> {
-    change(pipeline, request, move |pipeline| pipeline.unload_model(&name)).await
+    know_model(&inference, &info, &name);
+    change(inference, request, move |models| models.unload(&name)).await
+}
+
+/// Says which model is meant, if it is one that is served.
+fn know_model(inference: &Inference, info: &RequestInfo, name: &str) {
+    if let Ok(model) = inference.models().model(name) {
+        info.set_model(&model.info.name);
+    }
 }
 
 async fn change(
-    pipeline: Pipeline,
+    inference: Arc<Inference>,
     request: Request,
-    change: impl FnOnce(&Pipeline) -> Result<(), Error> + Send + 'static,
+    change: impl FnOnce(&Repository) -> Result<(), Error> + Send + 'static,
 ) -> Result<Json<Value>, Problem> {
-    let LoadRequest { parameters } = read(&pipeline, request).await?;
+    let LoadRequest { parameters } = read(&inference, request).await?;
     if let Some(name) = parameters.keys().find(|name| *name != "unload_dependents") {
         let why = "is not taken: a model is what lies in its folder; change it there, then load it";
         return Err(Problem::bad_parameter(name, why));
     }
-    // Loading takes as long as it takes, on a thread beside those for pictures; who waits for another's load takes none.
-    let turn = pipeline.turn_to_change().await;
+    // Loading takes as long as it takes, on a thread beside those for images; who waits for another's load takes none.
+    let turn = inference.models().turn_to_change().await;
     let changed = tokio::task::spawn_blocking(move || {
         // Held by the work: a client that goes away does not let the next one in.
         let _turn = turn;
-        change(&pipeline)
+        change(inference.models())
     });
     let changed = changed.await;
     changed.map_err(|_| Problem::our_mistake())??;
     Ok(Json(Value::Object(Map::new())))
 }
 
-/// The body as JSON; none at all is as good as `{}`.
-async fn read<T: for<'de> Deserialize<'de> + Default>(pipeline: &Pipeline, request: Request) -> Result<T, Problem> {
+/// Reads the body as JSON; an empty body is as good as `{}`.
+async fn read<T: for<'de> Deserialize<'de> + Default>(inference: &Inference, request: Request) -> Result<T, Problem> {
     let (head, body) = request.into_parts();
     let mut upload = Upload::new(&head.headers, body);
-    let read = upload.read(MOST_BYTES, body::Limits::of(pipeline.config()).time).await;
+    let read = upload.read(MAX_BODY_BYTES, BodyLimits::of(inference.config()).time).await;
     let bytes: Bytes = match read {
         Ok(bytes) => bytes,
         Err(problem) => {

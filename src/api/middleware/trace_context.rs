@@ -1,22 +1,89 @@
-//! W3C Trace Context in headers, and HTTP in the words of OpenTelemetry.
+//! A request's place in its client's trace, by W3C Trace Context, and its span for a collector.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
-
-use crate::{
-    inference::Timing,
-    telemetry::{Stage, StageTimes, TraceContext},
+use axum::{
+    Extension,
+    extract::{Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Version},
+    middleware::Next,
+    response::Response,
 };
+
+use super::{is_probe, matched_route, method_name, request_info::RequestInfo};
+use crate::telemetry::{RequestSpan, SpanDetails, TraceContext, Traces, Watched};
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// The longest `tracestate` that is passed on, in bytes over all its headers: what the specification asks for.
-const LONGEST_STATE: usize = 512;
+const MAX_STATE_BYTES: usize = 512;
+
+/// The longest path that a collector is told.
+const MAX_PATH_CHARS: usize = 256;
+
+/// Continues the client's trace or begins one, tells the client of it, and sends the request's span to the collector, if there is one.
+pub(in crate::api) async fn trace_request(
+    State(traces): State<Traces>,
+    Extension(info): Extension<RequestInfo>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let (mut context, state) = read(request.headers());
+    let route = matched_route(&request);
+    context.sampled = traces.sampled(&context, route.as_deref().is_some_and(is_probe));
+    request.extensions_mut().insert(context);
+    let watched = traces.watch(&context, || RequestSpan {
+        context,
+        began: SystemTime::now(),
+        took: Duration::ZERO,
+        method: method_name(request.method()),
+        route,
+        path: request.uri().path().chars().take(MAX_PATH_CHARS).collect(),
+        protocol: protocol(request.version()),
+        status: None,
+        request_id: info.id().to_owned(),
+        told: SpanDetails::default(),
+    });
+    let span = SpanUnderWay { watched, info };
+    let mut response = next.run(request).await;
+    write(&context, state, response.headers_mut());
+    span.answered(response.status().as_u16());
+    response
+}
+
+/// The span of a request that is under way. It leaves for the collector with what handlers have said about the request, also when it
+/// is dropped because the client went away.
+#[derive(Debug)]
+struct SpanUnderWay {
+    watched: Option<Watched>,
+    info: RequestInfo,
+}
+
+impl SpanUnderWay {
+    fn answered(mut self, status: u16) {
+        if let Some(watched) = self.take() {
+            watched.answered(status);
+        }
+    }
+
+    fn take(&mut self) -> Option<Watched> {
+        let mut watched = self.watched.take()?;
+        if let Some(told) = watched.told() {
+            *told = self.info.take_details();
+        }
+        Some(watched)
+    }
+}
+
+impl Drop for SpanUnderWay {
+    fn drop(&mut self) {
+        drop(self.take());
+    }
+}
 
 /// A request's place in its client's trace, or in a new one, and the `tracestate` that goes with it.
-pub(super) fn read(headers: &HeaderMap) -> (TraceContext, Vec<HeaderValue>) {
+fn read(headers: &HeaderMap) -> (TraceContext, Vec<HeaderValue>) {
     let mut parents = headers.get_all(TRACEPARENT).iter();
     // Of two, nobody knows which is right.
     let only = parents.next().filter(|_| parents.next().is_none());
@@ -29,12 +96,13 @@ pub(super) fn read(headers: &HeaderMap) -> (TraceContext, Vec<HeaderValue>) {
 /// The client's `tracestate` as it came, when it is text and not too long.
 fn state(headers: &HeaderMap) -> Vec<HeaderValue> {
     let all = || headers.get_all(TRACESTATE).iter().filter(|value| !value.is_empty());
-    let sane = all().all(|value| value.to_str().is_ok()) && all().map(HeaderValue::len).sum::<usize>() <= LONGEST_STATE;
+    let sane =
+        all().all(|value| value.to_str().is_ok()) && all().map(HeaderValue::len).sum::<usize>() <= MAX_STATE_BYTES;
     if sane { all().cloned().collect() } else { Vec::new() }
 }
 
 /// Tells the client in which trace its request was answered, and by which span.
-pub(super) fn write(context: &TraceContext, state: Vec<HeaderValue>, headers: &mut HeaderMap) {
+fn write(context: &TraceContext, state: Vec<HeaderValue>, headers: &mut HeaderMap) {
     if let Ok(value) = HeaderValue::try_from(context.to_string()) {
         headers.insert(TRACEPARENT, value);
     }
@@ -43,40 +111,13 @@ pub(super) fn write(context: &TraceContext, state: Vec<HeaderValue>, headers: &m
     }
 }
 
-/// The method by its name, `_OTHER` for those that HTTP does not define.
-pub(super) fn method(method: &Method) -> &'static str {
-    const KNOWN: [&str; 9] = ["GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT"];
-    KNOWN.into_iter().find(|known| known == method).unwrap_or("_OTHER")
-}
-
 /// The version of HTTP as OpenTelemetry writes it.
-pub(super) fn protocol(version: Version) -> &'static str {
+fn protocol(version: Version) -> &'static str {
     match version {
         Version::HTTP_10 => "1.0",
         Version::HTTP_2 => "2",
         _ => "1.1",
     }
-}
-
-/// How long each stage of an answer took.
-pub(super) fn stages(timing: &Timing) -> StageTimes {
-    let mut times = StageTimes::default();
-    for stage in Stage::ALL {
-        let ms = match stage {
-            Stage::Decode => timing.decode_ms,
-            Stage::Preprocess => timing.preprocess_ms,
-            Stage::Queue => timing.queue_ms,
-            Stage::Inference => timing.inference_ms,
-            Stage::Postprocess => timing.postprocess_ms,
-        };
-        times.set(stage, duration(ms));
-    }
-    times
-}
-
-/// Milliseconds as measured; none for what is no time.
-pub(super) fn duration(ms: f64) -> Duration {
-    Duration::try_from_secs_f64(ms / 1e3).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -114,7 +155,7 @@ mod tests {
 
     #[test]
     fn state_without_a_valid_parent_or_of_no_sane_length_is_left_out() {
-        let long = "x".repeat(LONGEST_STATE);
+        let long = "x".repeat(MAX_STATE_BYTES);
         for sent in [
             &[("tracestate", "a=1")][..],
             &[("traceparent", "00-0-0-0"), ("tracestate", "a=1")],
@@ -127,11 +168,5 @@ mod tests {
         }
         assert_eq!(answered(&[("traceparent", PARENT), ("traceparent", PARENT)]).0, None);
         assert!(answered(&[("traceparent", PARENT), ("tracestate", &long)]).1.contains_key("tracestate"));
-    }
-
-    #[test]
-    fn methods_that_nobody_defined_have_one_name() {
-        assert_eq!(method(&Method::GET), "GET");
-        assert_eq!(method(&Method::from_bytes(b"BREW").expect("a token")), "_OTHER");
     }
 }

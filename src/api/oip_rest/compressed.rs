@@ -1,4 +1,4 @@
-//! Bodies that come compressed, which Triton's clients offer.
+//! Bodies that come compressed, as Triton's clients offer to send them.
 
 use std::io::Read;
 
@@ -8,7 +8,7 @@ use axum::{
 };
 use flate2::read::{GzDecoder, ZlibDecoder};
 
-use crate::api::{body::too_large, pictures::refuse_compressed, problem::Problem};
+use crate::api::{body::refuse_compressed, problem::Problem};
 
 /// How a body is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub(super) enum Packing {
     Deflate,
 }
 
-/// What the headers say about it.
+/// How the headers say that the body is packed.
 pub(super) fn packing(headers: &HeaderMap) -> Result<Packing, Problem> {
     match headers.get(header::CONTENT_ENCODING) {
         Some(encoding) if encoding == "gzip" => Ok(Packing::Gzip),
@@ -28,7 +28,7 @@ pub(super) fn packing(headers: &HeaderMap) -> Result<Packing, Problem> {
     }
 }
 
-/// The body as it was before; a byte over the limit ends the work, however small the body came.
+/// Unpacks the body. A byte over the limit ends the work, however small the body came.
 pub(super) fn unpack(body: Bytes, packing: Packing, limit: usize) -> Result<Bytes, Problem> {
     match packing {
         Packing::Plain => Ok(body),
@@ -44,7 +44,11 @@ fn read(unpacked: impl Read, limit: usize) -> Result<Bytes, Problem> {
         .take(most)
         .read_to_end(&mut bytes)
         .map_err(|error| Problem::bad_body(format!("the body cannot be unpacked: {error}")))?;
-    if bytes.len() > limit { Err(too_large("the unpacked body has more bytes", limit)) } else { Ok(bytes.into()) }
+    if bytes.len() > limit {
+        Err(Problem::too_large("the unpacked body has more bytes", limit))
+    } else {
+        Ok(bytes.into())
+    }
 }
 
 #[cfg(test)]

@@ -5,18 +5,21 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use axum::{Json, extract::State};
+use axum::{Extension, Json, extract::State};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Named;
+use super::ModelPath;
 use crate::{
     api::{
-        models::CurveBody,
+        middleware::request_info::RequestInfo,
         path::Path,
         problem::{Problem, ProblemBody},
+        rest::models::CurveBody,
     },
-    inference::{Pipeline, ServedModel, ServedVariant, SizeStats, Total},
+    inference::Inference,
+    models::{Model, Variant},
+    scheduler::stats::{SizeStats, Total},
 };
 
 /// Statistics of one or more models.
@@ -92,8 +95,8 @@ fn nanoseconds(time: Duration) -> u64 {
 
 /// The statistics of all models.
 #[utoipa::path(get, path = "/v2/models/stats", tag = "open inference", responses((status = 200, description = "Statistics", body = Statistics)))]
-pub(in crate::api) async fn all(State(pipeline): State<Pipeline>) -> Json<Statistics> {
-    Json(Statistics { model_stats: pipeline.models().iter().map(ModelStats::new).collect() })
+pub(in crate::api) async fn all(State(inference): State<Arc<Inference>>) -> Json<Statistics> {
+    Json(Statistics { model_stats: inference.models().models().iter().map(ModelStats::new).collect() })
 }
 
 /// The statistics of a model, and what a run of each batch size costs. Also under `/versions/{version}`.
@@ -106,17 +109,18 @@ pub(in crate::api) async fn all(State(pipeline): State<Pipeline>) -> Json<Statis
     ),
 )]
 pub(in crate::api) async fn one(
-    State(pipeline): State<Pipeline>,
-    Path(named): Path<Named>,
+    State(inference): State<Arc<Inference>>,
+    Extension(info): Extension<RequestInfo>,
+    Path(path): Path<ModelPath>,
 ) -> Result<Json<Statistics>, Problem> {
-    Ok(Json(Statistics { model_stats: vec![ModelStats::new(&named.resolve(&pipeline)?)] }))
+    Ok(Json(Statistics { model_stats: vec![ModelStats::new(&path.find(&inference, &info)?)] }))
 }
 
 impl ModelStats {
-    fn new(model: &Arc<ServedModel>) -> Self {
+    fn new(model: &Arc<Model>) -> Self {
         let mut all = Self {
-            name: model.name.clone(),
-            version: model.version.clone(),
+            name: model.info.name.clone(),
+            version: model.info.version.clone(),
             last_inference: 0,
             inference_count: 0,
             execution_count: 0,
@@ -127,7 +131,7 @@ impl ModelStats {
         all
     }
 
-    fn add(&mut self, variant: &ServedVariant) {
+    fn add(&mut self, variant: &Variant) {
         let stats = variant.stats();
         let last = stats.last.and_then(|last| last.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
         self.last_inference = self.last_inference.max(u64::try_from(last.as_millis()).unwrap_or(u64::MAX));
@@ -139,7 +143,7 @@ impl ModelStats {
         self.inference_stats.compute_output.add(stats.scatter);
         self.inference_count += stats.rows;
         // Every run is in the curve; sizes that only the warm-up has run count nothing.
-        for point in variant.curve() {
+        for point in variant.latency_profile() {
             let SizeStats { gather, run, scatter } = stats.sizes.get(&point.rows).copied().unwrap_or_default();
             self.execution_count += run.count;
             self.batch_stats.push(BatchStats {
@@ -147,7 +151,7 @@ impl ModelStats {
                 compute_input: gather.into(),
                 compute_infer: run.into(),
                 compute_output: scatter.into(),
-                variant: variant.name.clone(),
+                variant: variant.info.name.clone(),
                 latest: point.into(),
             });
         }

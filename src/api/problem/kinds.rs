@@ -4,14 +4,14 @@ use axum::{http::StatusCode, response::Html};
 
 /// A kind of problem.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Kind {
-    /// Its place on `/errors`.
+pub(in crate::api) struct ProblemKind {
+    /// The place on `/errors` where this kind is explained.
     pub slug: &'static str,
-    /// Its HTTP status.
+    /// The HTTP status of a response with such a problem.
     pub status: StatusCode,
-    /// The `reason` in the metrics.
+    /// The `reason` in the metrics, of a problem that this room itself has found. An [`Error`](crate::error::Error) brings its own.
     pub reason: &'static str,
-    /// It in a few words.
+    /// What is wrong, in a few words.
     pub title: &'static str,
     /// What a client can do about it.
     pub advice: &'static str,
@@ -21,11 +21,11 @@ macro_rules! kinds {
     ($($name:ident = $status:ident, $slug:literal, $reason:literal, $title:literal, $advice:literal;)*) => {
         $(
             #[doc = $title]
-            pub(super) static $name: Kind =
-                Kind { slug: $slug, status: StatusCode::$status, reason: $reason, title: $title, advice: $advice };
+            pub(in crate::api) static $name: ProblemKind =
+                ProblemKind { slug: $slug, status: StatusCode::$status, reason: $reason, title: $title, advice: $advice };
         )*
-        /// All of them.
-        pub(super) static ALL: &[&Kind] = &[$(&$name,)*];
+        /// All kinds of problems.
+        pub(in crate::api) static ALL: &[&ProblemKind] = &[$(&$name,)*];
     };
 }
 
@@ -81,12 +81,12 @@ kinds! {
 }
 
 /// The page that explains each kind.
-pub(super) async fn page() -> Html<String> {
+pub(in crate::api) async fn page() -> Html<String> {
     let mut html = String::from(
         "<!doctype html><meta charset=utf-8><title>ounce: errors</title>\
          <style>body{font:16px/1.5 system-ui;max-width:44rem;margin:2rem auto;padding:0 1rem}</style><h1>Errors</h1>",
     );
-    for Kind { slug, status, title, advice, .. } in ALL {
+    for ProblemKind { slug, status, title, advice, .. } in ALL {
         html.push_str(&format!("<h2 id=\"{slug}\">{}: {title}</h2><p>{advice}</p>", status.as_u16()));
     }
     Html(html)

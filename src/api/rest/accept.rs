@@ -1,25 +1,25 @@
-//! What a client wants back: JSON, or the picture with the answer drawn on it.
+//! What a client wants back: JSON, or the image with the answer drawn on it.
 
 use axum::http::{HeaderMap, header};
 
-use crate::inference::ImageFormat;
+use crate::vision::draw::ImageFormat;
 
-/// The picture format asked for, or `None` for JSON: the default, the answer to `*/*`, and to what cannot be met.
-pub(super) fn wanted_picture(headers: &HeaderMap) -> Option<ImageFormat> {
-    let (mut json, mut jpeg, mut png) = (Wish::NONE, Wish::NONE, Wish::NONE);
+/// The image format asked for, or `None` for JSON: the default, the answer to `*/*`, and to what cannot be met.
+pub(super) fn wanted_image(headers: &HeaderMap) -> Option<ImageFormat> {
+    let (mut json, mut jpeg, mut png) = (MediaPreference::NONE, MediaPreference::NONE, MediaPreference::NONE);
     for value in headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()) {
         for entry in value.split(',') {
             let (range, q) = quality(entry);
             match range.to_ascii_lowercase().as_str() {
-                "application/json" => json.hear(q, 2),
-                "image/jpeg" | "image/jpg" => jpeg.hear(q, 2),
-                "image/png" => png.hear(q, 2),
-                "application/*" => json.hear(q, 1),
+                "application/json" => json.learn(q, 2),
+                "image/jpeg" | "image/jpg" => jpeg.learn(q, 2),
+                "image/png" => png.learn(q, 2),
+                "application/*" => json.learn(q, 1),
                 "image/*" => {
-                    jpeg.hear(q, 1);
-                    png.hear(q, 1);
+                    jpeg.learn(q, 1);
+                    png.learn(q, 1);
                 }
-                "*/*" => json.hear(q, 0),
+                "*/*" => json.learn(q, 0),
                 _ => {}
             }
         }
@@ -30,15 +30,15 @@ pub(super) fn wanted_picture(headers: &HeaderMap) -> Option<ImageFormat> {
 
 /// How much a type is wanted: the quality of the most specific range that names it.
 #[derive(Clone, Copy)]
-struct Wish {
+struct MediaPreference {
     quality: f32,
     specific: u8,
 }
 
-impl Wish {
+impl MediaPreference {
     const NONE: Self = Self { quality: 0.0, specific: 0 };
 
-    fn hear(&mut self, quality: f32, specific: u8) {
+    fn learn(&mut self, quality: f32, specific: u8) {
         if specific >= self.specific {
             *self = Self { quality, specific };
         }
@@ -63,11 +63,11 @@ mod tests {
     fn wanted(accept: &str) -> Option<ImageFormat> {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, accept.parse().expect("header"));
-        wanted_picture(&headers)
+        wanted_image(&headers)
     }
 
     #[test]
-    fn json_unless_a_picture_is_wanted_more() {
+    fn json_unless_an_image_is_wanted_more() {
         for json in [
             "*/*",
             "application/json",
@@ -79,7 +79,7 @@ mod tests {
         ] {
             assert_eq!(wanted(json), None, "{json}");
         }
-        assert_eq!(wanted_picture(&HeaderMap::new()), None);
+        assert_eq!(wanted_image(&HeaderMap::new()), None);
         assert_eq!(wanted("image/jpeg"), Some(ImageFormat::Jpeg));
         assert_eq!(wanted("image/png, */*"), Some(ImageFormat::Png));
         assert_eq!(wanted("image/jpeg;q=0.8, image/png"), Some(ImageFormat::Png));

@@ -2,20 +2,18 @@
 
 use serde::Serialize;
 
-use super::{
-    problem::Problem,
-    round::places,
-    wire::{AnswerBody, ImageSize},
-};
+use super::wire::{AnswerBody, ImageSize};
 use crate::{
+    api::problem::Problem,
     config::Task,
-    inference::PictureAnswer,
+    inference::{ImageOutput, Response},
+    stats::round::places,
     tasks::{self, RoboflowBody, UltralyticsBody, detect::CocoItem},
 };
 
 /// The shape of an answer's JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Shape {
+pub(super) enum AnswerShape {
     /// ounce's own.
     #[default]
     Default,
@@ -27,11 +25,11 @@ pub(super) enum Shape {
     Coco,
 }
 
-impl Shape {
-    /// The words for them.
+impl AnswerShape {
+    /// The words for the shapes.
     pub(super) const WORDS: [&'static str; 4] = ["default", "roboflow", "ultralytics", "coco"];
 
-    /// By its word.
+    /// The shape of that word.
     pub(super) fn parse(word: &str) -> Option<Self> {
         match word {
             "default" => Some(Self::Default),
@@ -42,7 +40,7 @@ impl Shape {
         }
     }
 
-    /// Refuses what has no such shape.
+    /// Refuses a task whose answers have no such shape.
     pub(super) fn check(self, task: Task) -> Result<(), Problem> {
         match tasks::without_coco(task) {
             Some(items) if self == Self::Coco => Err(Problem::bad_parameter(
@@ -57,20 +55,20 @@ impl Shape {
 /// An answer in one of the shapes.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-pub(super) enum Shaped {
-    /// [`Shape::Default`]
+pub(super) enum ShapedAnswer {
+    /// [`AnswerShape::Default`]
     Default(Box<AnswerBody>),
-    /// [`Shape::Roboflow`]
-    Roboflow(Roboflow),
-    /// [`Shape::Ultralytics`]
+    /// [`AnswerShape::Roboflow`]
+    Roboflow(RoboflowAnswer),
+    /// [`AnswerShape::Ultralytics`]
     Ultralytics(UltralyticsBody),
-    /// [`Shape::Coco`]
+    /// [`AnswerShape::Coco`]
     Coco(Vec<CocoItem>),
 }
 
 /// Roboflow Inference's answer.
 #[derive(Debug, Serialize)]
-pub(super) struct Roboflow {
+pub(super) struct RoboflowAnswer {
     inference_id: String,
     time: f64,
     image: ImageSize,
@@ -78,21 +76,28 @@ pub(super) struct Roboflow {
     prediction: RoboflowBody,
 }
 
-/// An answer in the shape asked for. `place` is the picture's among those of the request.
-pub(super) fn shape(shape: Shape, id: &str, place: usize, file: Option<String>, answer: &PictureAnswer) -> Shaped {
+/// An answer in the shape asked for. `place` is the image's among those of the request.
+pub(super) fn shape(
+    shape: AnswerShape,
+    id: &str,
+    place: usize,
+    file: Option<String>,
+    answer: &Response<ImageOutput>,
+) -> ShapedAnswer {
+    let (prediction, labels) = (&answer.output.prediction, &answer.model.info.labels);
     match shape {
-        Shape::Default => Shaped::Default(Box::new(AnswerBody::new(id, file, answer))),
-        Shape::Roboflow => Shaped::Roboflow(roboflow(id, place, answer)),
-        Shape::Ultralytics => Shaped::Ultralytics(answer.answer.ultralytics(&answer.model.labels)),
-        Shape::Coco => Shaped::Coco(answer.answer.coco(place)),
+        AnswerShape::Default => ShapedAnswer::Default(Box::new(AnswerBody::new(id, file, answer))),
+        AnswerShape::Roboflow => ShapedAnswer::Roboflow(roboflow(id, place, answer)),
+        AnswerShape::Ultralytics => ShapedAnswer::Ultralytics(prediction.ultralytics(labels)),
+        AnswerShape::Coco => ShapedAnswer::Coco(prediction.coco(place)),
     }
 }
 
-fn roboflow(id: &str, place: usize, answer: &PictureAnswer) -> Roboflow {
-    Roboflow {
+fn roboflow(id: &str, place: usize, answer: &Response<ImageOutput>) -> RoboflowAnswer {
+    RoboflowAnswer {
         inference_id: id.to_owned(),
-        time: places(answer.timing.total_ms / 1e3, 6),
-        image: ImageSize { width: answer.picture.width, height: answer.picture.height },
-        prediction: answer.answer.roboflow(&answer.model.labels, &format!("{id}-{place}")),
+        time: places(answer.timing.total.as_secs_f64(), 6),
+        image: ImageSize { width: answer.output.image.width, height: answer.output.image.height },
+        prediction: answer.output.prediction.roboflow(&answer.model.info.labels, &format!("{id}-{place}")),
     }
 }

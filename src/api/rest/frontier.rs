@@ -1,20 +1,28 @@
 //! `/v1/models/{model}/frontier`: what each variant costs and takes on this machine, and which are worth it.
 
-use axum::{Json, extract::State};
+use std::sync::Arc;
+
+use axum::{Extension, Json, extract::State};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{
-    path::Path,
-    problem::{Problem, ProblemBody},
-    round::{places, significant},
+use crate::{
+    api::{
+        middleware::request_info::RequestInfo,
+        path::Path,
+        problem::{Problem, ProblemBody},
+    },
+    inference::{
+        Inference, Target,
+        frontier::{self, FrontierPoint},
+    },
+    stats::round::{places, significant},
 };
-use crate::inference::{FrontierPoint, Pipeline};
 
 /// All that was measured of a model on this machine.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Frontier)]
-pub(super) struct FrontierBody {
+pub(in crate::api) struct FrontierBody {
     /// The model.
     #[schema(example = "pedestrian")]
     model: String,
@@ -28,7 +36,7 @@ pub(super) struct FrontierBody {
 /// A variant at one batch size.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = FrontierPoint)]
-pub(super) struct PointBody {
+pub(in crate::api) struct PointBody {
     /// The variant.
     #[schema(example = "int8")]
     variant: String,
@@ -63,15 +71,17 @@ pub(super) struct PointBody {
         (status = 404, description = "No such model", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
-pub(super) async fn one(
-    State(pipeline): State<Pipeline>,
+pub(in crate::api) async fn one(
+    State(inference): State<Arc<Inference>>,
+    Extension(info): Extension<RequestInfo>,
     Path(name): Path<String>,
 ) -> Result<Json<FrontierBody>, Problem> {
-    let model = pipeline.model(&name)?;
+    let model = inference.find(&Target::Model { name, task: None })?;
+    info.set_model(&model.info.name);
     Ok(Json(FrontierBody {
-        model: model.name.clone(),
-        accuracy_metric: model.metric.clone(),
-        points: pipeline.frontier(&model).into_iter().map(PointBody::from).collect(),
+        model: model.info.name.clone(),
+        accuracy_metric: model.info.metric.clone(),
+        points: frontier::frontier(&model, inference.ledger()).into_iter().map(PointBody::from).collect(),
     }))
 }
 

@@ -1,4 +1,4 @@
-//! A body → pictures: raw bytes, a multipart form, or base64 in JSON.
+//! A body becomes images: raw bytes, a multipart form, or base64 in JSON.
 
 use std::fmt::Display;
 
@@ -6,95 +6,77 @@ use axum::{
     body::Bytes,
     http::{HeaderMap, header},
 };
-use base64::{
-    Engine, alphabet::STANDARD, engine::DecodePaddingMode, engine::GeneralPurpose, engine::GeneralPurposeConfig,
-};
 use mime::Mime;
 use serde::Deserialize;
 
-use super::{
-    body::{Limits, Upload, too_large},
-    heavy, kinds, multipart,
-    problem::Problem,
+use super::multipart;
+use crate::{
+    api::{
+        body::{BodyLimits, Upload, refuse_compressed},
+        heavy,
+        problem::{Problem, kinds},
+    },
+    error::Error,
+    inference::Inference,
+    oip::{MAX_IMAGES, base64},
 };
-use crate::inference::{Permit, Pipeline};
 
-/// The most pictures in one request.
-pub(super) const MOST: usize = 64;
-
-/// Base64 with or without its trailing `=`.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
-
-/// What a body held.
+/// The images of a body.
 #[derive(Debug)]
-pub(super) enum Pictures {
-    /// One picture, answered by itself.
+pub(super) enum ImageBody {
+    /// One image, answered by itself.
     One(Bytes),
-    /// Pictures that are answered in a list, even if there is only one.
-    Many(Vec<Part>),
+    /// Images that are answered in a list, even if there is only one.
+    Several(Vec<ImagePart>),
 }
 
-/// One of many pictures.
+/// One of several images.
 #[derive(Debug)]
-pub(super) struct Part {
+pub(super) struct ImagePart {
     /// The file's name, when the client gave one.
     pub file: Option<String>,
-    /// The picture; a part that is too large does not cost the others their answers.
+    /// The image; a part that is too large does not cost the others their answers.
     pub bytes: Result<Bytes, Problem>,
 }
 
-/// Reads pictures in the way the content type says.
+/// Reads images in the way the content type says. `hold` takes room in memory before the body is read.
 pub(super) async fn read(
-    pipeline: &Pipeline,
-    permit: &mut Permit,
+    inference: &Inference,
+    hold: &(dyn Fn(usize) -> Result<(), Error> + Sync),
     headers: &HeaderMap,
     upload: &mut Upload,
-) -> Result<Pictures, Problem> {
-    let limits = Limits::of(pipeline.config());
+) -> Result<ImageBody, Problem> {
+    let limits = BodyLimits::of(inference.config());
     refuse_compressed(headers)?;
-    match kind_of(headers)? {
-        BodyKind::Raw => {
-            permit.hold(upload.expected(limits.picture))?;
-            let bytes = upload.read(limits.picture, limits.time).await?;
+    match content_kind(headers)? {
+        ContentKind::Raw => {
+            hold(upload.expected(limits.image))?;
+            let bytes = upload.read(limits.image, limits.time).await?;
             if bytes.is_empty() {
                 return Err(Problem::bad_body("the body is empty; send the bytes of a picture"));
             }
-            Ok(Pictures::One(bytes))
+            Ok(ImageBody::One(bytes))
         }
-        BodyKind::Form { boundary } => {
-            permit.hold(upload.expected(limits.multipart()))?;
-            multipart::read(upload, boundary, limits).await.map(Pictures::Many)
+        ContentKind::Form { boundary } => {
+            hold(upload.expected(limits.multipart()))?;
+            multipart::read(upload, boundary, limits).await.map(ImageBody::Several)
         }
-        BodyKind::Json => {
-            permit.hold(upload.expected(limits.json()))?;
+        ContentKind::Json => {
+            hold(upload.expected(limits.json()))?;
             let body = upload.read(limits.json(), limits.time).await?;
-            heavy(pipeline, body.len(), move || from_json(&body, limits.picture)).await
+            heavy(inference, body.len(), move || from_json(&body, limits.image)).await
         }
     }
 }
 
-/// Refuses bodies that would have to be unpacked first.
-pub(super) fn refuse_compressed(headers: &HeaderMap) -> Result<(), Problem> {
-    match headers.get(header::CONTENT_ENCODING) {
-        Some(encoding) if encoding != "identity" => {
-            let detail = format!("content-encoding {encoding:?} is not taken; send the body as it is");
-            Err(Problem::new(&kinds::UNSUPPORTED_TYPE, detail))
-        }
-        _ => Ok(()),
-    }
-}
-
-enum BodyKind {
+enum ContentKind {
     Raw,
     Form { boundary: String },
     Json,
 }
 
-fn kind_of(headers: &HeaderMap) -> Result<BodyKind, Problem> {
-    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(BodyKind::Raw) };
+fn content_kind(headers: &HeaderMap) -> Result<ContentKind, Problem> {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(ContentKind::Raw) };
     let unsupported = || {
         let detail = format!(
             "content type {value:?} is not taken; send the picture's bytes as image/* or application/octet-stream, a \
@@ -104,17 +86,17 @@ fn kind_of(headers: &HeaderMap) -> Result<BodyKind, Problem> {
     };
     let text = value.to_str().map_err(|_| unsupported())?;
     if text.is_empty() {
-        return Ok(BodyKind::Raw);
+        return Ok(ContentKind::Raw);
     }
     let mime: Mime = text.parse().map_err(|_| unsupported())?;
     match (mime.type_().as_str(), mime.subtype().as_str()) {
         // The last one is what `curl --data-binary @photo.jpg` says when it is told nothing.
-        ("image", _) | ("application", "octet-stream" | "x-www-form-urlencoded") => Ok(BodyKind::Raw),
+        ("image", _) | ("application", "octet-stream" | "x-www-form-urlencoded") => Ok(ContentKind::Raw),
         ("multipart", "form-data") => match mime.get_param(mime::BOUNDARY) {
-            Some(boundary) => Ok(BodyKind::Form { boundary: boundary.to_string() }),
+            Some(boundary) => Ok(ContentKind::Form { boundary: boundary.to_string() }),
             None => Err(Problem::bad_body("the content type multipart/form-data has no boundary")),
         },
-        ("application", "json") => Ok(BodyKind::Json),
+        ("application", "json") => Ok(ContentKind::Json),
         _ => Err(unsupported()),
     }
 }
@@ -126,48 +108,26 @@ struct Base64Body {
     images: Option<Vec<String>>,
 }
 
-fn from_json(body: &[u8], limit: usize) -> Result<Pictures, Problem> {
+fn from_json(body: &[u8], limit: usize) -> Result<ImageBody, Problem> {
     let wants = "wanted is {\"image\": \"<base64>\"} or {\"images\": [\"<base64>\", …]}";
     let refuse = |error: &dyn Display| Problem::bad_body(format!("the JSON cannot be read: {error}; {wants}"));
     let mut json = serde_json::Deserializer::from_slice(body);
     let parsed: Base64Body = serde_path_to_error::deserialize(&mut json).map_err(|error| refuse(&error))?;
     json.end().map_err(|error| refuse(&error))?;
     match (parsed.image, parsed.images) {
-        (Some(image), None) => from_base64("image", &image, limit).map(Pictures::One),
-        (None, Some(images)) if (1..=MOST).contains(&images.len()) => {
-            let part = |(i, text): (usize, &String)| Part {
+        (Some(image), None) => Ok(ImageBody::One(base64::decode_image("image", &image, limit)?)),
+        (None, Some(images)) if (1..=MAX_IMAGES).contains(&images.len()) => {
+            let part = |(i, text): (usize, &String)| ImagePart {
                 file: None,
-                bytes: from_base64(&format!("images[{i}]"), text, limit),
+                bytes: base64::decode_image(&format!("images[{i}]"), text, limit).map_err(Problem::from),
             };
-            Ok(Pictures::Many(images.iter().enumerate().map(part).collect()))
+            Ok(ImageBody::Several(images.iter().enumerate().map(part).collect()))
         }
         (None, Some(images)) => {
-            Err(Problem::bad_body(format!("`images` has {} pictures; send 1 to {MOST}", images.len())))
+            Err(Problem::bad_body(format!("`images` has {} pictures; send 1 to {MAX_IMAGES}", images.len())))
         }
         (Some(_), Some(_)) => Err(Problem::bad_body(format!("the JSON has both `image` and `images`; {wants}"))),
         (None, None) => Err(Problem::bad_body(format!("the JSON has no `image`; {wants}"))),
-    }
-}
-
-/// The bytes of a picture in base64, with or without a `data:` prefix, line breaks or padding.
-pub(super) fn from_base64(name: &str, text: &str, limit: usize) -> Result<Bytes, Problem> {
-    let text = match text.strip_prefix("data:") {
-        None => text,
-        Some(url) => match url.split_once(";base64,") {
-            Some((_, data)) => data,
-            None => return Err(Problem::bad_body(format!("`{name}`: the data: URL is not base64"))),
-        },
-    };
-    let decoded = if text.bytes().any(|b| b.is_ascii_whitespace()) {
-        BASE64.decode(text.split_ascii_whitespace().collect::<String>())
-    } else {
-        BASE64.decode(text)
-    };
-    let bytes = decoded.map_err(|error| Problem::bad_body(format!("`{name}`: not base64: {error}")))?;
-    match bytes.len() {
-        0 => Err(Problem::bad_body(format!("`{name}`: is empty; send the bytes of a picture"))),
-        n if n > limit => Err(too_large(&format!("`{name}` has {n} bytes"), limit)),
-        _ => Ok(bytes.into()),
     }
 }
 
@@ -185,11 +145,11 @@ mod tests {
         }
         let mut upload = Upload::new(&headers, Body::from(body.to_owned()));
         let layers = Layers::defaults().and_then(|l| l.flag("test", "pictures.max_bytes", "8"));
-        let pipeline = Pipeline::new(layers.and_then(|l| l.build()).expect("valid")).expect("metrics");
+        let inference = Inference::new(layers.and_then(|l| l.build()).expect("valid")).expect("metrics");
         let text = |bytes: Bytes| String::from_utf8(bytes.to_vec()).expect("utf-8");
-        match read(&pipeline, &mut Permit::for_tests(), &headers, &mut upload).await {
-            Ok(Pictures::One(bytes)) => Ok(vec![Ok(text(bytes))]),
-            Ok(Pictures::Many(parts)) => Ok(parts
+        match read(&inference, &|_| Ok(()), &headers, &mut upload).await {
+            Ok(ImageBody::One(bytes)) => Ok(vec![Ok(text(bytes))]),
+            Ok(ImageBody::Several(parts)) => Ok(parts
                 .into_iter()
                 .map(|part| {
                     part.bytes.map(|b| format!("{}={}", part.file.unwrap_or_default(), text(b))).map_err(|p| p.detail)
@@ -246,7 +206,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn forms_have_a_part_a_picture() {
+    async fn forms_have_a_part_for_each_image() {
         let part = |name: &str, file: &str, data: &str| {
             let file = if file.is_empty() { String::new() } else { format!("; filename=\"{file}\"") };
             format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n{data}\r\n")

@@ -2,33 +2,37 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use axum::{Json, extract::State};
+use axum::{Extension, Json, extract::State};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{
-    path::Path,
-    problem::{Problem, ProblemBody},
-    round::places,
-};
 use crate::{
-    config::Provider,
+    api::{
+        middleware::request_info::RequestInfo,
+        path::Path,
+        problem::{Problem, ProblemBody},
+    },
+    config::{Provider, Task},
     error::Error,
-    inference::{BatchAxis, Pipeline, Port, ProfilePoint, ServedModel, ServedVariant},
+    inference::{Inference, Target},
     lifecycle,
-    manifest::{Decoding, Task},
+    manifest::Decoding,
+    models::{BatchAxis, Model, Variant},
+    scheduler::latency_profile::ProfilePoint,
+    stats::round::places,
+    vision::tensor::Port,
 };
 
 /// All models.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ModelList {
+pub(in crate::api) struct ModelList {
     models: Vec<ModelBody>,
 }
 
 /// A model.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Model)]
-pub(super) struct ModelBody {
+pub(in crate::api) struct ModelBody {
     /// What requests call it.
     #[schema(example = "pedestrian")]
     name: String,
@@ -70,7 +74,7 @@ pub(super) struct ModelBody {
 
 /// What a picture becomes.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct InputBody {
+pub(in crate::api) struct InputBody {
     /// The input's name in the graph.
     name: String,
     /// Width and height in pixels.
@@ -84,7 +88,7 @@ pub(super) struct InputBody {
 /// An input or output of the graph.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Port)]
-pub(super) struct PortBody {
+pub(in crate::api) struct PortBody {
     /// Its name.
     pub name: String,
     /// The type of its elements, in the words of the Open Inference Protocol.
@@ -98,7 +102,7 @@ pub(super) struct PortBody {
 /// What holds where a request says nothing.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Defaults)]
-pub(super) struct DefaultsBody {
+pub(in crate::api) struct DefaultsBody {
     min_score: f64,
     iou: f64,
     max_detections: usize,
@@ -108,7 +112,7 @@ pub(super) struct DefaultsBody {
 /// How requests are run together.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Batching)]
-pub(super) struct BatchingBody {
+pub(in crate::api) struct BatchingBody {
     /// The most requests that wait for a variant; one more is refused with 429.
     max_queue: usize,
     /// How many wait now.
@@ -118,7 +122,7 @@ pub(super) struct BatchingBody {
 /// One file of a model.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Variant)]
-pub(super) struct VariantBody {
+pub(in crate::api) struct VariantBody {
     /// What requests call it.
     #[schema(example = "int8")]
     name: String,
@@ -153,7 +157,7 @@ pub(super) struct VariantBody {
 /// What a run of so many pictures costs.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ProfilePoint)]
-pub(super) struct CurveBody {
+pub(in crate::api) struct CurveBody {
     /// Pictures in the run.
     batch_size: usize,
     /// The latest runs, of which the quantiles are.
@@ -181,12 +185,12 @@ impl From<ProfilePoint> for CurveBody {
 
 /// Every model that is served.
 #[utoipa::path(get, path = "/v1/models", tag = "models", responses((status = 200, description = "All models", body = ModelList)))]
-pub(super) async fn list(State(pipeline): State<Pipeline>) -> Result<Json<ModelList>, Problem> {
-    if pipeline.state() == lifecycle::State::Starting {
+pub(in crate::api) async fn list(State(inference): State<Arc<Inference>>) -> Result<Json<ModelList>, Problem> {
+    if inference.lifecycle().state() == lifecycle::State::Starting {
         return Err(Error::Starting.into());
     }
-    let models = pipeline.models();
-    let body = |model: &Arc<ServedModel>| ModelBody::new(model, pipeline.trouble(&model.name), false);
+    let models = inference.models().models();
+    let body = |model: &Arc<Model>| ModelBody::new(model, inference.models().trouble(&model.info.name), false);
     Ok(Json(ModelList { models: models.iter().map(body).collect() }))
 }
 
@@ -199,16 +203,21 @@ pub(super) async fn list(State(pipeline): State<Pipeline>) -> Result<Json<ModelL
         (status = 404, description = "No such model", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
-pub(super) async fn one(
-    State(pipeline): State<Pipeline>,
+pub(in crate::api) async fn one(
+    State(inference): State<Arc<Inference>>,
+    Extension(info): Extension<RequestInfo>,
     Path(name): Path<String>,
 ) -> Result<Json<ModelBody>, Problem> {
-    Ok(Json(ModelBody::new(&*pipeline.model(&name)?, pipeline.trouble(&name), true)))
+    let model = inference.find(&Target::Model { name, task: None })?;
+    info.set_model(&model.info.name);
+    Ok(Json(ModelBody::new(&model, inference.models().trouble(&model.info.name), true)))
 }
 
 impl ModelBody {
-    fn new(model: &ServedModel, trouble: Option<String>, with_labels: bool) -> Self {
-        let picture = model.inputs.get(model.picture_input);
+    fn new(model: &Model, trouble: Option<String>, with_labels: bool) -> Self {
+        let (waiting, variants) = (model.waiting(), model.variants.iter().map(VariantBody::from).collect());
+        let model = &model.info;
+        let image = model.image_port();
         Self {
             name: model.name.clone(),
             version: model.version.clone(),
@@ -221,9 +230,9 @@ impl ModelBody {
             labels: with_labels.then(|| model.labels.clone()),
             decode: model.decoding,
             input: InputBody {
-                name: picture.map(|port| port.name.clone()).unwrap_or_default(),
+                name: image.map(|port| port.name.clone()).unwrap_or_default(),
                 size: [model.input_size.0, model.input_size.1],
-                element: picture.map_or("", |port| port.element.oip_name()),
+                element: image.map_or("", |port| port.element.oip_name()),
             },
             inputs: model.inputs.iter().map(PortBody::from).collect(),
             outputs: model.outputs.iter().map(PortBody::from).collect(),
@@ -233,8 +242,8 @@ impl ModelBody {
                 max_detections: model.defaults.max_detections,
                 top_k: model.defaults.top_k,
             },
-            batching: BatchingBody { max_queue: model.max_queue, waiting: model.waiting() },
-            variants: model.variants.iter().map(VariantBody::from).collect(),
+            batching: BatchingBody { max_queue: model.max_queue, waiting },
+            variants,
         }
     }
 }
@@ -250,11 +259,13 @@ impl From<&Port> for PortBody {
     }
 }
 
-impl From<&ServedVariant> for VariantBody {
-    fn from(variant: &ServedVariant) -> Self {
+impl From<&Variant> for VariantBody {
+    fn from(variant: &Variant) -> Self {
+        let curve = variant.latency_profile().into_iter().map(CurveBody::from).collect();
+        let variant = &variant.info;
         Self {
             name: variant.name.clone(),
-            default: variant.default,
+            default: variant.is_default(),
             file: variant.file.clone(),
             size_bytes: variant.size_bytes,
             accuracy: variant.accuracy.clone(),
@@ -264,7 +275,7 @@ impl From<&ServedVariant> for VariantBody {
             max_batch: variant.max_batch,
             batch_axis: variant.batch_axis,
             why_fixed: variant.why_fixed.clone(),
-            curve: variant.curve().into_iter().map(CurveBody::from).collect(),
+            curve,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `multipart/form-data`: a part a picture.
+//! `multipart/form-data`: each part is an image.
 
 use std::convert::Infallible;
 
@@ -7,50 +7,53 @@ use bytes::BytesMut;
 use futures_util::stream;
 use multer::{Field, Multipart};
 
-use super::{
-    body::{Limits, Upload, too_large},
-    params::did_you_mean,
-    pictures::{MOST, Part},
-    problem::Problem,
+use super::images::ImagePart;
+use crate::{
+    api::{
+        body::{BodyLimits, Upload},
+        problem::Problem,
+    },
+    error::did_you_mean,
+    oip::MAX_IMAGES,
 };
 
-/// What a part with a picture may be called.
+/// The names that a part with an image may have.
 const NAMES: [&str; 3] = ["image", "images", "file"];
 
-/// All parts, in order.
-pub(super) async fn read(upload: &mut Upload, boundary: String, limits: Limits) -> Result<Vec<Part>, Problem> {
+/// Reads all parts, in their order.
+pub(super) async fn read(upload: &mut Upload, boundary: String, limits: BodyLimits) -> Result<Vec<ImagePart>, Problem> {
     // Read in full first: searched piece by piece, a form that trickles in would be searched again at every piece.
     let body = upload.read(limits.multipart(), limits.time).await?;
     let form = Multipart::new(stream::iter([Ok::<_, Infallible>(body)]), boundary);
-    collect(form, limits.picture).await.map_err(|refusal| match refusal {
-        Refusal::Ours(problem) => problem,
-        Refusal::Form(error) => Problem::bad_body(format!("the multipart form cannot be read: {error}")),
+    collect(form, limits.image).await.map_err(|refusal| match refusal {
+        FormError::Ours(problem) => problem,
+        FormError::Form(error) => Problem::bad_body(format!("the multipart form cannot be read: {error}")),
     })
 }
 
-enum Refusal {
+enum FormError {
     Ours(Problem),
     Form(multer::Error),
 }
 
-impl From<multer::Error> for Refusal {
+impl From<multer::Error> for FormError {
     fn from(error: multer::Error) -> Self {
         Self::Form(error)
     }
 }
 
-async fn collect(mut form: Multipart<'_>, limit: usize) -> Result<Vec<Part>, Refusal> {
+async fn collect(mut form: Multipart<'_>, limit: usize) -> Result<Vec<ImagePart>, FormError> {
     let mut parts = Vec::new();
     while let Some(field) = form.next_field().await? {
-        check_name(field.name()).map_err(Refusal::Ours)?;
-        if parts.len() == MOST {
-            return Err(Refusal::Ours(Problem::bad_body(format!("the form has more than {MOST} pictures"))));
+        check_name(field.name()).map_err(FormError::Ours)?;
+        if parts.len() == MAX_IMAGES {
+            return Err(FormError::Ours(Problem::bad_body(format!("the form has more than {MAX_IMAGES} pictures"))));
         }
         let file = field.file_name().map(ToOwned::to_owned);
-        parts.push(Part { file, bytes: picture(field, limit).await? });
+        parts.push(ImagePart { file, bytes: image(field, limit).await? });
     }
     if parts.is_empty() {
-        return Err(Refusal::Ours(Problem::bad_body("the form has no part; send a picture as a part named `image`")));
+        return Err(FormError::Ours(Problem::bad_body("the form has no part; send a picture as a part named `image`")));
     }
     Ok(parts)
 }
@@ -67,8 +70,8 @@ fn check_name(name: Option<&str>) -> Result<(), Problem> {
     Err(Problem::bad_body(detail))
 }
 
-/// A part's bytes. What is over the limit is read past, not kept.
-async fn picture(mut field: Field<'_>, limit: usize) -> Result<Result<Bytes, Problem>, multer::Error> {
+/// Reads a part's bytes. Those over the limit are read, but not kept.
+async fn image(mut field: Field<'_>, limit: usize) -> Result<Result<Bytes, Problem>, multer::Error> {
     let (mut bytes, mut length) = (BytesMut::new(), 0usize);
     while let Some(chunk) = field.chunk().await? {
         length += chunk.len();
@@ -80,7 +83,7 @@ async fn picture(mut field: Field<'_>, limit: usize) -> Result<Result<Bytes, Pro
     }
     Ok(match length {
         0 => Err(Problem::bad_body("the part is empty; send the bytes of a picture")),
-        _ if length > limit => Err(too_large(&format!("the part has {length} bytes"), limit)),
+        _ if length > limit => Err(Problem::too_large(&format!("the part has {length} bytes"), limit)),
         _ => Ok(bytes.freeze()),
     })
 }

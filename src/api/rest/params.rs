@@ -1,15 +1,14 @@
-//! Query parameters of the picture routes, read by hand so that every refusal names the parameter.
+//! Query parameters of the routes that take images, read by hand so that every refusal names the parameter.
 
 use std::{fmt::Display, ops::RangeInclusive, str::FromStr, time::Duration};
 
-use super::formats::Shape;
+use super::formats::AnswerShape;
 use crate::{
-    api::problem::Problem,
-    error::did_you_mean,
-    inference::{Objective, PostprocessOverrides, Priority, VariantPreference},
+    api::problem::Problem, config::Objective, error::did_you_mean, inference::PostprocessOverrides,
+    routing::policy::VariantPreference, scheduler::job::Priority,
 };
 
-/// Every parameter there is.
+/// The names of all parameters.
 const KNOWN: [&str; 12] = [
     "model",
     "variant",
@@ -32,7 +31,7 @@ const MAX_DEADLINE_MS: u64 = 600_000;
 #[derive(Debug, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "only described")]
-pub(in crate::api) struct PictureParams {
+pub(in crate::api) struct ImageParams {
     /// The model by name; the task's first one when left out. Not where the path names it.
     model: Option<String>,
     /// The model's variant by name; the router chooses when it is left out.
@@ -67,7 +66,7 @@ pub(in crate::api) struct PictureParams {
     format: Option<String>,
 }
 
-/// What a client asks for beside the picture.
+/// What a client asks for beside the image.
 #[derive(Debug, Default)]
 pub(super) struct Params {
     /// The model by name; the task's default one when left out.
@@ -77,15 +76,15 @@ pub(super) struct Params {
     /// What overrides the manifest.
     pub options: PostprocessOverrides,
     /// How long the answer may take; the server's default when left out.
-    pub budget: Option<Duration>,
-    /// Who goes first when requests wait.
+    pub time_budget: Option<Duration>,
+    /// Its place among the requests that wait.
     pub priority: Priority,
     /// The shape of the answer's JSON.
-    pub shape: Shape,
+    pub shape: AnswerShape,
 }
 
 impl Params {
-    /// From the part of the address after the `?`.
+    /// Reads the part of the address after the `?`.
     pub(super) fn parse(query: Option<&str>) -> Result<Self, Problem> {
         let mut params = Self::default();
         let mut seen: Vec<String> = Vec::new();
@@ -115,16 +114,19 @@ impl Params {
             "top_k" => self.options.top_k = Some(number(name, value, 1..=10_000, "a whole number")?),
             "deadline_ms" => {
                 let budget_ms = number(name, value, 1..=MAX_DEADLINE_MS, "a whole number")?;
-                self.budget = Some(Duration::from_millis(budget_ms));
+                self.time_budget = Some(Duration::from_millis(budget_ms));
             }
             "priority" => {
                 let priority = number::<u8>(name, value, 0..=9, "a whole number")?;
                 self.priority = Priority::new(priority).unwrap_or_default();
             }
             "format" => {
-                self.shape = Shape::parse(value).ok_or_else(|| {
-                    let hint = did_you_mean(value, &Shape::WORDS);
-                    Problem::bad_parameter(name, format!("`{value}` is none of {}{hint}", Shape::WORDS.join(", ")))
+                self.shape = AnswerShape::parse(value).ok_or_else(|| {
+                    let hint = did_you_mean(value, &AnswerShape::WORDS);
+                    Problem::bad_parameter(
+                        name,
+                        format!("`{value}` is none of {}{hint}", AnswerShape::WORDS.join(", ")),
+                    )
                 })?;
             }
             _ => {
@@ -137,7 +139,7 @@ impl Params {
     }
 }
 
-/// An objective by its word.
+/// The objective of that word.
 fn objective(word: &str) -> Option<Objective> {
     match word {
         "cost" => Some(Objective::Cost),
@@ -186,7 +188,7 @@ mod tests {
         assert_eq!((objective, min_accuracy, max_cost_usd), (Some(Objective::Accuracy), Some(0.6), Some(1e-7)));
         assert_eq!((params.options.min_score, params.options.iou), (Some(0.25), Some(1.0)));
         assert_eq!((params.options.max_detections, params.options.top_k), (Some(7), Some(3)));
-        assert_eq!((params.budget, params.shape), (Some(Duration::from_millis(50)), Shape::Coco));
+        assert_eq!((params.time_budget, params.shape), (Some(Duration::from_millis(50)), AnswerShape::Coco));
     }
 
     #[test]

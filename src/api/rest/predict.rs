@@ -1,50 +1,53 @@
-//! `/v1`: pictures in, answers out.
+//! The handlers of `/v1/detect`, `/v1/classify` and `/v1/models/{model}/predict`: one image or several in, an answer for each out.
 
 use std::{sync::Arc, time::Instant};
 
 use axum::{
     Extension, Json,
+    body::Bytes,
     extract::{Request, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use futures_util::{StreamExt, stream};
 
 use super::{
     accept,
-    body::{Upload, held},
-    docs::{AnswerOrResults, Binary, PictureForm, PictureJson},
-    formats::{self, Shaped},
-    observe::{RequestId, record_answer, record_model},
-    params::{Params, PictureParams},
-    path::Path,
-    pictures::{self, Part, Pictures},
-    problem::{Problem, Refusals},
-    refused, tenant,
-    wire::{self, Outcome, Refused, Results},
+    formats::{self, ShapedAnswer},
+    images::{self, ImageBody, ImagePart},
+    params::{ImageParams, Params},
+    wire::{self, ImageResult, ImageResults, RefusedImage},
 };
 use crate::{
-    inference::{
-        Deadline, ImageFormat, Permit, PictureAnswer, PictureRequest, Pipeline, RequestContext, Route, ServedModel,
-        Timing,
+    api::{
+        body::{Upload, stream_holding_permit},
+        docs::{AnswerOrResults, Binary, ImageForm, ImageJson},
+        middleware::{outcomes::RefusedImages, request_info::RequestInfo},
+        path::Path,
+        problem::{Problem, Refusals},
+        tenant,
     },
-    manifest::Task,
+    config::Task,
+    inference::{
+        self, Admitted, Deadline, ImageInput, ImageOutput, ImageRequest, Inference, InputKind, Target, Terms, Timing,
+    },
+    vision::draw::ImageFormat,
 };
 
-/// How many pictures of one request are answered at a time.
-const AT_ONCE: usize = 8;
+/// The number of images of one request that are answered at the same time.
+const CONCURRENT_IMAGES: usize = 8;
 
-macro_rules! picture_route {
-    ($(#[$doc:meta])* $name:ident, $path:literal, ($($captured:ident as $segment:literal)?), $target:expr) => {
+macro_rules! image_route {
+    ($(#[$doc:meta])* $name:ident, $path:literal, ($($captured:ident as $segment:literal)?), $addressee:expr) => {
         $(#[$doc])*
         #[utoipa::path(
             post, path = $path, tag = "pictures",
-            params($(($segment = String, Path, description = "The model's name"),)? PictureParams),
+            params($(($segment = String, Path, description = "The model's name"),)? ImageParams),
             request_body(description = "The picture", content(
                 (Binary = "application/octet-stream"),
                 (Binary = "image/*"),
-                (PictureForm = "multipart/form-data"),
-                (PictureJson = "application/json"),
+                (ImageForm = "multipart/form-data"),
+                (ImageJson = "application/json"),
             )),
             responses(
                 (status = 200, description = "The answer; for a multipart form or `images`, `{\"results\": […]}` with an \
@@ -57,43 +60,45 @@ macro_rules! picture_route {
                 Refusals,
             ),
         )]
-        pub(super) async fn $name(
-            State(pipeline): State<Pipeline>,
-            Extension(id): Extension<RequestId>,
+        pub(in crate::api) async fn $name(
+            State(inference): State<Arc<Inference>>,
+            Extension(info): Extension<RequestInfo>,
             $(Path($captured): Path<String>,)?
             request: Request,
         ) -> Result<Response, Problem> {
-            answer(&pipeline, $target, &id.0, request).await
+            answer(&inference, info, $addressee, request).await
         }
     };
 }
 
-picture_route! {
+image_route! {
     /// Where things are in a picture.
-    detect, "/v1/detect", (), Target::Task(Task::Detect)
+    detect, "/v1/detect", (), Addressee::Task(Task::Detect)
 }
 
-picture_route! {
+image_route! {
     /// What a picture shows.
-    classify, "/v1/classify", (), Target::Task(Task::Classify)
+    classify, "/v1/classify", (), Addressee::Task(Task::Classify)
 }
 
-picture_route! {
+image_route! {
     /// What a model says about a picture, whatever its task.
-    predict, "/v1/models/{model}/predict", (model as "model"), Target::Model(model)
+    predict, "/v1/models/{model}/predict", (model as "model"), Addressee::Model(model)
 }
 
-/// What the path asks for.
-enum Target {
+/// Whom the path names.
+enum Addressee {
     Task(Task),
     Model(String),
 }
 
-impl Target {
-    fn resolve(&self, pipeline: &Pipeline, params: &Params) -> Result<Arc<ServedModel>, Problem> {
-        match (self, params.model.as_deref()) {
-            (Self::Task(task), name) => Ok(pipeline.model_for(*task, name)?),
-            (Self::Model(name), None) => Ok(pipeline.model(name)?),
+impl Addressee {
+    /// The model that is wanted, by the path and the parameter `model`.
+    fn target(self, model: Option<&str>) -> Result<Target, Problem> {
+        match (self, model) {
+            (Self::Task(task), None) => Ok(Target::Task(task)),
+            (Self::Task(task), Some(name)) => Ok(Target::Model { name: name.to_owned(), task: Some(task) }),
+            (Self::Model(name), None) => Ok(Target::Model { name, task: None }),
             (Self::Model(_), Some(_)) => {
                 Err(Problem::bad_parameter("model", "the path names the model already; leave it out"))
             }
@@ -101,108 +106,125 @@ impl Target {
     }
 }
 
-async fn answer(pipeline: &Pipeline, target: Target, id: &str, request: Request) -> Result<Response, Problem> {
+async fn answer(
+    inference: &Arc<Inference>,
+    info: RequestInfo,
+    addressee: Addressee,
+    request: Request,
+) -> Result<Response, Problem> {
     let received = Instant::now();
     let (head, body) = request.into_parts();
     let mut upload = Upload::new(&head.headers, body);
-    let answered = async {
-        let params = Params::parse(head.uri.query()).inspect_err(|problem| refused(pipeline, "", problem))?;
-        let model = target.resolve(pipeline, &params)?;
-        record_model(&model.name);
-        params.shape.check(model.task).inspect_err(|problem| refused(pipeline, &model.name, problem))?;
-        let mut permit = pipeline.admit()?;
-        let deadline = Deadline::after(received, params.budget.unwrap_or(pipeline.config().requests.deadline));
-        let terms = RequestContext { deadline, priority: params.priority, tenant: tenant(pipeline, &head.headers) };
-        let route = pipeline.route(&model, &params.preference, terms)?;
-        pipeline.may_promise(&model, route, terms)?;
-        let pictures = pictures::read(pipeline, &mut permit, &head.headers, &mut upload)
-            .await
-            .inspect_err(|problem| refused(pipeline, &model.name, problem))?;
-        let ask = Ask { pipeline, permit, model, params, terms, route, id };
-        match pictures {
-            Pictures::One(bytes) => ask.one(bytes, &head.headers).await,
-            Pictures::Many(parts) => Ok(ask.many(parts, received).await),
-        }
-    }
-    .await;
+    let answered = admit_and_run(inference, info, addressee, &head, &mut upload, received).await;
     if let Err(problem) = &answered {
         upload.drain(problem).await;
     }
     answered
 }
 
-/// All that the pictures of a request have in common.
-struct Ask<'a> {
-    pipeline: &'a Pipeline,
-    permit: Permit,
-    model: Arc<ServedModel>,
-    params: Params,
-    terms: RequestContext,
-    route: Route,
-    id: &'a str,
+/// Admits the request, reads its body, and answers its images.
+async fn admit_and_run(
+    inference: &Arc<Inference>,
+    info: RequestInfo,
+    addressee: Addressee,
+    head: &Parts,
+    upload: &mut Upload,
+    received: Instant,
+) -> Result<Response, Problem> {
+    let params = Params::parse(head.uri.query())?;
+    let model = inference.find(&addressee.target(params.model.as_deref())?)?;
+    info.set_model(&model.info.name);
+    params.shape.check(model.info.task)?;
+    let budget = params.time_budget.unwrap_or(inference.config().requests.deadline);
+    let terms = Terms {
+        preference: params.preference.clone(),
+        deadline: Deadline::after(received, budget),
+        priority: params.priority,
+        input: InputKind::Image,
+    };
+    let admitted = inference.reserve(model, tenant(inference, &head.headers))?.admit(&terms)?;
+    let body = images::read(inference, &|bytes| admitted.hold(bytes), &head.headers, upload).await?;
+    let call = ImageCall { info, params };
+    match body {
+        ImageBody::One(bytes) => call.one(admitted, bytes, &head.headers).await,
+        ImageBody::Several(parts) => Ok(call.several(admitted, parts, received).await),
+    }
 }
 
-impl Ask<'_> {
-    async fn picture(&self, bytes: axum::body::Bytes, draw: Option<ImageFormat>) -> Result<PictureAnswer, Problem> {
-        let request = PictureRequest {
-            model: Arc::clone(&self.model),
-            route: self.route,
-            bytes,
-            options: self.params.options.clone(),
-            terms: self.terms,
-            draw,
-        };
-        let answer = self.pipeline.answer(&self.permit, request).await?;
-        record_answer(&answer.variant, &answer.timing);
+/// What the images of a request have in common.
+struct ImageCall {
+    info: RequestInfo,
+    params: Params,
+}
+
+impl ImageCall {
+    async fn run(
+        &self,
+        admitted: Admitted,
+        bytes: Bytes,
+        draw: Option<ImageFormat>,
+    ) -> Result<inference::Response<ImageOutput>, Problem> {
+        let request = ImageRequest { image: ImageInput::Encoded(bytes), options: self.params.options.clone(), draw };
+        let answer = admitted.run_image(request).await?;
+        self.info.record_answer(&answer.variant().info.name, &answer.timing);
         Ok(answer)
     }
 
-    async fn one(self, bytes: axum::body::Bytes, headers: &HeaderMap) -> Result<Response, Problem> {
-        let draw = accept::wanted_picture(headers);
-        let mut answer = self.picture(bytes, draw).await?;
+    /// Answers a request that is one image: with JSON, or with the image that the answer is drawn on.
+    async fn one(self, admitted: Admitted, bytes: Bytes, headers: &HeaderMap) -> Result<Response, Problem> {
+        let draw = accept::wanted_image(headers);
+        let mut answer = self.run(admitted, bytes, draw).await?;
         let timing = wire::server_timing(&answer.timing, Some(&answer.cost));
-        Ok(match (draw, answer.drawn.take()) {
-            (Some(format), Some(picture)) => {
-                let kind = [(header::CONTENT_TYPE, format.content_type())];
-                (timing, kind, held(picture, self.permit)).into_response()
+        Ok(match (draw, answer.output.drawn.take()) {
+            (Some(format), Some(image)) => {
+                let content_type = [(header::CONTENT_TYPE, format.content_type())];
+                (timing, content_type, stream_holding_permit(image, answer.permit)).into_response()
             }
-            _ => (timing, Json(formats::shape(self.params.shape, self.id, 0, None, &answer))).into_response(),
+            _ => {
+                let shaped = formats::shape(self.params.shape, self.info.id(), 0, None, &answer);
+                (timing, Json(shaped)).into_response()
+            }
         })
     }
 
-    async fn many(&self, parts: Vec<Part>, received: Instant) -> Response {
-        // The router has heard of one.
-        self.pipeline.more_pictures(&self.model, self.route, parts.len().saturating_sub(1));
-        let answers = stream::iter(parts.into_iter().enumerate()).map(|(place, part)| self.part(place, part));
-        let outcomes: Vec<_> = answers.buffered(AT_ONCE).collect().await;
+    /// Answers a request of several images with a list. Each is answered or refused for itself; when all are refused, the response has
+    /// the status of the first.
+    async fn several(&self, admitted: Admitted, parts: Vec<ImagePart>, received: Instant) -> Response {
+        let requests = admitted.split(parts.len()).into_iter().zip(parts).enumerate();
+        let answers = stream::iter(requests.map(|(place, (admitted, part))| self.part(admitted, place, part)));
+        let outcomes: Vec<_> = answers.buffered(CONCURRENT_IMAGES).collect().await;
 
         let answered = outcomes.iter().any(Result::is_ok);
         let first = if answered { None } else { outcomes.iter().find_map(|outcome| outcome.as_ref().err()) };
         let (status, headers) =
             first.map_or((StatusCode::OK, HeaderMap::new()), |(problem, _)| (problem.status(), problem.headers()));
+        let refused = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()?.0.refusal()).collect();
         let results = outcomes
             .into_iter()
             .map(|outcome| match outcome {
-                Ok(shaped) => Outcome::Answered(shaped),
-                Err((problem, file)) => Outcome::Refused(Refused::new(file, &problem, self.id)),
+                Ok(shaped) => ImageResult::Answered(shaped),
+                Err((problem, file)) => ImageResult::Refused(RefusedImage::new(file, &problem, self.info.id())),
             })
             .collect();
-        // The stages of several pictures overlap; only the whole is worth a header.
-        let whole = Timing { total_ms: received.elapsed().as_secs_f64() * 1e3, ..Timing::default() };
-        (status, headers, wire::server_timing(&whole, None), Json(Results { results })).into_response()
+        // The stages of several images overlap; only the whole is worth a header.
+        let whole = Timing { total: received.elapsed(), ..Timing::default() };
+        let timing = wire::server_timing(&whole, None);
+        (status, headers, timing, Extension(RefusedImages(refused)), Json(ImageResults { results })).into_response()
     }
 
-    async fn part(&self, place: usize, part: Part) -> Result<Shaped, (Problem, Option<String>)> {
-        let Part { file, bytes } = part;
+    async fn part(
+        &self,
+        admitted: Admitted,
+        place: usize,
+        part: ImagePart,
+    ) -> Result<ShapedAnswer, (Problem, Option<String>)> {
+        let ImagePart { file, bytes } = part;
         let answer = match bytes {
-            Ok(bytes) => self.picture(bytes, None).await,
-            Err(problem) => {
-                refused(self.pipeline, &self.model.name, &problem);
-                Err(problem)
-            }
+            Ok(bytes) => self.run(admitted, bytes, None).await,
+            Err(problem) => Err(problem),
         };
         match answer {
-            Ok(answer) => Ok(formats::shape(self.params.shape, self.id, place, file, &answer)),
+            Ok(answer) => Ok(formats::shape(self.params.shape, self.info.id(), place, file, &answer)),
             Err(problem) => Err((problem, file)),
         }
     }

@@ -4,13 +4,13 @@ use axum::http::{HeaderName, HeaderValue};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{
-    problem::{Problem, ProblemBody},
-    round::{places, significant},
-};
 use crate::{
-    inference::{PictureAnswer, RequestCost, Timing},
+    api::problem::{Problem, ProblemBody},
+    cost::RequestCost,
+    inference::{ImageOutput, Response, Timing},
+    stats::round::{places, significant},
     tasks::PredictionBody,
+    telemetry::Stage,
 };
 
 /// An answer. `detections` or `classes`, by the model's task.
@@ -120,19 +120,20 @@ pub(super) struct CostBody {
     energy_joules: Option<f64>,
 }
 
-/// What became of one of several pictures.
+/// What became of one of several images.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-pub(super) enum Outcome<T> {
-    /// It has an answer.
+pub(super) enum ImageResult<T> {
+    /// The image was answered.
     Answered(T),
-    /// It was refused.
-    Refused(Refused),
+    /// The image was refused.
+    Refused(RefusedImage),
 }
 
 /// Why one of several pictures has no answer.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Refused {
+#[schema(as = Refused)]
+pub(in crate::api) struct RefusedImage {
     /// The name the picture came with.
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<String>,
@@ -142,13 +143,13 @@ pub(super) struct Refused {
 
 /// The answers to several pictures, in the order they were sent: each an answer, or `{"error": …}` of its own.
 #[derive(Debug, Serialize)]
-pub(super) struct Results<T> {
+pub(super) struct ImageResults<T> {
     /// One for each picture.
-    pub results: Vec<Outcome<T>>,
+    pub results: Vec<ImageResult<T>>,
 }
 
-impl Refused {
-    /// Without an answer because of `problem`.
+impl RefusedImage {
+    /// An image that was refused because of `problem`.
     pub(super) fn new(file: Option<String>, problem: &Problem, request_id: &str) -> Self {
         Self { file, error: problem.body(Some(request_id)) }
     }
@@ -157,17 +158,18 @@ impl Refused {
 impl AnswerBody {
     /// The answer to one picture.
     #[must_use]
-    pub fn new(id: &str, file: Option<String>, answer: &PictureAnswer) -> Self {
-        let model = &answer.model;
+    pub fn new(id: &str, file: Option<String>, answer: &Response<ImageOutput>) -> Self {
+        let (model, output) = (&answer.model.info, &answer.output);
+        let variant = &answer.variant().info.name;
         Self {
             id: id.to_owned(),
             file,
             model: model.name.clone(),
             version: model.version.clone(),
-            variant: answer.variant.clone(),
-            routed: RoutedBody { variant: answer.variant.clone(), reason: answer.reason.name() },
-            image: ImageSize { width: answer.picture.width, height: answer.picture.height },
-            prediction: answer.answer.body(&model.labels),
+            variant: variant.clone(),
+            routed: RoutedBody { variant: variant.clone(), reason: answer.reason.name() },
+            image: ImageSize { width: output.image.width, height: output.image.height },
+            prediction: output.prediction.body(&model.labels),
             timing_ms: TimingBody::from(&answer.timing),
             batch_size: answer.batch_size,
             cost: CostBody::from(&answer.cost),
@@ -177,13 +179,14 @@ impl AnswerBody {
 
 impl From<&Timing> for TimingBody {
     fn from(timing: &Timing) -> Self {
+        let ms = |stage| places(timing.stages.get(stage).as_secs_f64() * 1e3, 3);
         Self {
-            decode: places(timing.decode_ms, 3),
-            preprocess: places(timing.preprocess_ms, 3),
-            queue: places(timing.queue_ms, 3),
-            inference: places(timing.inference_ms, 3),
-            postprocess: places(timing.postprocess_ms, 3),
-            total: places(timing.total_ms, 3),
+            decode: ms(Stage::Decode),
+            preprocess: ms(Stage::Preprocess),
+            queue: ms(Stage::Queue),
+            inference: ms(Stage::Inference),
+            postprocess: ms(Stage::Postprocess),
+            total: places(timing.total.as_secs_f64() * 1e3, 3),
         }
     }
 }
@@ -202,13 +205,12 @@ impl From<&RequestCost> for CostBody {
 }
 
 /// The `Server-Timing` header, which browsers show in their network panel: the stages, and what the answer cost.
-pub(super) fn server_timing(timing: &Timing, cost: Option<&RequestCost>) -> [(HeaderName, HeaderValue); 1] {
-    let TimingBody { decode, preprocess, queue, inference, postprocess, total } = timing.into();
-    let text = format!(
-        "decode;dur={decode}, preprocess;dur={preprocess}, queue;dur={queue}, inference;dur={inference}, \
-         postprocess;dur={postprocess}, total;dur={total}{}",
-        cost.map(|cost| format!(", cost;desc=\"{:e} USD\"", significant(cost.usd, 4))).unwrap_or_default()
-    );
+pub(in crate::api) fn server_timing(timing: &Timing, cost: Option<&RequestCost>) -> [(HeaderName, HeaderValue); 1] {
+    let times = timing.stages.iter().map(|(stage, time)| (stage.name(), time)).chain([("total", timing.total)]);
+    let times: Vec<_> =
+        times.map(|(name, time)| format!("{name};dur={}", places(time.as_secs_f64() * 1e3, 3))).collect();
+    let cost = cost.map(|cost| format!(", cost;desc=\"{:e} USD\"", significant(cost.usd, 4))).unwrap_or_default();
+    let text = times.join(", ") + &cost;
     let value = HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("total"));
     [(HeaderName::from_static("server-timing"), value)]
 }

@@ -40,7 +40,7 @@ struct Guess {
 }
 
 impl ClassScorer {
-    /// One that has seen nothing yet.
+    /// A scorer that has seen nothing yet.
     #[must_use]
     pub(in crate::tasks) fn new(labels: &[String]) -> Self {
         Self { labels: labels.to_vec(), guesses: Vec::new() }

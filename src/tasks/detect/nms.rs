@@ -1,24 +1,24 @@
-//! Non-maximum suppression: of boxes of one class that overlap, keep the best.
+//! Non-maximum suppression: of boxes of one class that overlap, only the best is kept.
 
 use std::cmp::Ordering;
 
 use super::Detection;
 
-/// The most boxes that are looked at, the best of them: as many as Ultralytics' `max_nms`.
+/// Only so many of the best boxes are looked at, which is as many as Ultralytics' `max_nms`.
 const MOST_CANDIDATES: usize = 30_000;
 
-/// Best score first; at equal scores the lower class first, so that answers do not depend on chance.
+/// Orders by score, the best first; at equal scores the lower class comes first, so that answers do not depend on chance.
 pub(super) fn best_first(a: &Detection, b: &Detection) -> Ordering {
     b.score.total_cmp(&a.score).then(a.class_id.cmp(&b.class_id))
 }
 
 /// Sorts best first, then drops each box that overlaps a kept one of its class by more than `iou`; stops at `most`.
 ///
-/// Costs `O(kept · n)` after the sort. Works in any unit whose two axes are each scaled evenly, so it runs before
+/// It costs `O(kept · n)` after the sort. It works in any unit whose two axes are each scaled evenly, so it can run before
 /// boxes are mapped back to the image.
 pub(super) fn suppress(mut found: Vec<Detection>, iou: f32, most: usize) -> Vec<Detection> {
     found.sort_by(best_first);
-    // A request that asks for every score and every overlap would compare all with all.
+    // A request may ask for every score and every overlap; without a bound all boxes would be compared with all.
     found.truncate(MOST_CANDIDATES);
     let mut kept: Vec<Detection> = Vec::with_capacity(most.min(found.len()));
     for candidate in found {

@@ -20,7 +20,7 @@ pub struct DetectionScore {
     pub ap50: f64,
     /// The mean of the average precisions at IoU 0.50, 0.55 … 0.95.
     pub ap50_95: f64,
-    /// Where F1 is best.
+    /// At the score where F1 is best.
     pub best: OperatingPoint,
     /// At the score that the manifest asks for.
     pub shipped: OperatingPoint,
@@ -30,12 +30,12 @@ pub struct DetectionScore {
     pub precision_at_recall: Vec<f64>,
 }
 
-/// What one class scores.
+/// The score of one class.
 #[derive(Debug, Clone, Serialize, PartialEq)]
 pub struct ClassAp {
     /// Its name.
     pub label: String,
-    /// How many were labelled.
+    /// How many things of it are labelled.
     pub labelled: usize,
     /// Average precision at IoU 0.5.
     pub ap50: f64,
@@ -55,7 +55,7 @@ struct ComparedImage {
     truth: Vec<(usize, BBox)>,
 }
 
-/// What was found of a class and what there is of it, with the number of the image.
+/// What was found of one class and what there is of it, each with the number of its image.
 #[derive(Debug, Default)]
 struct ComparedClass {
     found: Vec<(usize, Detection)>,
@@ -63,7 +63,7 @@ struct ComparedClass {
 }
 
 impl DetectionScorer {
-    /// One that has seen nothing yet.
+    /// A scorer that has seen nothing yet.
     #[must_use]
     pub(in crate::tasks) fn new(labels: &[String]) -> Self {
         Self { labels: labels.to_vec(), images: Vec::new() }
@@ -123,7 +123,7 @@ fn score(images: &[ComparedImage], labels: &[String], min_score: f32) -> Detecti
 }
 
 impl ComparedClass {
-    /// Which detections hit, at that IoU.
+    /// Ranks the detections, and says which of them hit at that IoU.
     fn ranked(&self, overlap: f32) -> RankedAnswers {
         let mut free = self.truth.clone();
         let hits = self.found.iter().map(|(at, found)| {

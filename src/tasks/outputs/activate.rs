@@ -6,7 +6,7 @@ pub(in crate::tasks) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + (-x).exp())
 }
 
-/// In place; the largest is subtracted first, so nothing overflows.
+/// Softmax, in place. The largest value is subtracted first, so that nothing overflows.
 pub(in crate::tasks) fn softmax(values: &mut [f32]) {
     let largest = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let mut sum = 0.0;
@@ -17,7 +17,7 @@ pub(in crate::tasks) fn softmax(values: &mut [f32]) {
     values.iter_mut().for_each(|value| *value /= sum);
 }
 
-/// In place, over one row of class scores.
+/// Applies an activation to one row of class scores, in place.
 pub(in crate::tasks) fn activate(values: &mut [f32], activation: Activation) {
     match activation {
         Activation::None => {}

@@ -19,6 +19,9 @@ pub use self::{
 /// The reasons of refusals that want of room or of time is behind: another replica would have answered.
 pub const REFUSED_FOR_ROOM: [&str; 4] = ["busy", "queue_full", "too_slow", "deadline"];
 
+/// The reasons of refusals that are the server's fault without want of room: it is not there, or it has made a mistake.
+const REFUSED_BY_FAULT: [&str; 3] = ["not_ready", "draining", "internal"];
+
 /// The counters and histograms of one server.
 #[derive(Debug)]
 pub struct Metrics {
@@ -27,6 +30,7 @@ pub struct Metrics {
     request_seconds: HistogramVec,
     stage_seconds: HistogramVec,
     refused_total: IntCounterVec,
+    http_responses_total: IntCounterVec,
     cancelled_total: IntCounterVec,
     batch_size: HistogramVec,
     cost_usd_total: CounterVec,
@@ -63,7 +67,7 @@ impl Metrics {
         // The names that every dashboard knows: process_cpu_seconds_total, process_resident_memory_bytes and so on.
         #[cfg(target_os = "linux")]
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
-        Ok(Self {
+        let metrics = Self {
             requests_total: counter(
                 "ounce_requests_total",
                 "Requests by how they ended.",
@@ -82,6 +86,11 @@ impl Metrics {
                 &["model", "stage"],
             )?,
             refused_total: counter("ounce_refused_total", "Requests refused, by reason.", &["model", "reason"])?,
+            http_responses_total: counter(
+                "ounce_http_responses_total",
+                "HTTP responses that were sent, by the route's pattern, the method and the status.",
+                &["route", "method", "status"],
+            )?,
             cancelled_total: counter("ounce_cancelled_total", "Requests whose client went away first.", &["model"])?,
             batch_size: histogram(
                 "ounce_batch_size",
@@ -126,7 +135,9 @@ impl Metrics {
                 &["model", "variant", "shadow"],
             )?,
             registry,
-        })
+        };
+        metrics.begin_refusals("");
+        Ok(metrics)
     }
 
     /// Reads gauges off this source at every scrape from now on, as long as it lives.
@@ -143,10 +154,15 @@ impl Metrics {
     pub fn variant(self: &Arc<Self>, model: &str, variant: &str) -> VariantSeries {
         self.cancelled_total.with_label_values(&[model]);
         self.model_loads_total.with_label_values(&[model, "failed"]);
-        for reason in REFUSED_FOR_ROOM {
+        self.begin_refusals(model);
+        VariantSeries::new(self, model, variant)
+    }
+
+    /// Begins the refusals that are the server's fault at 0; `model` is empty for requests whose model is not known.
+    fn begin_refusals(&self, model: &str) {
+        for reason in REFUSED_FOR_ROOM.into_iter().chain(REFUSED_BY_FAULT) {
             self.refused_total.with_label_values(&[model, reason]);
         }
-        VariantSeries::new(self, model, variant)
     }
 
     /// Adds dollars to an account; `labels` are model, variant and tenant, as far as there are any.
@@ -175,6 +191,12 @@ impl Metrics {
     /// Counts a refusal. `model` is the name of a served model or empty, never a name from the wire.
     pub fn refused(&self, model: &str, reason: &str) {
         self.refused_total.with_label_values(&[model, reason]).inc();
+    }
+
+    /// Counts a response that was sent: by the pattern of its route (`none` where there was no such path), the method (`_OTHER` for
+    /// one that HTTP does not define) and the status.
+    pub fn responded(&self, route: &str, method: &str, status: u16) {
+        self.http_responses_total.with_label_values(&[route, method, &status.to_string()]).inc();
     }
 
     /// Counts one run of a graph.

@@ -17,9 +17,7 @@ use bytes::Bytes;
 pub use self::report::{Quantiles, Report, Row};
 use crate::{
     error::Error,
-    inference::{
-        Deadline, ImageInput, ImageOutput, ImageRequest, Inference, PostprocessOverrides, Response, Terms,
-    },
+    inference::{Deadline, ImageInput, ImageOutput, ImageRequest, Inference, PostprocessOverrides, Response, Terms},
     manifest::VariantId,
     models::{Model, ModelInfo, Variant},
     routing::policy::VariantPreference,

@@ -1,15 +1,16 @@
-//! Shrinking by the mean of the covered pixels, parts of pixels counted in part: OpenCV's `INTER_AREA`.
+//! Shrinks an image: each new pixel is the mean of the pixels that it covers, where parts of pixels count in part, as in
+//! OpenCV's `INTER_AREA`.
 //!
 //! `fast_image_resize` has no such filter: its (and Pillow's) box takes a pixel wholly or not at all, which differs by
 //! several grey levels unless an image shrinks by a whole factor.
 
-/// An image's bytes and the part of it that is used, in pixels.
+/// An image's RGB bytes, and the part of it that is used.
 #[derive(Debug)]
 pub(super) struct SourcePixels<'a> {
     pub(super) rgb: &'a [u8],
     pub(super) width: usize,
     pub(super) height: usize,
-    /// Left, top, width, height.
+    /// Left, top, width and height of that part, in pixels.
     pub(super) part: [f64; 4],
 }
 
@@ -17,11 +18,11 @@ pub(super) struct SourcePixels<'a> {
 #[derive(Debug)]
 struct Cover {
     first: usize,
-    /// Add up to 1.
+    /// How much each pixel from `first` on counts; they add up to 1.
     weights: Vec<f32>,
 }
 
-/// RGB in, RGB out, rows before columns.
+/// Shrinks RGB pixels to this width and height; rows are averaged before columns.
 pub(super) fn shrink(source: &SourcePixels<'_>, width: usize, height: usize) -> Vec<u8> {
     let [left, top, part_width, part_height] = source.part;
     let columns = covers(source.width, left, part_width, width);

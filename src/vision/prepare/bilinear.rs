@@ -1,6 +1,7 @@
-//! Four neighbours, no anti-aliasing, to the bit as OpenCV's `INTER_LINEAR` does it for 8-bit pixels.
+//! Resizes an image by four neighbours without anti-aliasing, to the bit as OpenCV's `INTER_LINEAR` does it for 8-bit
+//! pixels.
 //!
-//! To the bit, since quantised networks are touchy: with `fast_image_resize`, whose rows are rounded to 8 bits before its
+//! It is exact to the bit because quantised networks are sensitive: with `fast_image_resize`, whose rows are rounded to 8 bits before its
 //! columns are made, an int8 YOLOX moved or missed 4 of 10 boxes, though no pixel was off by more than one grey level.
 //! Coefficients have 11 bits and roundings stand where OpenCV has them (`modules/imgproc/src/resize.cpp`).
 
@@ -16,7 +17,7 @@ struct Tap {
     weights: [i32; 2],
 }
 
-/// RGB in, RGB out.
+/// Resizes RGB pixels to this width and height.
 pub(super) fn resize(source: &SourcePixels<'_>, width: usize, height: usize) -> Vec<u8> {
     let [left, top, part_width, part_height] = source.part;
     let columns = taps(source.width, left, part_width, width);
@@ -44,7 +45,7 @@ pub(super) fn resize(source: &SourcePixels<'_>, width: usize, height: usize) -> 
     resized
 }
 
-/// One row at its new width, in 1/2048 of a grey level.
+/// Resizes one row to its new width; values come out in 1/2048 of a grey level.
 fn across(row: &[[u8; 3]], columns: &[Tap], values: &mut [i32]) {
     let (values, _) = values.as_chunks_mut::<3>();
     for (value, tap) in values.iter_mut().zip(columns) {

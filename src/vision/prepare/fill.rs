@@ -21,7 +21,7 @@ pub(super) struct ResizedImage<'a> {
     pub(super) offset: (u32, u32),
 }
 
-/// A value for each byte, by channel.
+/// The network's value for each byte, by channel.
 type Tables<T> = Vec<[T; 256]>;
 
 #[derive(Debug, Clone)]

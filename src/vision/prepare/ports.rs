@@ -1,4 +1,4 @@
-//! Which of a graph's inputs takes the image, and which its size.
+//! Finds out which of a graph's inputs takes the image, and which one its size.
 
 use crate::{
     manifest::{InputSpec, Layout},
@@ -12,7 +12,7 @@ pub(super) struct ImagePort {
     pub(super) index: usize,
     pub(super) element: ElementType,
     pub(super) layout: Layout,
-    /// 3 colours or 1 grey.
+    /// 3 for colours, 1 for grey.
     pub(super) channels: usize,
     /// Width and height.
     pub(super) size: (u32, u32),
@@ -24,7 +24,7 @@ pub(super) struct SizeInput {
     /// Its place among the inputs.
     pub(super) index: usize,
     pub(super) element: ElementType,
-    /// 1 (`[2]`) or 2 (`[N, 2]`).
+    /// The number of its axes: 1 (`[2]`) or 2 (`[N, 2]`).
     pub(super) rank: usize,
 }
 
@@ -106,9 +106,9 @@ fn image_input(spec: &InputSpec, index: usize, port: &Port) -> Result<ImagePort,
     Ok(ImagePort { index, element: port.element, layout, channels, size })
 }
 
-/// The graph's word, or the manifest's where the graph leaves the side free.
+/// The length of a side: what the graph says, or the manifest where the graph leaves the side free.
 fn side(port: &Port, name: &str, graph: Option<usize>, manifest: Option<u32>) -> Result<u32, String> {
-    /// Longer sides are a mistake: such an input alone would take gigabytes.
+    /// Longer sides are taken for a mistake: such an input alone would take gigabytes.
     const LONGEST: u32 = 16_384;
     let side = match (graph, manifest) {
         (Some(graph), Some(manifest)) if u32::try_from(graph) != Ok(manifest) => {

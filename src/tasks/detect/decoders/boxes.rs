@@ -24,10 +24,10 @@ use crate::{
 pub(super) struct BoxesScores {
     boxes_index: usize,
     scores_index: usize,
-    /// Scores a box, the background included.
+    /// How many scores each box has, the background's included.
     scores: usize,
     background: Option<usize>,
-    /// The background has no label, so the classes after it move down by one.
+    /// Whether the background has no label, so that the classes after it move down by one.
     background_unlabelled: bool,
     activation: Activation,
     format: BoxFormat,

@@ -9,7 +9,7 @@ use crate::{
     vision::{bbox::BBox, geometry::Placement},
 };
 
-/// Candidates in the graph's own unit.
+/// Detections that may become part of the answer, their boxes in the graph's own unit.
 #[derive(Debug)]
 pub(super) struct Candidates {
     min_score: f32,
@@ -21,7 +21,7 @@ impl Candidates {
         Self { min_score: options.min_score, list: Vec::new() }
     }
 
-    /// Whether a score is worth a box; no NaN is.
+    /// Whether a score is high enough to look at its box. No NaN is.
     pub(super) fn wants(&self, score: f32) -> bool {
         score >= self.min_score && score.is_finite()
     }
@@ -33,7 +33,7 @@ impl Candidates {
         }
     }
 
-    /// For decodings whose boxes still overlap.
+    /// The answer, for decodings whose boxes still overlap: after non-maximum suppression.
     pub(super) fn suppressed(
         mut self,
         placement: &Placement,
@@ -44,7 +44,7 @@ impl Candidates {
         on_image(nms::suppress(self.list, options.iou, options.max_detections), placement, unit)
     }
 
-    /// For decodings whose boxes are final.
+    /// The answer, for decodings whose boxes are final.
     pub(super) fn sorted(
         mut self,
         placement: &Placement,
@@ -68,7 +68,7 @@ fn on_image(mut list: Vec<Detection>, placement: &Placement, unit: BoxUnit) -> V
     list
 }
 
-/// Four numbers as `format` means them.
+/// The box that four numbers mean in this format.
 pub(super) fn bbox([a, b, c, d]: [f32; 4], format: BoxFormat) -> BBox {
     match format {
         BoxFormat::Xyxy => BBox { x1: a, y1: b, x2: c, y2: d },

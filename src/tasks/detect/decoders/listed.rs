@@ -30,7 +30,7 @@ pub(super) struct Listed {
     boxes_index: usize,
     scores_index: usize,
     labels_index: usize,
-    /// How many of the boxes count; all of them without it.
+    /// The output that says how many of the boxes count. Without it all of them do.
     count_index: Option<usize>,
     format: BoxFormat,
     unit: BoxUnit,

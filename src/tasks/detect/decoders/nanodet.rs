@@ -23,12 +23,12 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(super) struct Nanodet {
     classes: usize,
-    levels: Vec<Level>,
+    levels: Vec<StrideOutputs>,
 }
 
-/// One stride's grid and its two outputs.
+/// The grid of one stride, and the places of its two outputs.
 #[derive(Debug, Clone)]
-struct Level {
+struct StrideOutputs {
     stride: f32,
     columns: usize,
     cells: usize,
@@ -43,7 +43,7 @@ impl Nanodet {
             let (columns, rows) = (width.div_ceil(stride) as usize, height.div_ceil(stride) as usize);
             let cells = columns * rows;
             let (class_index, distance_index) = pair(ports, classes, stride, cells)?;
-            Ok(Level { stride: stride as f32, columns, cells, class_index, distance_index })
+            Ok(StrideOutputs { stride: stride as f32, columns, cells, class_index, distance_index })
         });
         Ok(Self { classes, levels: levels.collect::<Result<_, String>>()? })
     }
@@ -79,7 +79,7 @@ impl DetectionDecoder for Nanodet {
     }
 }
 
-impl Level {
+impl StrideOutputs {
     fn bbox(&self, cell: usize, distances: &[f32]) -> BBox {
         let centre = |place: usize| (place as f32 + 0.5) * self.stride - 0.5;
         let (cx, cy) = (centre(cell % self.columns), centre(cell / self.columns));

@@ -27,16 +27,20 @@ pub(super) struct Yolo {
     anchors: Anchors,
 }
 
+/// How the anchors lie in the output, and what their boxes are counted in.
 #[derive(Debug, Clone)]
 enum Anchors {
-    /// Raw offsets from these cells.
-    Grid(Vec<Cell>),
+    /// A row an anchor, with raw offsets from these cells of the grids (`yolox`).
+    Grid(Vec<GridCell>),
+    /// A row an anchor, with boxes in input pixels (`yolov5`).
     Rows,
+    /// A column an anchor, with boxes in input pixels (`yolov8`).
     Columns,
 }
 
+/// A cell of one stride's grid.
 #[derive(Debug, Clone, Copy)]
-struct Cell {
+struct GridCell {
     column: f32,
     row: f32,
     stride: f32,
@@ -47,7 +51,7 @@ impl Yolo {
         let (anchors, wanted, wants) = match ports.spec.decode {
             Decoding::Yolox => {
                 let strides = &ports.spec.strides;
-                let cells: Vec<Cell> =
+                let cells: Vec<GridCell> =
                     strides.iter().flat_map(|s| cells(width / s.get(), height / s.get(), s.get())).collect();
                 let (n, row) = (cells.len(), 5 + classes);
                 let wants = format!(
@@ -81,7 +85,7 @@ impl DetectionDecoder for Yolo {
             Anchors::Grid(cells) => {
                 let values = outputs.floats(self.index, &[Some(cells.len()), Some(row)])?;
                 read_rows(&values, row, &mut candidates, |i, [x, y, w, h]| {
-                    let Cell { column, row, stride } = cells.get(i).copied()?;
+                    let GridCell { column, row, stride } = cells.get(i).copied()?;
                     let (cx, cy) = ((x + column) * stride, (y + row) * stride);
                     Some(BBox::centred(cx, cy, w.exp() * stride, h.exp() * stride))
                 });
@@ -99,8 +103,8 @@ impl DetectionDecoder for Yolo {
     }
 }
 
-fn cells(columns: u32, rows: u32, stride: u32) -> impl Iterator<Item = Cell> {
-    let cell = move |row: u32, column: u32| Cell { column: column as f32, row: row as f32, stride: stride as f32 };
+fn cells(columns: u32, rows: u32, stride: u32) -> impl Iterator<Item = GridCell> {
+    let cell = move |row: u32, column: u32| GridCell { column: column as f32, row: row as f32, stride: stride as f32 };
     (0..rows).flat_map(move |row| (0..columns).map(move |column| cell(row, column)))
 }
 
@@ -120,7 +124,7 @@ fn read_rows(values: &[f32], row: usize, candidates: &mut Candidates, bbox: impl
     }
 }
 
-/// Class by class, because that is how the numbers lie in memory.
+/// Goes class by class, because that is how the numbers lie in memory.
 fn read_columns(values: &[f32], classes: usize, candidates: &mut Candidates) {
     let n = values.len() / (4 + classes);
     if n == 0 {

@@ -33,7 +33,7 @@ pub(super) struct Limits {
 impl Limits {
     /// The operator's.
     pub(super) fn of(config: &Config) -> Self {
-        Self { picture: config.pictures.max_bytes, time: config.requests.body_timeout }
+        Self { picture: config.images.max_bytes, time: config.requests.body_timeout }
     }
 
     /// The limit of a body made of several pictures: eight of the largest, and room for the headers of the parts.

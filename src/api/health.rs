@@ -33,13 +33,13 @@ pub(super) async fn ready(State(pipeline): State<Pipeline>) -> Result<&'static s
 /// Why the server is not ready, if it is not.
 pub(super) fn check_ready(pipeline: &Pipeline) -> Result<(), Problem> {
     match pipeline.state() {
-        lifecycle::State::Starting => return Err(not_ready("the server is starting")),
-        lifecycle::State::Draining => {
+        lifecycle::LifecycleState::Starting => return Err(not_ready("the server is starting")),
+        lifecycle::LifecycleState::Draining => {
             return Err(
                 Problem::new(&kinds::DRAINING, "the server is shutting down").retry_after(Duration::from_secs(1))
             );
         }
-        lifecycle::State::Ready => {}
+        lifecycle::LifecycleState::Ready => {}
     }
     Ok(())
 }
@@ -50,7 +50,7 @@ pub(super) async fn part(State(pipeline): State<Pipeline>, request: Request, nex
     // HTTP/2 has no such header; it says it when the connection ends.
     let has_header = request.version() <= Version::HTTP_11;
     let mut response = next.run(request).await;
-    if has_header && pipeline.state() == lifecycle::State::Draining {
+    if has_header && pipeline.state() == lifecycle::LifecycleState::Draining {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response

@@ -182,7 +182,7 @@ impl From<ProfilePoint> for CurveBody {
 /// Every model that is served.
 #[utoipa::path(get, path = "/v1/models", tag = "models", responses((status = 200, description = "All models", body = ModelList)))]
 pub(super) async fn list(State(pipeline): State<Pipeline>) -> Result<Json<ModelList>, Problem> {
-    if pipeline.state() == lifecycle::State::Starting {
+    if pipeline.state() == lifecycle::LifecycleState::Starting {
         return Err(Error::Starting.into());
     }
     let models = pipeline.models();

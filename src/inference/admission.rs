@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Pipeline, ms};
-use crate::{cost::Tenant, error::Error, lifecycle::State, scheduler::job::Priority};
+use crate::{cost::Tenant, error::Error, lifecycle::LifecycleState, scheduler::job::Priority};
 
 /// Proof that a request was admitted; its place is free again when this is dropped.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ impl Pipeline {
     pub fn admit(&self) -> Result<Permit, Error> {
         let in_flight = self.config().requests.max_in_flight.get();
         let busy = Error::Busy { in_flight, retry_after: self.0.decoding.expected() };
-        if self.state() == State::Starting {
+        if self.state() == LifecycleState::Starting {
             return Err(self.refused(Error::Starting));
         }
         self.0.in_flight.clone().try_acquire_owned().map_err(|_| self.refused(busy)).map(|place| Permit {

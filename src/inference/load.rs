@@ -14,16 +14,16 @@ use super::{
     shadow::{Agreement, Shadow},
     stage::InFlight,
     traffic::Traffic,
-    trial::{self, limits, runs_on},
+    trial::{self, execution_mode, limits},
 };
 use crate::{
-    config::{Auto, Config, ModelSettings, Provider},
+    config::{Auto, Config, ModelOverrides, Provider},
     cost::DeviceClock,
     engine::{
         free_axis,
         library::{self, Library},
-        plan::{Plan, usable_cpus},
         session::{Opening, OrtEngine, SharedWeights},
+        thread_plan::{ThreadPlan, usable_cpus},
     },
     models::{
         self, ModelError,
@@ -32,8 +32,8 @@ use crate::{
     },
     scheduler::{
         latency_profile::LatencyProfile,
-        policy::Limits,
-        pool::PoolCpu,
+        policy::BatchLimits,
+        pool_cpu_time::PoolCpuTime,
         queue::Queue,
         worker::{self, WorkerConfig},
     },
@@ -67,14 +67,14 @@ struct Opened {
     wanted: Vec<Provider>,
     weights: SharedWeights,
     first: OrtEngine,
-    plan: Plan,
+    plan: ThreadPlan,
     batch_axis: BatchAxis,
     why_fixed: Option<String>,
     preparer: Preprocessor,
     reader: Postprocessor,
-    limits: Limits,
+    limits: BatchLimits,
     curve: LatencyProfile,
-    pool_cpu: PoolCpu,
+    pool_cpu_time: PoolCpuTime,
 }
 
 impl<'a> Loader<'a> {
@@ -170,7 +170,7 @@ impl<'a> Loader<'a> {
     }
 
     /// The folder as the operator's settings have it, and those.
-    fn decided(&self, folder: &ModelFolder) -> Result<(ModelFolder, ModelSettings), ModelError> {
+    fn decided(&self, folder: &ModelFolder) -> Result<(ModelFolder, ModelOverrides), ModelError> {
         let settings = self.config.model.get(&folder.name).cloned().unwrap_or_default();
         let mut folder = folder.clone();
         let (execution, batching) = (&mut folder.manifest.execution, &mut folder.manifest.batching);
@@ -191,7 +191,7 @@ impl<'a> Loader<'a> {
         let wanted = manifest.execution.providers.clone().unwrap_or_else(|| self.config.runtime.providers());
         let plan = |providers: &[Provider]| {
             let first = providers.first().copied().unwrap_or(Provider::Cpu);
-            Plan::new(&manifest.execution, first, self.cpus)
+            ThreadPlan::new(&manifest.execution, first, self.cpus)
         };
         let mut weights = SharedWeights::new();
         let mut first = self.session(&source, &wanted, plan(&wanted), &weights)?;
@@ -226,8 +226,8 @@ impl<'a> Loader<'a> {
             }
         };
         let mut limits = limits(&manifest.batching, batch_axis, &first.providers)?;
-        let runs_on = runs_on(&first.providers, plan);
-        let (curve, pool_cpu) = trial::measure(&mut first, &preparer, &mut limits, runs_on)?;
+        let execution_mode = execution_mode(&first.providers, plan);
+        let (curve, pool_cpu_time) = trial::measure(&mut first, &preparer, &mut limits, execution_mode)?;
         let unexpected = declared || manifest.batching.max_batch != Auto::Auto;
         if let Some(why) = why_fixed.as_deref().filter(|_| unexpected && asked > 1) {
             tracing::warn!(model = folder.name, variant = variant.name, "batches are off: {why}");
@@ -255,7 +255,7 @@ impl<'a> Loader<'a> {
             reader,
             limits,
             curve,
-            pool_cpu,
+            pool_cpu_time,
         })
     }
 
@@ -265,7 +265,7 @@ impl<'a> Loader<'a> {
         source: &Source,
         original: &mut OrtEngine,
         preparer: &Preprocessor,
-        plan: Plan,
+        plan: ThreadPlan,
         weights: &SharedWeights,
     ) -> Result<(Source, OrtEngine), String> {
         let freed = match source {
@@ -289,7 +289,7 @@ impl<'a> Loader<'a> {
         &self,
         source: &Source,
         providers: &[Provider],
-        plan: Plan,
+        plan: ThreadPlan,
         weights: &SharedWeights,
     ) -> Result<OrtEngine, String> {
         let fallback = self.config.runtime.fallback;
@@ -316,7 +316,7 @@ impl<'a> Loader<'a> {
             reader,
             limits,
             curve,
-            pool_cpu,
+            pool_cpu_time,
         } = opened;
         let (inputs, outputs) = (first.inputs.clone(), first.outputs.clone());
         let providers = first.providers.clone();
@@ -331,8 +331,8 @@ impl<'a> Loader<'a> {
         let setting = WorkerConfig {
             model: model.name.clone(),
             limits: limits.clone(),
-            runs_on: runs_on(&providers, plan),
-            pool_cpu,
+            execution_mode: execution_mode(&providers, plan),
+            pool_cpu_time,
             device: Arc::clone(&self.device),
             metrics: Arc::clone(&self.metrics),
         };

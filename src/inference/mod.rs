@@ -39,10 +39,10 @@ pub use self::{
 use self::{repository::Repository, scaling::Scaling, stage::CpuPool};
 use crate::{
     config::Config,
-    cost::{Account, Bill, CpuTime, Ledger, Meter},
-    engine::plan::usable_cpus,
+    cost::{Account, BillingInfo, CpuTime, Ledger, Meter},
+    engine::thread_plan::usable_cpus,
     error::Error,
-    lifecycle::{Lifecycle, State},
+    lifecycle::{Lifecycle, LifecycleState},
     telemetry::metrics::Metrics,
 };
 pub use crate::{
@@ -51,7 +51,7 @@ pub use crate::{
     scheduler::{
         job::Priority,
         latency_profile::ProfilePoint,
-        stats::{SizeStats, Stats, Total},
+        stats::{SizeStats, StatisticDuration, VariantStats},
     },
     vision::{
         answer::{BBox, Class, Detection, PostprocessOptions, Prediction},
@@ -102,7 +102,7 @@ pub struct Timing {
 }
 
 impl Pipeline {
-    /// A pipeline without models, in state [`State::Starting`].
+    /// A pipeline without models, in state [`LifecycleState::Starting`].
     ///
     /// # Errors
     /// When metrics clash, which a test would show.
@@ -140,13 +140,13 @@ impl Pipeline {
 
     /// Where the server is in its life.
     #[must_use]
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> LifecycleState {
         self.0.lifecycle.state()
     }
 
     /// Turns `/readyz` to 503; requests are still answered.
     pub fn drain(&self) {
-        self.0.lifecycle.advance(State::Draining);
+        self.0.lifecycle.advance(LifecycleState::Draining);
     }
 
     /// The metrics of this server.
@@ -157,7 +157,7 @@ impl Pipeline {
 
     /// Counts a refusal that belongs to no model. Before models are loaded, that is the reason for all of them.
     fn refused(&self, error: Error) -> Error {
-        let error = if self.state() == State::Starting { Error::Starting } else { error };
+        let error = if self.state() == LifecycleState::Starting { Error::Starting } else { error };
         self.metrics().refused("", error.reason());
         error
     }
@@ -181,7 +181,7 @@ impl Pipeline {
             let _thread = thread;
             let cpu = CpuTime::of_this_thread();
             let value = work();
-            let used = CpuTime::since(cpu);
+            let used = CpuTime::of_this_thread_since(cpu);
             meter.iter().for_each(|meter| meter.charge(used.into()));
             (value, used)
         });
@@ -229,7 +229,7 @@ impl Pipeline {
     /// Counts what is used for one answer of a variant.
     fn meter(&self, account: Account, model: &ServedModel, variant: &ServedVariant, tenant: Tenant) -> Arc<Meter> {
         let (model, variant) = (model.name.as_str().into(), variant.name.as_str().into());
-        Meter::new(&self.0.ledger, Bill { account, model, variant, tenant })
+        Meter::new(&self.0.ledger, BillingInfo { account, model, variant, tenant })
     }
 
     /// Counts how a request ended, and logs what is ours to mend.

@@ -209,8 +209,8 @@ impl Pipeline {
         let (read, reading) = self.on_thread(stage, &model.name, Some(meter), read).await?;
         let (answer, drawn, postprocess) =
             read.map_err(|cause| Error::ModelFailed { model: model.name.clone(), cause })?;
-        let queue = decoding.waited + ran.queued + reading.waited;
-        let (inference, batch_size, aside) = (ran.ran, ran.batch_size, decoding.cpu + reading.cpu);
+        let queue = decoding.waited + ran.queue_time + reading.waited;
+        let (inference, batch_size, aside) = (ran.run_time, ran.batch_size, decoding.cpu + reading.cpu);
         Ok(Work { answer, drawn, facts, decode, preprocess, queue, inference, postprocess, batch_size, aside })
     }
 
@@ -243,7 +243,7 @@ impl Pipeline {
         let needed = if others_wait { decoding.fastest() + variant.queue.fastest() } else { Duration::ZERO };
         let latest = terms.deadline.at.checked_sub(needed);
         let inside = (decoding.enter(), variant.decoding.enter());
-        let (limits, preparer) = (self.config().pictures, Arc::clone(&variant.preparer));
+        let (limits, preparer) = (self.config().images, Arc::clone(&variant.preparer));
         let name = model.name.clone();
         let work = move || {
             let in_time = latest.is_some_and(|latest| Instant::now() < latest);

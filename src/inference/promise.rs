@@ -101,14 +101,14 @@ impl Pipeline {
         let decoding = &self.0.decoding;
         let mine = variant.decoding.inside();
         let wait_estimate = variant.queue.wait_estimate(mine, priority);
-        let expected = (decoding.expected() + wait_estimate.alone).max(wait_estimate.behind);
+        let expected = (decoding.expected() + wait_estimate.if_queued_now).max(wait_estimate.behind_rows_ahead);
         // A margin there always is, since the first surprises of a rush come before any is known; and never more than
         // half of the time, so that a bad moment cannot keep everybody away.
         let margin = variant.surprises.margin(Instant::now()).clamp(left / 5, left / 2);
         // Where nobody is in its way, it is refused only when a run alone takes too long.
-        let nobody_here = mine == 0 && wait_estimate.nobody_waits;
-        let welcome = nobody_here && (decoding.inside() < decoding.threads() || wait_estimate.must_learn);
-        let hopeless = wait_estimate.alone > left && !wait_estimate.must_learn;
+        let nobody_here = mine == 0 && wait_estimate.queue_is_empty;
+        let welcome = nobody_here && (decoding.inside() < decoding.threads() || wait_estimate.needs_probe);
+        let hopeless = wait_estimate.if_queued_now > left && !wait_estimate.needs_probe;
         Forecast { expected, margin, welcome, hopeless }
     }
 }

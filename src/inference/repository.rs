@@ -14,7 +14,7 @@ use super::{Loaded, Loader, Pipeline, ServedModel};
 use crate::{
     cost::Account,
     error::Error,
-    lifecycle::State,
+    lifecycle::LifecycleState,
     manifest::Task,
     models::{self, ModelError},
     telemetry::metrics::Metrics,
@@ -109,13 +109,13 @@ impl Repository {
 
 impl Pipeline {
     /// Loads every model of the folder (or only that one, or only that variant of it), tries it out, and becomes
-    /// [`State::Ready`]. Blocks.
+    /// [`LifecycleState::Ready`]. Blocks.
     ///
     /// # Errors
     /// When a model cannot be served: all that are wrong, each in one sentence.
     pub fn load(&self, only: Option<&str>, variant: Option<&str>) -> Result<(), Vec<ModelError>> {
         let _changing = self.changing();
-        let loading = self.0.ledger.loading(Account::Warmup, "");
+        let loading = self.0.ledger.track_loading(Account::Warmup, "");
         let seen = models::fingerprints(&self.config().models).unwrap_or_default();
         let loader = self.loader().map_err(|error| vec![error])?;
         let (mut wrong, mut loaded) = (Vec::new(), Vec::new());
@@ -133,7 +133,7 @@ impl Pipeline {
         // Only tests load twice.
         let _ = self.0.repository.defaults.set(tasks.collect());
         drop(loading);
-        self.0.lifecycle.advance(State::Ready);
+        self.0.lifecycle.advance(LifecycleState::Ready);
         Ok(())
     }
 
@@ -175,7 +175,7 @@ impl Pipeline {
             Err(error) => return tracing::warn!("{error}"),
         };
         for (name, &print) in &folders {
-            if self.state() == State::Draining {
+            if self.state() == LifecycleState::Draining {
                 return;
             }
             let settled = last.0.get(name) == Some(&print);
@@ -198,7 +198,7 @@ impl Pipeline {
     }
 
     fn load_one(&self, name: &str, seen: u64) -> Result<(), Error> {
-        let _loading = self.0.ledger.loading(Account::Reload, name);
+        let _loading = self.0.ledger.track_loading(Account::Reload, name);
         let loaded = self.loader().and_then(|loader| {
             let mut loaded = loader.load_all(Some(name), None);
             loaded.pop().unwrap_or_else(|| Err(ModelError { model: None, reason: "it has gone".to_owned() }))
@@ -324,10 +324,10 @@ impl Pipeline {
     }
 
     fn changing_while_ready(&self) -> Result<MutexGuard<'_, ()>, Error> {
-        if self.state() == State::Starting {
+        if self.state() == LifecycleState::Starting {
             return Err(Error::Starting);
         }
         let changing = self.changing();
-        if self.state() == State::Draining { Err(Error::Closed) } else { Ok(changing) }
+        if self.state() == LifecycleState::Draining { Err(Error::Closed) } else { Ok(changing) }
     }
 }

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::{Pipeline, RequestContext, ServedModel, ServedVariant};
 use crate::{
-    config::{Millis, ModelSettings, NonNegative, Provider, Ratio},
-    cost::{BudgetExceeded, BudgetState, CpuTime, Ledger, Meter, RequestCost, Tenant, Used},
+    config::{Millis, ModelOverrides, NonNegative, Provider, Ratio},
+    cost::{BudgetExceeded, BudgetState, CpuTime, Ledger, Meter, RequestCost, ResourceUsage, Tenant},
     error::Error,
     models::folder::ModelFolder,
     routing::{self, Asked, Candidate, Choice, Objective, Reason, Unmet},
@@ -87,10 +87,8 @@ impl Pipeline {
     }
 
     fn means(&self, tenant: Tenant) -> Result<BudgetState, Error> {
-        self.0.ledger.means(tenant).map_err(|BudgetExceeded { tenant, usd_per_hour, retry_after }| Error::OverBudget {
-            tenant,
-            usd_per_hour,
-            retry_after,
+        self.0.ledger.budget_state(tenant).map_err(|BudgetExceeded { tenant, usd_per_hour, retry_after }| {
+            Error::OverBudget { tenant, usd_per_hour, retry_after }
         })
     }
 
@@ -100,7 +98,7 @@ impl Pipeline {
         preference: &VariantPreference,
         terms: RequestContext,
     ) -> Result<Route, Error> {
-        let save = self.means(terms.tenant)? == BudgetState::Little;
+        let save = self.means(terms.tenant)? == BudgetState::Low;
         if model.routing.steady && *preference == VariantPreference::default() && !save {
             return Ok(Route { variant: 0, reason: Reason::Default });
         }
@@ -157,7 +155,7 @@ impl Pipeline {
         (aside, usual): (CpuTime, bool),
         pictures: usize,
     ) -> RequestCost {
-        let cost = meter.settle();
+        let cost = meter.bill();
         if usual {
             model.traffic.learn_aside(aside / pictures.max(1));
             #[expect(clippy::cast_precision_loss, reason = "few")]
@@ -174,7 +172,7 @@ impl Pipeline {
     /// many replicas there should be.
     pub fn look_at_load(&self) {
         self.0.ledger.balance();
-        let (busy, now) = (self.0.ledger.busy(), Instant::now());
+        let (busy, now) = (self.0.ledger.cpu_utilization(), Instant::now());
         for model in self.models() {
             model.look_at_load(&self.0.ledger, busy, now);
             let (closed, switches) = {
@@ -302,8 +300,8 @@ impl ServedVariant {
         let run = CpuTime::from(run) / batch_size;
         let aside = CpuTime::from(aside);
         ledger.usd(match self.on_device() {
-            true => Used { cpu: aside, gpu: run },
-            false => Used::from(run * self.threads + aside),
+            true => ResourceUsage { cpu: aside, gpu: run },
+            false => ResourceUsage::from(run * self.threads + aside),
         })
     }
 
@@ -317,7 +315,7 @@ impl ServedVariant {
 
 impl Routing {
     /// What the operator's settings and the manifest say, the settings first.
-    pub(super) fn new(folder: &ModelFolder, settings: &ModelSettings) -> Self {
+    pub(super) fn new(folder: &ModelFolder, settings: &ModelOverrides) -> Self {
         let routing = &folder.manifest.routing;
         // Numbers of few digits come as they were written.
         let exact = |unit: Ratio| (f64::from(unit.get()) * 1e6).round() / 1e6;

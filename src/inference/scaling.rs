@@ -17,7 +17,7 @@ use std::{
 use super::{Pipeline, Route, ServedModel};
 use crate::{
     capacity::saturation,
-    cost::{CpuTime, Ledger},
+    cost::{CpuAccounting, CpuTime, Ledger},
     routing::Reason,
     stats::Rate,
 };
@@ -187,10 +187,10 @@ impl Pipeline {
         let unknown = so_far.refused_since("", metrics.refused_for_room(""));
         seconds += unknown * each;
         refused += unknown;
-        so_far.load.came(seconds, passed);
-        so_far.answered.came(answered, passed);
-        so_far.refused.came(refused, passed);
-        let (process, booked, loading) = ledger.counted();
+        so_far.load.observe(seconds, passed);
+        so_far.answered.observe(answered, passed);
+        so_far.refused.observe(refused, passed);
+        let CpuAccounting { process, charged: booked, loading } = ledger.cpu_accounting();
         let counted = Counted { process, booked, loading, refused: metrics.refused_in_all() };
         so_far.learn_overhead(counted, answered, passed, ledger.cpus);
         let load = so_far.load();

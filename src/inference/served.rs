@@ -23,12 +23,12 @@ use crate::{
     error::Error,
     manifest::{Decoding, Task},
     scheduler::{
-        backlog::Refusal,
+        backlog::PushError,
         job::{Job, JobError, RunOutput},
         latency_profile::ProfilePoint,
         policy::Pending,
         queue::Queue,
-        stats::Stats,
+        stats::VariantStats,
     },
     stats::Ewma,
     vision::{
@@ -193,19 +193,19 @@ impl ServedModel {
         let rows = inputs.get(variant.preparer.picture_input()).and_then(|input| input.shape().first()).copied();
         // Where the axis is fixed, the first dimension may be anything.
         let rows = if variant.batch_axis.is_free() { rows.unwrap_or(1) } else { 1 };
-        let shares = variant.batch_axis.is_free();
-        let waiting = Pending { rows, shares, queued_at: Instant::now(), deadline: deadline.at };
-        variant.queue.push(Job { inputs, waiting, priority, reply, meter: Some(Arc::clone(meter)) }).map_err(
+        let batchable = variant.batch_axis.is_free();
+        let pending = Pending { rows, batchable, queued_at: Instant::now(), deadline: deadline.at };
+        variant.queue.push(Job { inputs, pending, priority, reply, meter: Some(Arc::clone(meter)) }).map_err(
             |refusal| match refusal {
-                Refusal::Full(retry_after) => {
+                PushError::Full(retry_after) => {
                     Error::QueueFull { model: self.name.clone(), waiting: self.max_queue, retry_after }
                 }
-                Refusal::TooSlow(expected) => {
+                PushError::TooSlow(expected) => {
                     let left = deadline.at.saturating_duration_since(Instant::now());
                     self.too_slow(expected, variant.queue.fastest() > left, deadline)
                 }
-                Refusal::DeadlineExceeded => deadline.passed(),
-                Refusal::Closed => Error::Closed,
+                PushError::DeadlineExceeded => deadline.passed(),
+                PushError::Closed => Error::Closed,
             },
         )?;
         let failed = |cause: String| Error::ModelFailed { model: self.name.clone(), cause };
@@ -241,7 +241,7 @@ struct Leaving<'a> {
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
         if !self.answered {
-            self.queue.sweep();
+            self.queue.remove_unwanted();
         }
     }
 }
@@ -255,7 +255,7 @@ impl ServedVariant {
 
     /// What has been run so far.
     #[must_use]
-    pub fn stats(&self) -> Stats {
+    pub fn stats(&self) -> VariantStats {
         self.queue.stats()
     }
 }

@@ -16,7 +16,7 @@ use super::{Deadline, Pipeline, RequestContext, Route, ServedModel, ServedVarian
 use crate::{
     cost::{Account, Tenant},
     error::Error,
-    lifecycle::State,
+    lifecycle::LifecycleState,
     models::folder::ModelFolder,
     routing::Reason,
     scheduler::job::Priority,
@@ -115,7 +115,9 @@ impl Pipeline {
             model.variants.iter().find(|variant| variant.name == shadow.variant)
         };
         let Some(other) = other.map(|variant| variant.name.clone()) else { return };
-        let busy = self.0.decoding.inside() > 0 || self.0.ledger.busy() > BUSY || self.state() != State::Ready;
+        let busy = self.0.decoding.inside() > 0
+            || self.0.ledger.cpu_utilization() > BUSY
+            || self.state() != LifecycleState::Ready;
         if busy || route.reason == Reason::Requested {
             return;
         }

@@ -12,7 +12,7 @@ use std::{
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 use super::semaphore;
-use crate::scheduler::latency_profile::{LatencyProfile, Run};
+use crate::scheduler::latency_profile::{LatencyProfile, RunTiming};
 
 /// Work that so many threads share. Tokio's blocking pool does it, this bounds and measures it.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ impl CpuPool {
 
     /// Learns from a piece of work.
     pub(super) fn observe(&self, wall: Duration) {
-        self.took().record(1, Run { wall, service_time: wall });
+        self.took().record(1, RunTiming { wall, service_time: wall });
     }
 
     /// The least time that a piece of work took lately.

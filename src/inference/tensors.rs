@@ -173,8 +173,8 @@ impl Pipeline {
 impl Outcome {
     fn account(&mut self, ran: &RunOutput, waited: Duration) {
         self.batch_size = self.batch_size.max(ran.batch_size);
-        self.timing.queue_ms = self.timing.queue_ms.max(ms(waited + ran.queued));
-        self.timing.inference_ms = self.timing.inference_ms.max(ms(ran.ran));
+        self.timing.queue_ms = self.timing.queue_ms.max(ms(waited + ran.queue_time));
+        self.timing.inference_ms = self.timing.inference_ms.max(ms(ran.run_time));
     }
 }
 

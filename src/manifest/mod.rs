@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 mod routing;
 
-pub use self::routing::{Routing, Shadow};
+pub use self::routing::{RoutingSection, ShadowSection};
 pub use crate::config::Task;
 use crate::config::{Auto, Provider, Ratio};
 
@@ -43,7 +43,7 @@ pub struct Manifest {
     pub execution: Execution,
     /// Which variant answers, where a request does not say.
     #[serde(default)]
-    pub routing: Routing,
+    pub routing: RoutingSection,
 }
 
 fn auto() -> String {

@@ -1,4 +1,4 @@
-//! The backlog behind one lock, with threads that wait for it.
+//! The backlog behind one lock: requests push jobs from any thread, and worker threads block on it until there is a batch.
 
 use std::{
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
@@ -6,141 +6,142 @@ use std::{
 };
 
 use super::{
-    backlog::{Backlog, Next, Refusal},
+    backlog::{Backlog, NextWork, PushError},
     job::{Job, Priority},
     latency_profile::{LatencyProfile, ProfilePoint},
-    policy::Limits,
-    stats::{Done, Stats},
+    policy::BatchLimits,
+    stats::{CompletedRun, VariantStats},
 };
 
-/// A bounded queue that worker threads pull from.
+/// A bounded queue of one variant, which worker threads pull batches from.
 #[derive(Debug)]
 pub struct Queue {
     // A std mutex: it is held for a push or a pop, never across an await.
-    state: Mutex<State>,
-    arrived: Condvar,
+    state: Mutex<QueueState>,
+    // Signalled when a job arrives or the queue is closed.
+    changed: Condvar,
 }
 
-/// What awaits a picture.
+/// Estimate of how long an image that arrives now waits for its answer.
 #[derive(Debug, Clone, Copy)]
 pub struct WaitEstimate {
-    /// How long until it is answered, if it were queued now.
-    pub alone: Duration,
-    /// How long until it is answered behind those who are still to be queued.
-    pub behind: Duration,
-    /// Is the queue empty?
-    pub nobody_waits: bool,
-    /// Has nothing run for so long that the profile may be wrong?
-    pub must_learn: bool,
+    /// Time until the answer, if the image were queued now.
+    pub if_queued_now: Duration,
+    /// Time until the answer, if the images that are still being decoded are queued first.
+    pub behind_rows_ahead: Duration,
+    /// Whether no job waits.
+    pub queue_is_empty: bool,
+    /// Whether one job may run although it seems too slow (see [`Backlog::needs_probe`]).
+    pub needs_probe: bool,
 }
 
-/// What runs of a variant take.
+/// Run times of a variant, for the router.
 #[derive(Debug, Clone, Copy)]
 pub struct ServiceTimes {
-    /// The least time of a run of one row, lately. (The median of a variant that nobody asks may be that of a bad moment,
-    /// and would stay it.)
+    /// Least wall-clock time of the latest runs of one row. The median is not used here: a variant that the router
+    /// never chooses would keep a median that was measured in a bad moment.
     pub fastest: Duration,
-    /// The median time that a run of one row runs_on what runs share.
+    /// Median service time of a run of one row.
     pub service_time: Duration,
-    /// The same for one row of a run of the size where that is least.
+    /// Least service time a row, over all batch sizes.
     pub least_service_time: Duration,
 }
 
 #[derive(Debug)]
-struct State {
+struct QueueState {
     backlog: Backlog,
     closed: bool,
 }
 
 impl Queue {
-    /// An empty queue for at most `capacity` jobs, before `workers` that number themselves from 0.
+    /// Makes an empty queue for at most `capacity` jobs. Its `workers` threads number themselves from 0.
     #[must_use]
-    pub fn new(capacity: usize, workers: usize, limits: Limits, profile: LatencyProfile) -> Self {
+    pub fn new(capacity: usize, workers: usize, limits: BatchLimits, profile: LatencyProfile) -> Self {
         let backlog = Backlog::new(capacity, workers, limits, profile, Instant::now());
-        Self { state: Mutex::new(State { backlog, closed: false }), arrived: Condvar::new() }
+        Self { state: Mutex::new(QueueState { backlog, closed: false }), changed: Condvar::new() }
     }
 
-    /// Takes a job in.
+    /// Queues a job.
     ///
     /// # Errors
-    /// When there is no room, when its deadline cannot be met, or when the queue is closed.
-    pub fn push(&self, job: Job) -> Result<(), Refusal> {
+    /// The job is refused when the queue is full or closed, or when its deadline cannot be met.
+    pub fn push(&self, job: Job) -> Result<(), PushError> {
         let mut state = self.lock();
         if state.closed {
-            return Err(Refusal::Closed);
+            return Err(PushError::Closed);
         }
         state.backlog.push(job, Instant::now())?;
         drop(state);
-        self.arrived.notify_one();
+        self.changed.notify_one();
         Ok(())
     }
 
-    /// Waits until there is something to run for `worker`; `None` once the queue is closed and empty.
-    pub fn take(&self, worker: usize) -> Option<Vec<Job>> {
+    /// Blocks until there is a batch for `worker`. Returns none once the queue is closed and empty.
+    pub fn next_batch(&self, worker: usize) -> Option<Vec<Job>> {
         let mut state = self.lock();
         loop {
             let closed = state.closed;
-            state = match state.backlog.next(worker, closed, Instant::now()) {
-                Next::Batch(jobs) => {
-                    // This worker may have been the one that was told of a job that it did not take.
+            state = match state.backlog.next_work(worker, closed, Instant::now()) {
+                NextWork::Batch(jobs) => {
+                    // The signal for a job that was left behind may have gone to this worker, so another is woken.
                     if !state.backlog.is_empty() {
-                        self.arrived.notify_one();
+                        self.changed.notify_one();
                     }
                     return Some(jobs);
                 }
-                Next::Idle if closed => return None,
-                Next::Idle => self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Next::WaitUntil(until) => {
+                NextWork::Idle if closed => return None,
+                NextWork::Idle => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                NextWork::WaitUntil(until) => {
                     let wait = until.saturating_duration_since(Instant::now());
-                    self.arrived.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0
+                    self.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0
                 }
             };
         }
     }
 
-    /// A run has ended well.
-    pub fn done(&self, done: &Done) {
-        self.lock().backlog.done(done, Instant::now());
+    /// Takes a successful run into the profile and the statistics.
+    pub fn record_run(&self, run: &CompletedRun) {
+        self.lock().backlog.record_run(run, Instant::now());
     }
 
-    /// A job has failed for good.
-    pub fn failed(&self, took: Duration) {
-        self.lock().backlog.failed(took);
+    /// Counts a job whose run failed after `took`.
+    pub fn record_failure(&self, took: Duration) {
+        self.lock().backlog.record_failure(took);
     }
 
-    /// What awaits a picture that comes now, when `rows_ahead` are still to be queued before it.
+    /// Estimates the wait of an image that arrives now, when `rows_ahead` rows are still being decoded before it.
     #[must_use]
     pub fn wait_estimate(&self, rows_ahead: usize, priority: Priority) -> WaitEstimate {
         let (mut state, now) = (self.lock(), Instant::now());
         let backlog = &mut state.backlog;
-        backlog.drop_unwanted(now);
-        let before = backlog.rows_before(priority.turn(now));
+        backlog.remove_unwanted(now);
+        let waiting = backlog.rows_ahead_of(priority.effective_arrival(now));
         WaitEstimate {
-            alone: backlog.expected(before, 1, now),
-            behind: backlog.expected(before + rows_ahead, 1, now),
-            nobody_waits: backlog.is_empty(),
-            must_learn: backlog.must_learn(now),
+            if_queued_now: backlog.expected_latency(waiting, 1, now),
+            behind_rows_ahead: backlog.expected_latency(waiting + rows_ahead, 1, now),
+            queue_is_empty: backlog.is_empty(),
+            needs_probe: backlog.needs_probe(now),
         }
     }
 
-    /// Forgets those who have gone, and what they left in memory.
-    pub fn sweep(&self) {
-        self.lock().backlog.drop_unwanted(Instant::now());
+    /// Removes cancelled and expired jobs, which frees the memory of their inputs.
+    pub fn remove_unwanted(&self) {
+        self.lock().backlog.remove_unwanted(Instant::now());
     }
 
-    /// The least time that a run of one row took lately.
+    /// Least wall-clock time of the latest runs of one row.
     #[must_use]
     pub fn fastest(&self) -> Duration {
         self.lock().backlog.profile().fastest(1)
     }
 
-    /// The median time that a run of so many rows runs_on what runs share.
+    /// Median service time of a run of `rows` rows.
     #[must_use]
     pub fn service_time(&self, rows: usize) -> Duration {
         self.lock().backlog.profile().service_time(rows)
     }
 
-    /// What the router goes by.
+    /// Run times that the router compares variants by.
     #[must_use]
     pub fn service_times(&self) -> ServiceTimes {
         let state = self.lock();
@@ -152,26 +153,26 @@ impl Queue {
         }
     }
 
-    /// The least time that one row runs_on, of the sizes whose runs take no longer than that; of a run of one row where
-    /// none does.
+    /// Least service time a row, over the batch sizes whose runs take no longer than `longest` (see
+    /// [`LatencyProfile::least_service_time_within`]).
     #[must_use]
     pub fn least_service_time_within(&self, longest: Duration) -> Duration {
         self.lock().backlog.profile().least_service_time_within(longest)
     }
 
-    /// What runs cost, by rows.
+    /// Quantiles of the latest runs, by batch size.
     #[must_use]
     pub fn profile(&self) -> Vec<ProfilePoint> {
         self.lock().backlog.profile().points()
     }
 
-    /// What has been run so far.
+    /// Statistics of all runs so far.
     #[must_use]
-    pub fn stats(&self) -> Stats {
+    pub fn stats(&self) -> VariantStats {
         self.lock().backlog.stats().clone()
     }
 
-    /// Takes no more jobs; workers end when what is there is done, or was dropped with `abandon`.
+    /// Closes the queue to new jobs. Workers run the waiting jobs and end; with `abandon` these are dropped instead.
     pub fn close(&self, abandon: bool) {
         let mut state = self.lock();
         state.closed = true;
@@ -179,22 +180,22 @@ impl Queue {
             state.backlog.clear();
         }
         drop(state);
-        self.arrived.notify_all();
+        self.changed.notify_all();
     }
 
-    /// How many wait.
+    /// Number of waiting jobs.
     #[must_use]
     pub fn len(&self) -> usize {
         self.lock().backlog.len()
     }
 
-    /// Does none wait?
+    /// Whether no job waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         // A panic while the lock is held cannot leave the backlog half changed, so poison means nothing here.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,6 +1,9 @@
-//! Numbers that are mean from what happens: a smoothed mean ([`Ewma`]) and a smoothed rate ([`Rate`]). Pure: no clock, no lock.
+//! Statistics that every room may use: a moving average ([`Ewma`]), a smoothed rate ([`Rate`]) and a [`quantile`].
+//!
+//! Numbers come in, numbers go out. Nothing here reads a clock or takes a lock.
 
 mod ewma;
+mod quantile;
 mod rate;
 
-pub use self::{ewma::Ewma, rate::Rate};
+pub use self::{ewma::Ewma, quantile::quantile, rate::Rate};

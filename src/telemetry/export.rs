@@ -17,7 +17,7 @@ use super::{
     context::TraceContext,
     request::{RequestSpan, SpanDetails},
 };
-use crate::config::Telemetry;
+use crate::config::TelemetryConfig;
 
 /// Requests whose spans wait at most; more are lost and counted.
 const WAITING: usize = 2048;
@@ -123,7 +123,7 @@ impl Export {
     ///
     /// # Errors
     /// When the endpoint is no URL, or one of OpenTelemetry's variables cannot be used.
-    pub fn start(settings: &Telemetry) -> anyhow::Result<Self> {
+    pub fn start(settings: &TelemetryConfig) -> anyhow::Result<Self> {
         let Some(endpoint) = &settings.otlp_endpoint else {
             return Ok(Self { traces: Traces::default(), task: None });
         };

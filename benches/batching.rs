@@ -70,7 +70,7 @@ fn main() {
     let mut lines: Vec<Line> = Vec::new();
     let of = |run: &dyn Fn(&[Arrival]) -> Story| -> Vec<(f64, Measured)> {
         let at = |load: &f64| {
-            let arrivals = Random(1).arrivals(*load, SECONDS, DEADLINE);
+            let arrivals = Random::new(1).arrivals(*load, SECONDS, DEADLINE);
             (*load, measured(&run(&arrivals), &arrivals, SECONDS))
         };
         loads.iter().map(at).collect()
@@ -82,7 +82,7 @@ fn main() {
     lines.push(("32 or the last moment", PURPLE, of(&|a| fixed(DEVICE, MAX, Fixed::Patient, usize::MAX, a))));
     let best: Vec<_> = loads
         .iter()
-        .map(|load| (*load, best_fixed(DEVICE, MAX, &Random(1).arrivals(*load, SECONDS, DEADLINE))))
+        .map(|load| (*load, best_fixed(DEVICE, MAX, &Random::new(1).arrivals(*load, SECONDS, DEADLINE))))
         .collect();
     let best_goodput = best.iter().map(|(load, (best, _))| (*load, (*best as f64 / SECONDS, f64::NAN)));
     lines.push(("the best size and queue", BLACK, best_goodput.collect()));
@@ -152,7 +152,7 @@ fn real(per_second: f64, seconds: f64) -> Measured {
         }
         took
     });
-    for arrival in Random(2).arrivals(per_second, seconds, DEADLINE) {
+    for arrival in Random::new(2).arrivals(per_second, seconds, DEADLINE) {
         thread::sleep((begun + arrival.at).saturating_duration_since(Instant::now()));
         let (reply, answer) = oneshot::channel();
         let queued_at = Instant::now();

@@ -15,7 +15,7 @@ use std::{
 use ounce::{
     config::Config,
     cost::{Account, BillingInfo, CpuTime, Ledger, Meter, Tenant},
-    telemetry::metrics::Metrics,
+    telemetry::{Stage, StageTimes, metrics::Metrics},
 };
 use server::Server;
 
@@ -37,10 +37,13 @@ fn bookkeeping_seconds() -> f64 {
     let ledger = Ledger::new(&config, Arc::clone(&metrics));
     let tenant = ledger.tenants.find([None, None], None);
     assert_eq!(tenant, Tenant::default());
+    let series = metrics.variant("pedestrian", "int8");
+    let mut stages = StageTimes::default();
+    Stage::ALL.into_iter().for_each(|stage| stages.set(stage, Duration::from_micros(300)));
     let one = || {
         let (model, variant) = ("pedestrian".into(), "int8".into());
         assert!(ledger.budget_state(tenant).is_ok());
-        metrics.routed("pedestrian", "int8", "cost");
+        series.routed("cost");
         let meter = Meter::new(&ledger, BillingInfo { account: Account::Request, model, variant, tenant });
         for nanos in [400_000, 900_000, 20_000, 1_000] {
             // Each with the two looks at the thread's clock that a measurement takes.
@@ -49,10 +52,7 @@ fn bookkeeping_seconds() -> f64 {
         }
         metrics.ran("pedestrian", 1);
         let cost = meter.bill();
-        for stage in ["decode", "preprocess", "queue", "inference", "postprocess"] {
-            metrics.stage("pedestrian", stage, Duration::from_micros(300));
-        }
-        metrics.answered("pedestrian", "int8", Duration::from_millis(2));
+        series.answered(Duration::from_millis(2), &stages);
         std::hint::black_box(cost);
     };
     (0..REPEATED / 10).for_each(|_| one());

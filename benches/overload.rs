@@ -118,16 +118,12 @@ async fn closed_loop(post: &Post, seconds: f64) -> f64 {
 
 /// Poisson arrivals, each sent when it is due.
 async fn open_loop(post: &Post, per_second: f64, seconds: f64) -> Vec<Outcome> {
-    let mut random = 42u64;
-    let mut unit = move || {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (random >> 11) as f64 / (1u64 << 53) as f64
-    };
+    let mut random = fastrand::Rng::with_seed(42);
     let begun = tokio::time::Instant::now();
     let mut requests = JoinSet::new();
     let mut due = 0.0;
     loop {
-        due -= (1.0 - unit()).ln() / per_second;
+        due -= (1.0 - random.f64()).ln() / per_second;
         if due > seconds {
             return requests.join_all().await;
         }
@@ -139,10 +135,9 @@ async fn open_loop(post: &Post, per_second: f64, seconds: f64) -> Vec<Outcome> {
 
 /// A JPEG of 640×480 pixels with about as much detail as a photo has.
 fn pattern() -> Bytes {
-    let mut state = 1u32;
+    let mut random = fastrand::Rng::with_seed(1);
     let image = image::RgbImage::from_fn(640, 480, |x, y| {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let grain = (state >> 26) as u8;
+        let grain = random.u8(..64);
         image::Rgb([(x / 3) as u8 ^ grain, (y / 2) as u8 ^ grain, ((x + y) / 5) as u8 ^ grain])
     });
     let mut jpeg = std::io::Cursor::new(Vec::new());

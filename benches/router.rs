@@ -3,7 +3,7 @@
 //! The model is `tests/models/mobilenets`: two public classifiers of the same classes, of which the accurate one takes far
 //! longer. Poisson arrivals rise from half of its capacity to twice that, stay, and fall again, whatever the answers do.
 //! Every request wants an answer within 100 ms; one in ten also wants an accuracy that only the accurate variant has.
-//! Once the router chooses, once every request names the accurate variant. Draws docs/router.png; needs `../shared`.
+//! Once the router chooses, once every request names the accurate variant. Draws docs/router.svg; needs `../shared`.
 
 mod server;
 
@@ -92,7 +92,7 @@ async fn main() {
         ratio(&|(_, much)| much)
     );
     chart.across.push(Reference { at: capacity, label: "capacity of the accurate variant".to_owned() });
-    fs::write("docs/router.png", chart.png().expect("a chart")).expect("docs/router.png can be written");
+    fs::write("docs/router.svg", chart.svg().expect("a chart")).expect("docs/router.svg can be written");
 }
 
 /// What is offered at a moment, relative to the accurate variant's capacity.
@@ -152,16 +152,12 @@ impl Served {
 
     /// Poisson arrivals at the moment's rate, each sent when it is due.
     async fn ramp(&self, photo: &Bytes, capacity: f64, query: &str) -> Vec<Outcome> {
-        let mut random = 42u64;
-        let mut unit = move || {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (random >> 11) as f64 / (1u64 << 53) as f64
-        };
+        let mut random = fastrand::Rng::with_seed(42);
         let begun = Instant::now();
         let mut requests = JoinSet::new();
         let (mut due, mut number) = (0.0, 0u64);
         loop {
-            due -= (1.0 - unit()).ln() / (capacity * load(due));
+            due -= (1.0 - random.f64()).ln() / (capacity * load(due));
             if due > UP + MOST + DOWN + LEAST {
                 return requests.join_all().await;
             }

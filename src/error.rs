@@ -1,4 +1,4 @@
-//! What can go wrong with a request, free of HTTP: `http::problem` gives each kind its status.
+//! What can go wrong with a request, free of HTTP: `api::problem` gives each kind its HTTP status.
 //!
 //! Every message is one sentence that a client may read: what was wrong, and what would be right.
 
@@ -144,6 +144,8 @@ pub enum Error {
     DeadlinePassed {
         /// The deadline that the request had.
         deadline_ms: f64,
+        /// Whether it is too short even for a server that has nothing else to do.
+        hopeless: bool,
     },
     /// The graph failed on this input, or gave what cannot be read. The cause is logged, not told.
     #[error("model `{model}` failed on this input; the server's log has the cause")]
@@ -169,15 +171,16 @@ impl Error {
             Self::BadPicture(_) => "bad_picture",
             Self::QueueFull { .. } => "queue_full",
             Self::TooSlow { hopeless: false, .. } => "too_slow",
-            Self::TooSlow { hopeless: true, .. } => "too_short",
+            // Another replica would not have been in time, either.
+            Self::TooSlow { hopeless: true, .. } | Self::DeadlinePassed { hopeless: true, .. } => "too_short",
             Self::NoVariant { .. } => "no_variant",
             Self::OverBudget { .. } => "budget",
             Self::Closed => "draining",
             Self::LoadFailed { .. } => "load_failed",
             Self::NoFolder(_) => "no_folder",
             Self::Busy { .. } | Self::NoRoom { .. } => "busy",
-            Self::Starting => "starting",
-            Self::DeadlinePassed { .. } => "deadline",
+            Self::Starting => "not_ready",
+            Self::DeadlinePassed { hopeless: false, .. } => "deadline",
             Self::ModelFailed { .. } => "failed",
         }
     }
@@ -187,6 +190,29 @@ impl Error {
 #[must_use]
 pub fn seconds(wait: Duration) -> u64 {
     wait.as_secs_f64().ceil().max(1.0) as u64
+}
+
+/// The sentence about bytes of an image, or of a body made of images, that are more than the operator's limit.
+#[must_use]
+pub fn over_image_limit(what: &str, limit: usize) -> String {
+    format!("{what}, more than the limit of {limit}; OUNCE_PICTURES__MAX_BYTES sets it")
+}
+
+/// `; did you mean …?`, when a known word is close to the one that came; else nothing.
+pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a &'a str>) -> String {
+    // Similarity costs the product of the lengths: nobody gets to choose that at leisure.
+    if word.len() > 64 {
+        return String::new();
+    }
+    let lower = word.to_lowercase();
+    let best = known
+        .into_iter()
+        .map(|name| (strsim::jaro_winkler(&lower, &name.to_lowercase()), *name))
+        .max_by(|(a, _), (b, _)| a.total_cmp(b));
+    match best {
+        Some((likeness, name)) if likeness > 0.8 => format!("; did you mean `{name}`?"),
+        _ => String::new(),
+    }
 }
 
 fn whose(tenant: Option<&str>) -> String {

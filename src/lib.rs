@@ -1,24 +1,30 @@
-//! ounce: pictures in, boxes or classes out, in milliseconds, with the price of each answer.
+//! ounce: images in, boxes or classes out, in milliseconds, with the price of each answer.
 //!
 //! # Layout
 //!
 //! A room may use those below it, never those above. One request comes down through them and its answer goes back up.
 //!
-//! - [`cli`]: one file a subcommand.
-//! - [`tune`]: the cheapest way to serve a model here that keeps a promise.
-//! - [`simulate`]: a day of requests on paper, with replicas that an autoscaler starts and ends.
-//! - [`server`]: wires the rooms; sockets and the shutdown signal come from outside.
-//! - [`bench`](mod@bench): a load generator; knows nothing of the others, only HTTP.
-//! - [`http`]: the only room that knows axum and status codes.
-//! - [`evaluate`]: scores of models on labelled pictures, through the pipeline.
-//! - [`pipeline`]: one request's life: admit → decode → queue → run → read → account.
-//! - [`router`]: which variant of a model answers; [`scale`]: how full a replica is.
-//! - [`batch`]: who waits, what runs together by what runs were seen to cost, and the worker threads.
-//! - [`engine`]: the only room that knows ONNX Runtime.
-//! - [`vision`]: pure picture work: decode, resize, tensor, outputs → boxes or classes, drawing.
-//! - [`registry`]: the model folder: manifests, files, checksums.
-//! - [`cost`]: CPU time and its price.
-//! - [`metrics`], [`telemetry`], [`lifecycle`], [`config`], [`error`], [`plot`]: one thing each, used everywhere.
+//! | room | what goes in | what comes out |
+//! |---|---|---|
+//! | [`cli`] | arguments | an exit code; one file a subcommand |
+//! | [`tools`] | a server's URL, a model, a day's traffic | load measurements, scores, simulations, settings, charts: no part of serving |
+//! | [`server`] | sockets, the shutdown signal | a server that answers until it has drained |
+//! | [`api`] | HTTP requests | calls to `inference`, and its answers as HTTP responses; the only room with status codes |
+//! | [`oip`] | the bytes of the Open Inference Protocol | tensors and parameters, and back; knows no transport |
+//! | [`inference`] | a target, terms, an image or tensors | a [`Response`](inference::Response) with its timing and cost: `reserve → admit → run` |
+//! | [`models`] | the folder of model folders | [`Model`](models::Model)s that run, kept up to date |
+//! | [`tasks`] | a graph's outputs | a [`Prediction`](tasks::Prediction): how it is decoded, written, drawn, compared, scored |
+//! | [`routing`] | what is known about variants, what a request wants | the variant that answers, and why |
+//! | [`capacity`] | what requests asked for | how full this replica is |
+//! | [`scheduler`] | tensors that wait | batches that run, on worker threads that own a session each |
+//! | [`engine`] | an ONNX file, tensors | tensors; the only room that knows ONNX Runtime |
+//! | [`vision`] | the bytes of an image | pixels, the input tensors of a graph; knows no task |
+//! | [`cost`] | CPU and GPU time | dollars, on accounts that add up to the price of the replica |
+//! | [`telemetry`] | what happened | metrics, logs, traces |
+//! | [`manifest`], [`stats`], [`config`], [`lifecycle`], [`error`] | | the leaves: what every room may use |
+//!
+//! Where to begin: [`inference::Inference`] is what front doors hold; `docs/architecture.md` follows one request through the
+//! rooms; `CONTRIBUTING.md` says which files to touch for a metric, an endpoint, a decoder, a task, a setting.
 
 pub mod api;
 pub mod capacity;
@@ -31,10 +37,12 @@ pub mod inference;
 pub mod lifecycle;
 pub mod manifest;
 pub mod models;
+pub mod oip;
 pub mod routing;
 pub mod scheduler;
 pub mod server;
 pub mod stats;
+pub mod tasks;
 pub mod telemetry;
 pub mod tools;
 pub mod vision;

@@ -1,6 +1,6 @@
 //! Bodies, read with a limit and a time.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, Bytes},
@@ -11,44 +11,44 @@ use bytes::BytesMut;
 use futures_util::stream;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
-use super::{kinds, problem::Problem};
+use super::problem::{Problem, kinds};
 use crate::{config::Config, inference::Permit};
 
-/// Room for what stands around pictures in a form or in JSON.
+/// The room for what stands around images in a form or in JSON.
 const FRAMING: usize = 64 << 10;
-/// What of a refused body is still read, so that the client gets to see why.
+/// The bytes of a refused body that are still read, so that the client gets to see why it was refused.
 const DRAINED: usize = 32 << 20;
-/// How long that may take.
+/// The longest time for which a refused body is still read.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 
-/// What a body may measure and take.
+/// How large a body may be, and how long it may take.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
-    /// Bytes of one picture.
-    pub picture: usize,
+pub(super) struct BodyLimits {
+    /// The largest image, in bytes.
+    pub image: usize,
     /// How long the client may take to send everything.
     pub time: Duration,
 }
 
-impl Limits {
-    /// The operator's.
+impl BodyLimits {
+    /// The limits that the operator has set.
     pub(super) fn of(config: &Config) -> Self {
-        Self { picture: config.images.max_bytes, time: config.requests.body_timeout }
+        Self { image: config.images.max_bytes, time: config.requests.body_timeout }
     }
 
-    /// The limit of a body made of several pictures: eight of the largest, and room for the headers of the parts.
+    /// The limit of a body made of several images: eight of the largest, and room for the headers of the parts.
     pub(super) fn multipart(&self) -> usize {
-        self.picture.saturating_mul(8).saturating_add(FRAMING)
+        self.image.saturating_mul(8).saturating_add(FRAMING)
     }
 
-    /// The limit of a body of JSON: the largest picture in base64, and room for the rest.
+    /// The limit of a body of JSON: the largest image in base64, and room for the rest.
     pub(super) fn json(&self) -> usize {
-        self.picture.saturating_mul(4).div_ceil(3).saturating_add(FRAMING)
+        self.image.saturating_mul(4).div_ceil(3).saturating_add(FRAMING)
     }
 
-    /// The limit of a body of tensors, which measure more than the pictures they were made of.
+    /// The limit of a body of tensors, which measure more than the images they were made of.
     pub(super) fn tensors(&self) -> usize {
-        self.picture.saturating_mul(4)
+        self.image.saturating_mul(4)
     }
 }
 
@@ -57,12 +57,12 @@ impl Limits {
 pub(super) struct Upload {
     body: Body,
     declared: Option<usize>,
-    /// The client waits for a `100 Continue`, which goes out when the body is first asked for.
+    /// Whether the client waits for a `100 Continue`, which goes out when the body is first asked for.
     waits: bool,
 }
 
 impl Upload {
-    /// The body, and what the headers say about it.
+    /// A body, with what the headers say about it.
     pub(super) fn new(headers: &HeaderMap, body: Body) -> Self {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         Self {
@@ -72,12 +72,12 @@ impl Upload {
         }
     }
 
-    /// How many bytes it may turn out to have: what the headers announce, else all that is allowed.
+    /// The number of bytes that the body may turn out to have: what the headers announce, else all that is allowed.
     pub(super) fn expected(&self, limit: usize) -> usize {
         self.declared.unwrap_or(limit).min(limit)
     }
 
-    /// All of it, up to `limit` bytes.
+    /// Reads the whole body, up to `limit` bytes.
     pub(super) async fn read(&mut self, limit: usize, time: Duration) -> Result<Bytes, Problem> {
         let declared = self.declared;
         let mut body = self.limited(limit)?;
@@ -105,14 +105,14 @@ impl Upload {
     /// The body as it comes in, ending with an error after `limit` bytes; none of it when more is announced.
     fn limited(&mut self, limit: usize) -> Result<Limited<&mut Body>, Problem> {
         if let Some(declared) = self.declared.filter(|declared| *declared > limit) {
-            return Err(too_large(&format!("the body has {declared} bytes"), limit));
+            return Err(Problem::too_large(&format!("the body has {declared} bytes"), limit));
         }
         self.waits = false;
         Ok(Limited::new(&mut self.body, limit))
     }
 
     /// Reads on after a refusal, without keeping anything: a connection that is closed over unread bytes is reset, and
-    /// the client never learns why. Costs a bounded amount, and nothing where the client waits to be asked or is slow.
+    /// the client never learns why. This costs a bounded amount, and nothing where the client waits to be asked or is slow.
     pub(super) async fn drain(&mut self, refusal: &Problem) {
         if self.waits || *refusal.kind == kinds::SLOW_BODY {
             return;
@@ -131,34 +131,39 @@ impl Upload {
     }
 }
 
-/// More than the limit.
-pub(super) fn too_large(what: &str, limit: usize) -> Problem {
-    let detail = format!("{what}, more than the limit of {limit}; OUNCE_PICTURES__MAX_BYTES sets it");
-    Problem::new(&kinds::TOO_LARGE, detail)
+/// Refuses bodies that would have to be unpacked first.
+pub(super) fn refuse_compressed(headers: &HeaderMap) -> Result<(), Problem> {
+    match headers.get(header::CONTENT_ENCODING) {
+        Some(encoding) if encoding != "identity" => {
+            let detail = format!("content-encoding {encoding:?} is not taken; send the body as it is");
+            Err(Problem::new(&kinds::UNSUPPORTED_TYPE, detail))
+        }
+        _ => Ok(()),
+    }
 }
 
-/// The time is up.
+/// The refusal of a body that has taken too much time.
 fn slow(time: Duration) -> Problem {
     let detail =
         format!("the body did not come within {} ms; OUNCE_REQUESTS__BODY_TIMEOUT_MS sets it", time.as_millis());
     Problem::new(&kinds::SLOW_BODY, detail)
 }
 
-/// Reading failed: the limit, or the client.
+/// The refusal of a body that could not be read: it is over the limit, or the client has gone.
 fn torn(error: &(dyn std::error::Error + 'static), limit: usize) -> Problem {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if error.is::<LengthLimitError>() {
-            return too_large("the body has more bytes", limit);
+            return Problem::too_large("the body has more bytes", limit);
         }
         cause = error.source();
     }
     Problem::bad_body(format!("the body ended before it was whole: {error}"))
 }
 
-/// A large answer that keeps its request's place until the client has taken it: in pieces, since what is given to the
+/// Sends a large answer that keeps its request's place until the client has taken it: in pieces, since what is given to the
 /// connection at once is buffered there for as long as the client likes.
-pub(super) fn held(bytes: Vec<u8>, permit: Permit) -> Response {
+pub(super) fn stream_holding_permit(bytes: Vec<u8>, permit: Arc<Permit>) -> Response {
     const PIECE: usize = 64 << 10;
     let length = bytes.len();
     let pieces = stream::unfold((Bytes::from(bytes), permit), |(mut rest, permit)| async move {

@@ -3,7 +3,7 @@
 use axum::response::Html;
 use utoipa::{OpenApi, ToSchema};
 
-use super::wire::Refused;
+use super::rest::wire::{AnswerBody, RefusedImage};
 
 /// What `/openapi.json` starts from; the routes add themselves.
 #[derive(OpenApi)]
@@ -14,7 +14,7 @@ use super::wire::Refused;
                        `application/problem+json`; `/errors` explains each kind. Every response has an `x-request-id`: \
                        the request's own, or a new one.",
     ),
-    components(schemas(Refused, ResultsBody)),
+    components(schemas(RefusedImage, ResultsBody)),
     tags(
         (name = "pictures", description = "What is in this picture?"),
         (name = "models", description = "What is served"),
@@ -36,14 +36,15 @@ pub(super) struct Binary(Vec<u8>);
 #[serde(untagged)]
 #[expect(dead_code, reason = "only described")]
 pub(super) enum AnswerOrResults {
-    One(Box<super::wire::AnswerBody>),
+    One(Box<AnswerBody>),
     Many(ResultsBody),
 }
 
 /// A form with pictures.
 #[derive(Debug, ToSchema)]
+#[schema(as = PictureForm)]
 #[expect(dead_code, reason = "only described")]
-pub(super) struct PictureForm {
+pub(super) struct ImageForm {
     /// One or more pictures, each a part named `image` (or `images`, or `file`); at most 64.
     #[schema(value_type = Vec<String>, format = Binary)]
     image: Vec<Vec<u8>>,
@@ -51,8 +52,9 @@ pub(super) struct PictureForm {
 
 /// Pictures in base64.
 #[derive(Debug, ToSchema)]
+#[schema(as = PictureJson)]
 #[expect(dead_code, reason = "only described")]
-pub(super) struct PictureJson {
+pub(super) struct ImageJson {
     /// One picture, with or without a `data:` prefix.
     image: Option<String>,
     /// Several pictures, answered as `{"results": […]}`; at most 64.
@@ -74,8 +76,8 @@ pub(super) struct ResultsBody {
 #[serde(untagged)]
 #[expect(dead_code, reason = "only described")]
 enum ResultBody {
-    Answer(Box<super::wire::AnswerBody>),
-    Refused(Refused),
+    Answer(Box<AnswerBody>),
+    Refused(RefusedImage),
 }
 
 /// The front page.

@@ -1,63 +1,54 @@
-//! The wire: the only room that knows axum and status codes.
+//! The front doors: the only room that knows axum and status codes. They translate a protocol to a call of the inference room, and its
+//! response or error back to the protocol.
 //!
-//! A request comes in through `observe` (its id, its trace, its line in the log), a route of `routes` and one of the handlers
-//! of `v1`, `v2`, `models` or `health`. What goes wrong is a `problem`, of one of the `kinds`.
+//! A request goes through the layers of [`middleware`], a route of [`routes`](mod@routes) and one of the handlers:
+//!
+//! - [`rest`]: `/v1`, images in, boxes or classes out.
+//! - [`oip_rest`]: `/v2`, the Open Inference Protocol over HTTP.
+//! - [`admin`]: health, metrics, and loading of models.
+//! - [`docs`]: the description of all that, and the front page.
+//!
+//! What goes wrong is a [`problem`], of one of its kinds. Bodies are read by [`body`], with limits.
 
-mod accept;
+mod admin;
 mod body;
 mod docs;
-mod formats;
-mod frontier;
-mod health;
-mod kinds;
-mod models;
-mod multipart;
-mod observe;
-mod params;
+mod middleware;
+mod oip_rest;
 mod path;
-mod pictures;
 mod problem;
-mod round;
+mod rest;
 mod routes;
-mod trace;
-mod v1;
-mod v2;
-mod wire;
-
-pub use self::{
-    routes::{admin, app},
-    wire::AnswerBody,
-};
 
 use axum::http::HeaderMap;
 
 use self::problem::Problem;
-use crate::inference::{Pipeline, Tenant};
+pub use self::{
+    rest::wire::AnswerBody,
+    routes::{admin, app, app_with},
+};
+use crate::{cost::Tenant, inference::Inference};
 
-/// Counts a request that this room refuses. The pipeline counts its own refusals.
-fn refused(pipeline: &Pipeline, model: &str, problem: &Problem) {
-    pipeline.metrics().refused(model, problem.kind.reason);
-}
-
-/// Whose request it is: by `Authorization: Bearer KEY` or `x-api-key: KEY`, or by the header that the operator names.
-fn tenant(pipeline: &Pipeline, headers: &HeaderMap) -> Tenant {
+/// The tenant whose request it is: by `Authorization: Bearer KEY` or `x-api-key: KEY`, or by the header that the operator names.
+fn tenant(inference: &Inference, headers: &HeaderMap) -> Tenant {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let bearer = text("authorization").and_then(|value| value.split_once(' '));
     let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, key)| key.trim());
-    pipeline.tenant([bearer, text("x-api-key")], |name| text(name).map(ToOwned::to_owned))
+    let tenants = &inference.ledger().tenants;
+    tenants.find([bearer, text("x-api-key")], tenants.header.as_deref().and_then(text))
 }
 
-/// Input from which on work is done off the threads that serve sockets.
+/// The size of an input, in bytes or elements, from which on work is done off the threads that serve sockets.
 const HEAVY: usize = 256 << 10;
 
-/// Work whose time grows with its input: when the input is large, on a thread of its own, so that other requests go on.
+/// Does work whose time grows with its input: when the input is large, on another thread, so that other requests go on.
 async fn heavy<T: Send + 'static>(
-    pipeline: &Pipeline,
+    inference: &Inference,
     size: usize,
     work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
     if size < HEAVY {
         return work();
     }
-    pipeline.aside(work).await.unwrap_or_else(|| Err(Problem::our_mistake()))
+    inference.spawn_cpu(work).await.unwrap_or_else(|| Err(Problem::our_mistake()))
 }

@@ -1,4 +1,4 @@
-//! What a path names, with a refusal that looks like every other.
+//! The names in a path. A path that cannot be read is refused like everything else.
 
 use axum::{
     extract::{self, FromRequestParts},
@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
 
-/// As axum's, but a path that is no UTF-8 is a [`Problem`].
+/// The names in a path, as axum extracts them; a path that is no UTF-8 is a [`Problem`].
 pub(super) struct Path<T>(pub T);
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {

@@ -1,7 +1,10 @@
 //! Every refusal on the wire: `application/problem+json` (RFC 9457), and the one place where an error gets its status.
 //!
-//! A [`Problem`] becomes a response in two steps: as `IntoResponse` it only puts itself into the response's extensions,
-//! and the outermost layer ([`super::observe`]) writes the body, since that layer knows the request's id.
+//! A [`Problem`] becomes a response in two steps: as `IntoResponse` it only puts itself into the response's extensions. There
+//! [`outcomes`](super::middleware::outcomes) finds it and counts it, and [`request_info`](super::middleware::request_info), which
+//! knows the request's id, writes the body.
+
+pub(super) mod kinds;
 
 use std::time::Duration;
 
@@ -12,16 +15,21 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::kinds::{self, Kind};
-use crate::error::{Error, seconds};
+use self::kinds::ProblemKind;
+use crate::{
+    error::{Error, over_image_limit, seconds},
+    oip::OipError,
+};
 
 /// What went wrong with a request, in the words that the client reads.
 #[derive(Debug, Clone)]
 pub(super) struct Problem {
     /// Which kind of problem.
-    pub kind: &'static Kind,
+    pub kind: &'static ProblemKind,
     /// One sentence: what was wrong, and what would be right.
     pub detail: String,
+    /// Why the request was refused, in one word for the metrics.
+    reason: &'static str,
     retry_after: Option<Duration>,
 }
 
@@ -87,14 +95,14 @@ pub(super) enum Refusals {
 
 impl Problem {
     /// A problem of a kind.
-    pub(super) fn new(kind: &'static Kind, detail: impl Into<String>) -> Self {
+    pub(super) fn new(kind: &'static ProblemKind, detail: impl Into<String>) -> Self {
         let mut detail: String = detail.into();
         // What clients sent is told back to them, but not at any length.
         if let Some((end, _)) = detail.char_indices().nth(MAX_DETAIL_CHARS) {
             detail.truncate(end);
             detail.push('…');
         }
-        Self { kind, detail, retry_after: None }
+        Self { kind, detail, reason: kind.reason, retry_after: None }
     }
 
     /// A parameter, header or body that cannot be used.
@@ -107,9 +115,20 @@ impl Problem {
         Self::new(&kinds::BAD_BODY, detail)
     }
 
-    /// Something panicked.
+    /// A body, or an image in it, that has more bytes than the operator's limit.
+    pub(super) fn too_large(what: &str, limit: usize) -> Self {
+        Self::new(&kinds::TOO_LARGE, over_image_limit(what, limit))
+    }
+
+    /// A handler, or work that it waits for, has panicked.
     pub(super) fn our_mistake() -> Self {
         Self::new(&kinds::PANICKED, "the server made a mistake; its log has the cause")
+    }
+
+    /// The reason by which the metrics count this refusal. A model's failure is none: it is counted as a request that ended with an
+    /// error.
+    pub(super) fn refusal(&self) -> Option<&'static str> {
+        (*self.kind != kinds::MODEL_FAILED).then_some(self.reason)
     }
 
     /// The status it is sent with.
@@ -156,8 +175,8 @@ const MAX_DETAIL_CHARS: usize = 1000;
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
-        let detail = error.to_string();
-        match error {
+        let (detail, reason) = (error.to_string(), error.reason());
+        let problem = match error {
             Error::BadParameter { .. } => Self::new(&kinds::BAD_PARAMETER, detail),
             Error::UnknownModel { .. } => Self::new(&kinds::UNKNOWN_MODEL, detail),
             Error::UnknownVersion { .. } => Self::new(&kinds::UNKNOWN_VERSION, detail),
@@ -180,9 +199,21 @@ impl From<Error> for Problem {
             }
             Error::Starting => Self::new(&kinds::NOT_READY, detail).retry_after(Duration::from_secs(1)),
             Error::DeadlinePassed { .. } => Self::new(&kinds::DEADLINE_PASSED, detail),
-            // The pipeline has logged the cause, which is nothing for a client.
+            // The inference room has logged the cause, which is nothing for a client.
             Error::ModelFailed { .. } => Self::new(&kinds::MODEL_FAILED, detail),
-        }
+        };
+        Self { reason, ..problem }
+    }
+}
+
+impl From<OipError> for Problem {
+    fn from(error: OipError) -> Self {
+        let kind = match error {
+            OipError::BadParameter { .. } => &kinds::BAD_PARAMETER,
+            OipError::BadBody(_) => &kinds::BAD_BODY,
+            OipError::TooLarge { .. } => &kinds::TOO_LARGE,
+        };
+        Self::new(kind, error.to_string())
     }
 }
 
@@ -194,24 +225,24 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Not ready yet, or no longer.
+/// The server is not ready yet, or no longer.
 pub(super) fn not_ready(why: impl Into<String>) -> Problem {
     Problem::new(&kinds::NOT_READY, why).retry_after(Duration::from_secs(1))
 }
 
-/// No such path.
+/// Answers a path that leads nowhere.
 pub(super) async fn no_such_route(uri: Uri) -> Problem {
     let detail = format!("there is nothing at {}; /docs lists what there is", uri.path());
     Problem::new(&kinds::NO_SUCH_ROUTE, detail)
 }
 
-/// A known path, another method.
+/// Answers a method that the path does not take.
 pub(super) async fn wrong_method(method: Method, uri: Uri) -> Problem {
     let detail = format!("{method} is not answered at {}; the Allow header names what is", uri.path());
     Problem::new(&kinds::WRONG_METHOD, detail)
 }
 
-/// A handler panicked. The panic hook has logged where.
+/// The response when a handler has panicked. The panic hook has logged where.
 pub(super) fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
     Problem::our_mistake().into_response()
 }
@@ -270,13 +301,24 @@ mod tests {
             (Error::NoFolder("gone".into()), 500, None),
             (Error::Busy { in_flight: 9, retry_after: Duration::ZERO }, 429, Some("1")),
             (Error::Starting, 503, Some("1")),
-            (Error::DeadlinePassed { deadline_ms: 5.0 }, 504, None),
+            (Error::DeadlinePassed { deadline_ms: 5.0, hopeless: false }, 504, None),
             (Error::ModelFailed { model: model(), cause: "secret".into() }, 500, None),
         ];
         for (error, status, retry_after) in table {
             let (got, body, wait) = sent(error.clone());
             assert_eq!((got, wait.as_deref()), (status, retry_after), "{error:?}");
             assert!(!body.contains("secret"));
+            let problem = Problem::from(error.clone());
+            assert_eq!(problem.kind.reason, error.reason(), "found here or below, the reason is the same");
         }
+    }
+
+    #[test]
+    fn a_deadline_that_no_server_meets_and_a_model_that_fails_are_counted_apart() {
+        let refusal = |error| Problem::from(error).refusal();
+        assert_eq!(refusal(Error::DeadlinePassed { deadline_ms: 1.0, hopeless: false }), Some("deadline"));
+        assert_eq!(refusal(Error::DeadlinePassed { deadline_ms: 1.0, hopeless: true }), Some("too_short"));
+        assert_eq!(refusal(Error::ModelFailed { model: "m".into(), cause: "it is torn".into() }), None);
+        assert_eq!(Problem::our_mistake().refusal(), Some("internal"));
     }
 }

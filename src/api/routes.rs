@@ -1,9 +1,11 @@
 //! Every route and every layer.
 
+use std::sync::Arc;
+
 use axum::{
     Router,
     extract::DefaultBodyLimit,
-    middleware,
+    middleware::{from_fn, from_fn_with_state},
     routing::{get, post},
 };
 use tower_http::catch_panic::CatchPanicLayer;
@@ -11,76 +13,95 @@ use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 
-use super::{docs, frontier, health, kinds, models, observe, problem, v1, v2};
-use crate::{inference::Pipeline, telemetry::Traces};
+use super::{
+    admin::{health, metrics, repository},
+    docs,
+    middleware::{access_log, draining, outcomes, request_info, trace_context},
+    oip_rest,
+    problem::{self, kinds},
+    rest::{frontier, models, predict},
+};
+use crate::{inference::Inference, telemetry::Traces};
 
 /// What is served on the main listener.
-pub fn app(pipeline: Pipeline, traces: Traces) -> Router {
+pub fn app(inference: Arc<Inference>, traces: Traces) -> Router {
+    app_with(inference, traces, Router::new())
+}
+
+/// What is served on the main listener, with routes of the embedding program beside ounce's own: behind the same layers, so that they
+/// are logged, traced and counted as ounce's are.
+pub fn app_with(inference: Arc<Inference>, traces: Traces, own: Router) -> Router {
     let mut described = OpenApiRouter::with_openapi(docs::Description::openapi())
-        .routes(routes!(v1::detect))
-        .routes(routes!(v1::classify))
-        .routes(routes!(v1::predict))
+        .routes(routes!(predict::detect))
+        .routes(routes!(predict::classify))
+        .routes(routes!(predict::predict))
         .routes(routes!(models::list))
         .routes(routes!(models::one))
         .routes(routes!(frontier::one))
-        .routes(routes!(v2::server))
-        .routes(routes!(v2::live))
-        .routes(routes!(v2::ready))
-        .routes(routes!(v2::model))
-        .routes(routes!(v2::model_ready))
-        .routes(routes!(v2::infer))
-        .routes(routes!(v2::stats::all))
-        .routes(routes!(v2::stats::one))
+        .routes(routes!(oip_rest::server))
+        .routes(routes!(oip_rest::live))
+        .routes(routes!(oip_rest::ready))
+        .routes(routes!(oip_rest::model))
+        .routes(routes!(oip_rest::model_ready))
+        .routes(routes!(oip_rest::infer::infer))
+        .routes(routes!(oip_rest::stats::all))
+        .routes(routes!(oip_rest::stats::one))
         .routes(routes!(health::live))
         .routes(routes!(health::ready));
-    if pipeline.config().admin_listen.is_none() {
+    if inference.config().admin_listen.is_none() {
         described = described
-            .routes(routes!(health::metrics))
-            .routes(routes!(v2::repository::index))
-            .routes(routes!(v2::repository::load))
-            .routes(routes!(v2::repository::unload));
+            .routes(routes!(metrics::metrics))
+            .routes(routes!(repository::index))
+            .routes(routes!(repository::load))
+            .routes(routes!(repository::unload));
     }
     let (routes, description) = described.split_for_parts();
-    let part = middleware::from_fn_with_state(pipeline.clone(), health::part);
+    let close_connections = from_fn_with_state(Arc::clone(&inference), draining::close_connections);
     layered(
         routes
-            .route("/v2/models/{model}/versions/{version}", get(v2::model))
-            .route("/v2/models/{model}/versions/{version}/ready", get(v2::model_ready))
-            .route("/v2/models/{model}/versions/{version}/infer", post(v2::infer))
-            .route("/v2/models/{model}/versions/{version}/stats", get(v2::stats::one))
+            .route("/v2/models/{model}/versions/{version}", get(oip_rest::model))
+            .route("/v2/models/{model}/versions/{version}/ready", get(oip_rest::model_ready))
+            .route("/v2/models/{model}/versions/{version}/infer", post(oip_rest::infer::infer))
+            .route("/v2/models/{model}/versions/{version}/stats", get(oip_rest::stats::one))
             .route("/", get(docs::front))
             .route("/errors", get(kinds::page))
-            .with_state(pipeline)
-            .merge(SwaggerUi::new("/docs").url("/openapi.json", description)),
+            .with_state(Arc::clone(&inference))
+            .merge(SwaggerUi::new("/docs").url("/openapi.json", description))
+            .merge(own),
+        inference,
         traces,
     )
-    .layer(part)
+    .layer(close_connections)
 }
 
 /// What is served on the admin listener.
-pub fn admin(pipeline: Pipeline, traces: Traces) -> Router {
+pub fn admin(inference: Arc<Inference>, traces: Traces) -> Router {
     layered(
         Router::new()
-            .route("/metrics", get(health::metrics))
-            .route("/v2/repository/index", post(v2::repository::index))
-            .route("/v2/repository/models/{model}/load", post(v2::repository::load))
-            .route("/v2/repository/models/{model}/unload", post(v2::repository::unload))
+            .route("/metrics", get(metrics::metrics))
+            .route("/v2/repository/index", post(repository::index))
+            .route("/v2/repository/models/{model}/load", post(repository::load))
+            .route("/v2/repository/models/{model}/unload", post(repository::unload))
             .route("/livez", get(health::live))
             .route("/readyz", get(health::ready))
-            .with_state(pipeline),
+            .with_state(Arc::clone(&inference)),
+        inference,
         traces,
     )
 }
 
-/// The layers around all routes, the innermost first.
-fn layered(routes: Router, traces: Traces) -> Router {
+/// The layers around all routes, the innermost first. Panics are caught inside of the others, so that these see the response.
+fn layered(routes: Router, inference: Arc<Inference>, traces: Traces) -> Router {
     routes
         .fallback(problem::no_such_route)
         .method_not_allowed_fallback(problem::wrong_method)
         // Bodies are limited by `body`, which knows the operator's limits and says so in its refusals.
         .layer(DefaultBodyLimit::disable())
         .layer(CatchPanicLayer::custom(problem::panicked))
-        .layer(middleware::from_fn_with_state(traces, observe::observe))
+        .layer(from_fn_with_state(inference, outcomes::count_outcome))
+        .layer(from_fn(access_log::log_request))
+        .layer(from_fn_with_state(traces, trace_context::trace_request))
+        .layer(from_fn(request_info::identify))
 }
 
 #[cfg(test)]
@@ -93,6 +114,7 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
+    use crate::config::Layers;
 
     async fn ask(method: &str, path: &str, id: &str) -> Response<Body> {
         let boom = || async {
@@ -101,7 +123,8 @@ mod tests {
             }
         };
         let routes = Router::new().route("/boom", get(boom)).route("/fine", get(|| async { "fine" }));
-        let app = layered(routes, Traces::default());
+        let config = Layers::defaults().and_then(|layers| layers.build()).expect("valid");
+        let app = layered(routes, Inference::new(config).expect("metrics"), Traces::default());
         let request = Request::builder().method(method).uri(path).header("x-request-id", id).body(Body::empty());
         app.oneshot(request.expect("request")).await.expect("infallible")
     }

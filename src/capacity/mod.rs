@@ -1,7 +1,17 @@
-//! How full a replica is. Pure: rates and times are arguments.
+//! How full a replica is, and how many replicas there should be.
 //!
-//! [`saturation()`] says which part of its time a replica can be asked for while 99 in 100 answers keep the promise.
+//! In: what requests asked for ([`Tally`]), what answers take ([`Footprint`], the latency profiles), the time. Out: the load
+//! of this replica, of which 1 is full ([`CapacityEstimator`]). What "full" means, [`saturation()`] says: the part of its time
+//! that a replica can be asked for while 99 in 100 answers keep the promise. Nothing here reads a clock.
 
+mod estimator;
+mod footprint;
 mod saturation;
+mod tally;
 
-pub use self::saturation::saturation;
+pub use self::{
+    estimator::{CapacityEstimator, Estimate, ModelLoad, VariantLoad},
+    footprint::Footprint,
+    saturation::saturation,
+    tally::{Asked, Tally},
+};

@@ -49,16 +49,8 @@ mod tests {
     /// than about one in a hundred waits longer than the slack.
     #[test]
     fn at_full_the_promise_holds() {
-        let mut state = 0u64;
-        let mut exponential = |mean: f64| {
-            // SplitMix64 (Steele, Lea, Flood 2014).
-            state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-            let mut z = state;
-            z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-            let unit = ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64;
-            -mean * (1.0 - unit).ln()
-        };
+        let mut random = fastrand::Rng::with_seed(0);
+        let mut exponential = |mean: f64| -mean * (1.0 - random.f64()).ln();
         for (slack_ms, demand_ms) in [(20, 2.0), (47, 2.6), (60, 4.0), (50, 1.0)] {
             let (slack, demand) = (Duration::from_millis(slack_ms), demand_ms / 1e3);
             let rho = saturation(slack, demand);

@@ -45,7 +45,7 @@ pub(super) struct Bench {
     /// Print JSON instead of the table
     #[arg(long)]
     json: bool,
-    /// Draw latency over load to this file (.png)
+    /// Draw latency over load to this file (.svg)
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -53,7 +53,7 @@ pub(super) struct Bench {
 impl Bench {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         if let Some(path) = &self.output {
-            super::check_png(path)?;
+            super::check_chart_path(path)?;
         }
         if self.duration.is_zero() {
             bail!("--duration is longer than nothing");
@@ -122,17 +122,9 @@ fn allow_many_connections() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
-/// A number and its unit.
+/// Reads a duration: a number and its unit, or several of them.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let number = text.trim_end_matches(char::is_alphabetic);
-    let seconds = match &text[number.len()..] {
-        "ms" => 1e-3,
-        "s" => 1.0,
-        "m" | "min" => 60.0,
-        "h" => 3600.0,
-        _ => f64::NAN,
-    };
-    let duration = number.parse().ok().and_then(|number: f64| Duration::try_from_secs_f64(number * seconds).ok());
+    let duration = humantime::parse_duration(text).ok();
     duration
         .filter(|long| long.as_secs() <= 86_400)
         .ok_or("a duration is as in 500ms, 10s or 2m, a day at most".to_owned())
@@ -159,6 +151,10 @@ mod tests {
         assert_eq!(millis("1.5m"), Ok(90_000));
         assert_eq!(millis("250ms"), Ok(250));
         assert_eq!(millis("0s"), Ok(0));
+        assert_eq!(millis("2min"), Ok(120_000));
+        assert_eq!(millis("0.5h"), Ok(1_800_000));
+        assert_eq!(millis("24h"), Ok(86_400_000));
+        assert_eq!(millis("1m 30s"), Ok(90_000));
         for wrong in ["", "10", "s", "-1s", "1e99s", "10 parsecs", "nans", "25h"] {
             assert!(millis(wrong).is_err(), "{wrong}");
         }

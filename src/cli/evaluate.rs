@@ -4,6 +4,7 @@ use std::{
     num::NonZeroUsize,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
+    sync::Arc,
 };
 
 use anyhow::{Context, bail};
@@ -12,17 +13,22 @@ use clap::Args;
 use super::Settings;
 use crate::{
     config::Config,
-    inference::Pipeline,
-    models::folder::{self, ModelFolder},
+    inference::Inference,
+    manifest::VariantId,
+    models::{
+        Selection,
+        folder::{self, ModelFolder},
+    },
+    tasks::Dataset,
     telemetry,
-    tools::evaluate::{self, Contestant, Dataset, Report},
+    tools::evaluate::{self, Contestant, Report},
     tools::plot,
 };
 
 /// A few pictures are enough for a process to take the memory that it will need.
 const PICTURES_FOR_MEMORY: usize = 16;
 
-/// Score a model on labelled pictures, through the pipeline that serves: every variant side by side.
+/// Score a model on labelled pictures, through the code that serves: every variant side by side.
 ///
 /// A detector is scored on YOLO text labels: pictures in images/, for each a .txt file in labels/. A classifier is
 /// scored on one folder of pictures a class, named like the label.
@@ -46,7 +52,7 @@ pub(super) struct Evaluate {
     /// Print JSON instead of the table
     #[arg(long)]
     json: bool,
-    /// Draw the precision-recall curves to this file (.png)
+    /// Draw the precision-recall curves to this file (.svg)
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Prediction these pictures with one variant, and print this process's resident memory
@@ -71,22 +77,22 @@ impl Evaluate {
         telemetry::init(&config.log)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         // Workers end before the process does, whatever went wrong.
-        let mut pipelines = Vec::new();
-        let result = runtime.block_on(self.evaluate(&config, &mut pipelines));
-        pipelines.iter().for_each(Pipeline::close);
+        let mut servers = Vec::new();
+        let result = runtime.block_on(self.evaluate(&config, &mut servers));
+        servers.iter().for_each(|inference| inference.close());
         result
     }
 
-    async fn evaluate(&self, config: &Config, pipelines: &mut Vec<Pipeline>) -> anyhow::Result<ExitCode> {
+    async fn evaluate(&self, config: &Config, servers: &mut Vec<Arc<Inference>>) -> anyhow::Result<ExitCode> {
         let mut entrants = vec![Entrant::new(config, &self.model, self.variant.clone())?];
         for path in &self.against {
             entrants.push(Entrant::new(config, path, Vec::new())?);
         }
         if !self.resident.is_empty() {
-            return self.print_resident(config, &entrants[0], pipelines).await;
+            return self.print_resident(config, &entrants[0], servers).await;
         }
         if let Some(path) = &self.output {
-            super::check_png(path)?;
+            super::check_chart_path(path)?;
         }
         let task = entrants[0].folder.manifest.task;
         for Entrant { folder, .. } in &entrants {
@@ -100,7 +106,7 @@ impl Evaluate {
             data = data.thinned(limit.get());
         }
         for Entrant { folder, .. } in &entrants {
-            let left_out = evaluate::fits(&folder.name, &folder.labels, &data).map_err(anyhow::Error::msg)?;
+            let left_out = data.check(&folder.name, &folder.labels).map_err(anyhow::Error::msg)?;
             data.remarks.extend(left_out);
         }
         let few = data.clone().thinned(PICTURES_FOR_MEMORY);
@@ -111,16 +117,16 @@ impl Evaluate {
                 entrant.names().iter().map(|name| self.measure_resident(&entrant.path, name, &few)).collect();
             let twice = entrants.iter().filter(|other| other.folder.name == entrant.folder.name).count() > 1;
             let title = if twice { entrant.given.display().to_string() } else { entrant.folder.name.clone() };
-            let pipeline = entrant.load(config, pipelines)?;
-            let model = pipeline.models().into_iter().next().context("the model is gone")?;
+            let inference = entrant.load(config, servers)?;
+            let model = inference.models().models().into_iter().next().context("the model is gone")?;
             for (name, resident_bytes) in entrant.names().iter().zip(memory) {
-                let variant = model.variants.iter().position(|variant| variant.name == *name);
+                let variant = model.variant_named(name).map(|variant| variant.info.id);
                 let variant = variant.with_context(|| format!("variant `{name}` is gone"))?;
-                let (pipeline, model, title) = (pipeline.clone(), model.clone(), title.clone());
-                contestants.push(Contestant { title, pipeline, model, variant, resident_bytes });
+                let (inference, model, title) = (Arc::clone(&inference), Arc::clone(&model), title.clone());
+                contestants.push(Contestant { title, inference, model, variant, resident_bytes });
             }
         }
-        let bar = super::progress(data.pictures.len() as u64, "{wide_bar} {pos}/{len} pictures, {eta} left");
+        let bar = super::progress(data.images.len() as u64, "{wide_bar} {pos}/{len} pictures, {eta} left");
         let report = evaluate::run(&contestants, &data, || bar.inc(1)).await.map_err(anyhow::Error::msg)?;
         bar.finish_and_clear();
         self.show(&report, &entrants[0].folder.name)?;
@@ -130,15 +136,14 @@ impl Evaluate {
     fn show(&self, report: &Report, model: &str) -> anyhow::Result<()> {
         super::print(report, self.json)?;
         if let Some(path) = &self.output {
-            let lines = report.lines();
-            if lines.is_empty() {
+            let curves = report.precision_recall_curves();
+            if curves.is_empty() {
                 bail!(
                     "there is no precision-recall curve to draw: only detectors and classifiers of two classes have one"
                 );
             }
             let title = format!("{model} on {}", self.data.display());
-            let png = plot::precision_recall(&title, &lines).map_err(anyhow::Error::msg)?;
-            super::write(path, &png)?;
+            super::draw(&plot::precision_recall(&title, curves), path)?;
         }
         Ok(())
     }
@@ -152,7 +157,7 @@ impl Evaluate {
             .args(self.settings.flags())
             .args([model, &self.data])
             .args(["--variant", variant, "--resident"])
-            .args(few.pictures.iter().map(|picture| &picture.path))
+            .args(few.images.iter().map(|picture| &picture.path))
             .output();
         let said = output.map_err(|error| error.to_string()).and_then(|output| {
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
@@ -171,12 +176,12 @@ impl Evaluate {
         &self,
         config: &Config,
         entrant: &Entrant,
-        pipelines: &mut Vec<Pipeline>,
+        servers: &mut Vec<Arc<Inference>>,
     ) -> anyhow::Result<ExitCode> {
-        let pipeline = entrant.load(config, pipelines)?;
-        let model = pipeline.models().into_iter().next().context("the model is gone")?;
+        let inference = entrant.load(config, servers)?;
+        let model = inference.models().models().into_iter().next().context("the model is gone")?;
         let title = entrant.folder.name.clone();
-        let contestant = Contestant { title, pipeline, model, variant: 0, resident_bytes: None };
+        let contestant = Contestant { title, inference, model, variant: VariantId::DEFAULT, resident_bytes: None };
         for picture in &self.resident {
             // A picture that cannot be read is told elsewhere.
             let _ = contestant.answer(std::fs::read(picture)?.into()).await;
@@ -207,13 +212,14 @@ impl Entrant {
         all.filter(|name| self.variants.is_empty() || self.variants.contains(name)).collect()
     }
 
-    fn load(&self, config: &Config, pipelines: &mut Vec<Pipeline>) -> anyhow::Result<Pipeline> {
+    fn load(&self, config: &Config, servers: &mut Vec<Arc<Inference>>) -> anyhow::Result<Arc<Inference>> {
         let models = self.path.parent().unwrap_or(&self.path).to_owned();
-        let pipeline = Pipeline::new(Config { models, ..config.clone() })?;
-        pipelines.push(pipeline.clone());
+        let inference = Inference::new(Config { models, ..config.clone() })?;
+        servers.push(Arc::clone(&inference));
         let only = Some(&self.variants).filter(|variants| variants.len() == 1).and_then(|variants| variants.first());
-        super::load(&pipeline, Some(&self.folder.name), only.map(String::as_str))?;
-        Ok(pipeline)
+        let only = Selection { model: Some(self.folder.name.clone()), variant: only.cloned() };
+        super::load(&inference, &only)?;
+        Ok(inference)
     }
 }
 

@@ -24,8 +24,8 @@ use serde::Serialize;
 
 use crate::{
     config::{ConfigError, Layers},
-    inference::Pipeline,
-    models::ModelError,
+    inference::Inference,
+    models::{ModelError, Selection},
     tools::bench::Watch,
     tools::plot::Chart,
 };
@@ -126,10 +126,10 @@ impl Settings {
     }
 }
 
-/// Loads the models of a pipeline's folder, or one of them, or one variant of it; an error names all that is wrong.
-fn load(pipeline: &Pipeline, model: Option<&str>, variant: Option<&str>) -> anyhow::Result<()> {
+/// Loads the selected models; an error names all that is wrong.
+fn load(inference: &Inference, only: &Selection) -> anyhow::Result<()> {
     let in_lines = |wrong: Vec<ModelError>| wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-    pipeline.load(model, variant).map_err(|wrong| anyhow::anyhow!(in_lines(wrong)))
+    inference.load(only).map_err(|wrong| anyhow::anyhow!(in_lines(wrong)))
 }
 
 /// A bar on standard error; hidden where nobody looks.
@@ -158,7 +158,7 @@ fn stop_on_ctrl_c(watch: Watch) {
 
 /// Draws a chart to a file.
 fn draw(chart: &Chart, path: &Path) -> anyhow::Result<()> {
-    write(path, &chart.png().map_err(anyhow::Error::msg)?)
+    write(path, chart.svg().map_err(anyhow::Error::msg)?.as_bytes())
 }
 
 /// Writes a file.
@@ -176,10 +176,10 @@ fn print(report: &(impl Serialize + Display), json: bool) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// A chart that could not be written in the end fails before anything is measured.
-fn check_png(path: &Path) -> anyhow::Result<()> {
-    if !path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png")) {
-        bail!("a chart is written to a .png file, not {}", path.display());
+/// Refuses a path that no chart can be written to, before anything is measured.
+fn check_chart_path(path: &Path) -> anyhow::Result<()> {
+    if !path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("svg")) {
+        bail!("charts are SVG images now and are written to a .svg file, not {}", path.display());
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {

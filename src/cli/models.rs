@@ -6,9 +6,10 @@ use clap::Args;
 
 use super::Settings;
 use crate::{
-    inference::{BatchAxis, Loaded, Loader, ProfilePoint, ServedModel, ServedVariant, in_words},
-    telemetry,
-    telemetry::metrics::Metrics,
+    models::{BatchAxis, LoadedModel, Loader, ModelInfo, Selection, Variant},
+    scheduler::latency_profile::ProfilePoint,
+    telemetry::{self, metrics::Metrics},
+    vision::tensor::in_words,
 };
 
 /// Check a folder of models: every file is read, every graph opened, and a blank picture sent through.
@@ -30,10 +31,10 @@ impl Models {
         let loader = Loader::new(&config, Arc::new(Metrics::new()?), Arc::default())
             .map_err(|error| anyhow::anyhow!(error.reason))?;
         let mut wrong = 0;
-        for model in loader.load_all(None, None) {
+        for model in loader.load_all(&Selection::default()) {
             match model {
-                Ok(Loaded { model, workers }) => {
-                    println!("{}", describe(&model));
+                Ok(LoadedModel { model, workers }) => {
+                    println!("{}", describe(&model.info, &model.variants));
                     drop(model);
                     workers.into_iter().for_each(|worker| drop(worker.join()));
                 }
@@ -48,7 +49,7 @@ impl Models {
     }
 }
 
-fn describe(model: &ServedModel) -> String {
+fn describe(model: &ModelInfo, variants: &[Variant]) -> String {
     let (width, height) = model.input_size;
     let mut text = format!(
         "✓ {} (version {}): {} {} as {width}×{height}\n    in   {}\n    out  {}",
@@ -59,34 +60,37 @@ fn describe(model: &ServedModel) -> String {
         in_words(&model.inputs),
         in_words(&model.outputs)
     );
-    for variant in &model.variants {
+    for variant in variants {
+        let profile = batches(variant);
+        let variant = &variant.info;
         let accuracy: String = variant.accuracy.iter().map(|(metric, value)| format!(", {metric} {value}")).collect();
         let providers: Vec<_> = variant.providers.iter().map(ToString::to_string).collect();
         text += &format!(
             "\n    {}{}  {} kB{accuracy}; {} sessions × {} threads on {}\n        {}",
             variant.name,
-            if variant.default { " (default)" } else { "" },
+            if variant.is_default() { " (default)" } else { "" },
             variant.size_bytes / 1000,
             variant.instances,
             variant.threads,
             providers.join(", "),
-            batches(variant)
+            profile
         );
     }
     text
 }
 
 /// Whether pictures share runs, and what runs cost.
-fn batches(variant: &ServedVariant) -> String {
-    let axis = match (variant.batch_axis, &variant.why_fixed) {
-        (BatchAxis::Free, _) => format!("batches of up to {}", variant.max_batch),
-        (BatchAxis::Freed, _) => format!("batches of up to {} (its fixed batch axis was freed)", variant.max_batch),
+fn batches(variant: &Variant) -> String {
+    let info = &variant.info;
+    let axis = match (info.batch_axis, &info.why_fixed) {
+        (BatchAxis::Free, _) => format!("batches of up to {}", info.max_batch),
+        (BatchAxis::Freed, _) => format!("batches of up to {} (its fixed batch axis was freed)", info.max_batch),
         (BatchAxis::Fixed, why) => {
             format!("one picture a run: {}", why.as_deref().unwrap_or("its batch axis is fixed"))
         }
     };
     let point = |point: ProfilePoint| format!("{}: {:.1} ms", point.rows, point.p50.as_secs_f64() * 1000.0);
-    let curve: Vec<_> = variant.curve().into_iter().map(point).collect();
+    let curve: Vec<_> = variant.latency_profile().into_iter().map(point).collect();
     format!("{axis}; a run of {}", curve.join(", "))
 }
 

@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
     time::Instant,
 };
 
@@ -13,12 +14,12 @@ use ulid::Ulid;
 use super::Settings;
 use crate::{
     api::AnswerBody,
-    inference::{
-        Deadline, ImageFormat, PictureAnswer, PictureRequest, Pipeline, PostprocessOverrides, Prediction,
-        RequestContext, ServedModel, VariantPreference,
-    },
-    manifest::Task,
+    config::Task,
+    inference::{Deadline, ImageInput, ImageOutput, ImageRequest, Inference, PostprocessOverrides, Response, Terms},
+    models::{Model, Selection},
+    routing::policy::VariantPreference,
     telemetry,
+    vision::draw::ImageFormat,
 };
 
 /// Prediction for pictures from files, without a server.
@@ -57,16 +58,20 @@ impl Predict {
         if draw.is_some() && self.pictures.len() > 1 {
             bail!("-o takes one picture, not {}", self.pictures.len());
         }
-        let pipeline = Pipeline::new(config)?;
-        super::load(&pipeline, self.model.as_deref(), None)?;
+        let inference = Inference::new(config)?;
+        super::load(&inference, &Selection { model: self.model.clone(), variant: None })?;
         let model = match &self.model {
-            Some(name) => pipeline.model(name),
-            None => pipeline.model_for(Task::Detect, None).or_else(|_| pipeline.model_for(Task::Classify, None)),
+            Some(name) => inference.models().model(name),
+            None => {
+                let [first, others @ ..] = Task::ALL;
+                let model_for = |task| inference.models().model_for(task);
+                others.into_iter().fold(model_for(first), |found, task| found.or_else(|_| model_for(task)))
+            }
         }?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut failed = false;
         for picture in &self.pictures {
-            let answer = runtime.block_on(self.answer(&pipeline, &model, picture, draw));
+            let answer = runtime.block_on(self.answer(&inference, &model, picture, draw));
             match answer.and_then(|answer| self.show(picture, &answer)) {
                 Ok(()) => {}
                 Err(error) => {
@@ -76,38 +81,34 @@ impl Predict {
             }
         }
         drop(model);
-        pipeline.close();
+        inference.close();
         Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 
     async fn answer(
         &self,
-        pipeline: &Pipeline,
-        model: &std::sync::Arc<ServedModel>,
+        inference: &Arc<Inference>,
+        model: &Arc<Model>,
         picture: &Path,
         draw: Option<ImageFormat>,
-    ) -> anyhow::Result<PictureAnswer> {
+    ) -> anyhow::Result<Response<ImageOutput>> {
         let bytes = std::fs::read(picture)?;
-        let terms = RequestContext::until(Deadline::after(Instant::now(), pipeline.config().requests.deadline));
         let preference = VariantPreference { variant: self.variant.clone(), ..VariantPreference::default() };
-        let permit = pipeline.admit()?;
-        let request = PictureRequest {
-            route: pipeline.route(model, &preference, terms)?,
-            model: model.clone(),
-            bytes: bytes.into(),
+        let deadline = Deadline::after(Instant::now(), inference.config().requests.deadline);
+        let request = ImageRequest {
+            image: ImageInput::Encoded(bytes.into()),
             options: PostprocessOverrides { min_score: self.min_score, ..PostprocessOverrides::default() },
-            terms,
             draw,
         };
-        Ok(pipeline.answer(&permit, request).await?)
+        Ok(inference.answer(model, &Terms { preference, ..Terms::image(deadline) }, request).await?)
     }
 
-    fn show(&self, picture: &Path, answer: &PictureAnswer) -> anyhow::Result<()> {
-        if let (Some(path), Some(drawn)) = (&self.output, &answer.drawn) {
+    fn show(&self, picture: &Path, answer: &Response<ImageOutput>) -> anyhow::Result<()> {
+        if let (Some(path), Some(drawn)) = (&self.output, &answer.output.drawn) {
             super::write(path, drawn)?;
         }
         if self.json {
-            let body = AnswerBody::new(&Ulid::r#gen().to_string(), Some(picture.display().to_string()), answer);
+            let body = AnswerBody::new(&Ulid::generate().to_string(), Some(picture.display().to_string()), answer);
             println!("{}", serde_json::to_string(&body)?);
         } else {
             print!("{}", table(picture, answer));
@@ -126,47 +127,17 @@ fn image_format(path: &Path) -> anyhow::Result<ImageFormat> {
 }
 
 /// One line of facts, then a line for each detection or class.
-fn table(picture: &Path, answer: &PictureAnswer) -> String {
-    let labels = &answer.model.labels;
-    let label = |class_id: usize| labels.get(class_id).map_or("?", String::as_str);
-    let width =
-        |ids: &mut dyn Iterator<Item = usize>| ids.map(|id| label(id).chars().count()).max().unwrap_or(0).max(5);
-    let mut text = format!(
+fn table(picture: &Path, answer: &Response<ImageOutput>) -> String {
+    let head = format!(
         "{}  {}×{} {}  ·  {}/{}  ·  {:.1} ms  ·  ${:.2} a million\n",
         picture.display(),
-        answer.picture.width,
-        answer.picture.height,
-        answer.picture.format,
-        answer.model.name,
-        answer.variant,
-        answer.timing.total_ms,
+        answer.output.image.width,
+        answer.output.image.height,
+        answer.output.image.format,
+        answer.model.info.name,
+        answer.variant().info.name,
+        answer.timing.total.as_secs_f64() * 1e3,
         answer.cost.usd * 1e6
     );
-    match &answer.answer {
-        Prediction::Detections(found) if found.is_empty() => text += "  nothing found\n",
-        Prediction::Detections(found) => {
-            let w = width(&mut found.iter().map(|d| d.class_id));
-            text += &format!("  {:<w$}  score     x1     y1     x2     y2\n", "label");
-            for d in found {
-                let b = d.bbox;
-                text += &format!(
-                    "  {:<w$}  {:>5.2}  {:>5.0}  {:>5.0}  {:>5.0}  {:>5.0}\n",
-                    label(d.class_id),
-                    d.score,
-                    b.x1,
-                    b.y1,
-                    b.x2,
-                    b.y2
-                );
-            }
-        }
-        Prediction::Classes(classes) => {
-            let w = width(&mut classes.iter().map(|c| c.class_id));
-            text += &format!("  {:<w$}  score\n", "label");
-            for c in classes {
-                text += &format!("  {:<w$}  {:>5.2}\n", label(c.class_id), c.score);
-            }
-        }
-    }
-    text
+    head + &answer.output.prediction.table(&answer.model.info.labels)
 }

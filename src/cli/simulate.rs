@@ -51,7 +51,7 @@ pub(super) struct Simulate {
     /// Print JSON instead of the table
     #[arg(long)]
     json: bool,
-    /// Draw replicas over the day to this file (.png)
+    /// Draw replicas over the day to this file (.svg)
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -59,7 +59,7 @@ pub(super) struct Simulate {
 impl Simulate {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         if let Some(path) = &self.output {
-            super::check_png(path)?;
+            super::check_chart_path(path)?;
         }
         if self.min_replicas > self.max_replicas {
             bail!("--min-replicas {} is more than --max-replicas {}", self.min_replicas, self.max_replicas);

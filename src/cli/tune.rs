@@ -42,7 +42,7 @@ pub(super) struct Tune {
     /// Where the settings go [default: MODEL.tuned.toml]
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Draw the frontier to this file (.png)
+    /// Draw the frontier to this file (.svg)
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
     /// Print JSON instead of the table
@@ -53,7 +53,7 @@ pub(super) struct Tune {
 impl Tune {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         if let Some(path) = &self.plot {
-            super::check_png(path)?;
+            super::check_chart_path(path)?;
         }
         let config = self.settings.layers("error")?.build()?;
         telemetry::init(&config.log)?;

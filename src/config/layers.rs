@@ -6,7 +6,7 @@ use toml::{Table, Value};
 
 use super::Config;
 
-const DEFAULTS: &str = include_str!("defaults.toml");
+pub(super) const DEFAULTS: &str = include_str!("defaults.toml");
 const ENV_PREFIX: &str = "OUNCE_";
 
 /// In a key, where the operator writes a name.
@@ -75,6 +75,21 @@ fn suggest(suggestion: Option<&String>) -> String {
 }
 
 /// The merged settings before they are read, with the origin of each.
+///
+/// ```
+/// use ounce::config::Layers;
+///
+/// let variables = [("OUNCE_COST__USD_PER_HOUR".to_owned(), "0.08".to_owned())];
+/// let layers = Layers::defaults()?.env(variables)?.flag("--models", "models", "my-models")?;
+/// let config = layers.build()?;
+/// assert_eq!(config.cost.usd_per_hour.get(), 0.08);
+/// assert_eq!(config.models.to_str(), Some("my-models"));
+///
+/// let misspelt = [("OUNCE_COST__USD_PER_HOURS".to_owned(), "0.08".to_owned())];
+/// let error = Layers::defaults()?.env(misspelt).unwrap_err();
+/// assert!(error.to_string().ends_with("which is no setting: `cost.usd_per_hour`?"));
+/// # Ok::<(), ounce::config::ConfigError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Layers {
     values: BTreeMap<String, (Value, Origin)>,

@@ -4,6 +4,8 @@
 //! and flags over it and remembers where each value came from; what comes out here cannot be invalid.
 
 mod layers;
+#[cfg(test)]
+mod page;
 mod types;
 
 use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
@@ -16,6 +18,15 @@ pub use self::{
 };
 
 /// Everything an operator can set.
+///
+/// ```
+/// use ounce::config::Config;
+///
+/// let config = Config::defaults()?;
+/// assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
+/// assert_eq!(config.requests.max_in_flight.get(), 256);
+/// # Ok::<(), ounce::config::ConfigError>(())
+/// ```
 #[derive(Debug, Clone, Deserialize)]
 pub struct Config {
     /// Where requests come in.

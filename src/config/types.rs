@@ -87,6 +87,13 @@ impl<'de> Deserialize<'de> for Auto {
 }
 
 /// A number in 0..=1.
+///
+/// ```
+/// use ounce::config::Ratio;
+///
+/// assert_eq!(Ratio::try_from(0.8).map(Ratio::get), Ok(0.8));
+/// assert_eq!(Ratio::try_from(1.5).unwrap_err(), "1.5 is not between 0 and 1");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(try_from = "f32")]
 pub struct Ratio(f32);
@@ -151,6 +158,11 @@ pub enum Task {
     Detect,
     /// What the picture shows: labels with a score, best first.
     Classify,
+}
+
+impl Task {
+    /// All of them; where none is asked for, a model of the first is looked for first.
+    pub const ALL: [Self; 2] = [Self::Detect, Self::Classify];
 }
 
 impl fmt::Display for Task {

@@ -25,6 +25,19 @@ pub enum BudgetState {
 }
 
 /// A budget and what is left of it in dollars.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+///
+/// use ounce::cost::{Budget, BudgetState};
+///
+/// let now = Instant::now();
+/// let mut budget = Budget::new(0.60, now); // 60 cents an hour are a cent a minute, which the full bucket holds
+/// assert_eq!(budget.state(now), BudgetState::Ok);
+/// budget.spend(0.02, now);
+/// assert!(matches!(budget.state(now), BudgetState::Exhausted(Some(wait)) if wait > Duration::from_secs(60)));
+/// assert_eq!(budget.state(now + Duration::from_secs(120)), BudgetState::Ok);
+/// ```
 #[derive(Debug, Clone)]
 pub struct Budget {
     /// The budget in dollars an hour.

@@ -5,6 +5,9 @@
 //! account is `overhead` (sockets, JSON, the runtime), and CPU time that the process did not use is `idle`. So if more is
 //! charged than the process used, the sum comes out too large, and a test notices.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::VecDeque,
     sync::{
@@ -26,7 +29,7 @@ use super::{
 };
 use crate::{
     config::{Config, Flavour, NonNegative},
-    telemetry::metrics::Metrics,
+    telemetry::metrics::{Gauges, Metrics},
 };
 
 /// An account of the ledger: what money is spent on.
@@ -95,7 +98,8 @@ pub struct Ledger {
     books: Mutex<Books>,
     // Has a lock of its own, since the counters may be slow to read.
     energy: Mutex<EnergyMeter>,
-    budgets: Mutex<Budgets>,
+    // None where neither the replica nor a tenant has a budget.
+    budgets: Option<Mutex<Budgets>>,
 }
 
 #[derive(Debug)]
@@ -110,6 +114,18 @@ struct Books {
     // Samples of the last minute, oldest first.
     history: VecDeque<UsageSample>,
     watts: Option<Watts>,
+}
+
+/// State of the clocks and accounts at a moment, from which the books are balanced.
+#[derive(Debug, Clone, Copy)]
+struct BalanceInput {
+    /// Whether models are being loaded.
+    loading: bool,
+    /// Time that is booked on accounts.
+    booked: ResourceUsage,
+    /// CPU time of the process since it began.
+    process: CpuTime,
+    now: Instant,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -138,24 +154,20 @@ pub struct BudgetExceeded {
 }
 
 impl Ledger {
-    /// Opens the accounts and publishes the prices and budgets as metrics.
+    /// Opens the accounts.
     #[must_use]
     pub fn new(config: &Config, metrics: Arc<Metrics>) -> Arc<Self> {
         let (now, cpus) = (Instant::now(), capacity_cpus());
         let prices = PriceSheet::new(&config.cost, cpus);
-        metrics.price(prices.usd_per_hour, cpus);
         let tenants = Tenants::new(config);
-        let budget = |name: &str, usd: Option<NonNegative>| {
-            let usd = usd?.get();
-            metrics.budget(name, usd);
-            Some(Budget::new(usd, now))
-        };
+        let budget = |usd: Option<NonNegative>| Some(Budget::new(usd?.get(), now));
         let tenant_budget =
-            |name: &String| budget(name, config.tenants.get(name).and_then(|tenant| tenant.budget_usd_per_hour));
+            |name: &String| budget(config.tenants.get(name).and_then(|tenant| tenant.budget_usd_per_hour));
         let budgets = Budgets {
-            replica: budget("", config.cost.budget_usd_per_hour),
+            replica: budget(config.cost.budget_usd_per_hour),
             tenants: tenants.names().iter().map(tenant_budget).collect(),
         };
+        let limited = budgets.replica.iter().chain(budgets.tenants.iter().flatten()).next().is_some();
         Arc::new(Self {
             prices,
             cpus,
@@ -177,7 +189,7 @@ impl Ledger {
                 history: VecDeque::new(),
                 watts: None,
             }),
-            budgets: Mutex::new(budgets),
+            budgets: limited.then(|| Mutex::new(budgets)),
             tenants,
         })
     }
@@ -205,8 +217,8 @@ impl Ledger {
         self.pending_cpu_nanos.fetch_sub(usage.cpu.nanos(), Ordering::Relaxed);
         if matches!(account, Account::Request | Account::Unanswered) {
             self.books().request_usd += usd;
-            let (mut budgets, now) = (self.budgets(), Instant::now());
-            let Budgets { replica, tenants } = &mut *budgets;
+            let Some(mut budgets) = self.budgets() else { return };
+            let (Budgets { replica, tenants }, now) = (&mut *budgets, Instant::now());
             let tenant_budget = tenants.get_mut(info.tenant.index()).and_then(Option::as_mut);
             replica.iter_mut().chain(tenant_budget).for_each(|budget| budget.spend(usd, now));
         }
@@ -235,10 +247,16 @@ impl Ledger {
 
     /// Books overhead and idle time, from the CPU time that the process used so far. It has to be called once a second.
     pub fn balance(&self) {
-        let mut books = self.books();
+        let books = self.books();
         let loading = self.loading.load(Ordering::SeqCst) > 0;
         // The process's CPU time is read after what is booked, so that it includes everything that is booked.
         let (booked, process, now) = (self.booked(), CpuTime::of_this_process(), Instant::now());
+        self.balance_at(books, BalanceInput { loading, booked, process, now });
+    }
+
+    /// Balances the books for the given state, so that a test can set it.
+    fn balance_at(&self, mut books: MutexGuard<'_, Books>, input: BalanceInput) {
+        let BalanceInput { loading, booked, process, now } = input;
         let (process, wall) = (process - books.process_at_start, now - books.began);
         let cpus = CpuTime::from(wall.mul_f64(self.cpus));
         let pending = CpuTime::from_nanos(self.pending_cpu_nanos.load(Ordering::Relaxed));
@@ -263,7 +281,6 @@ impl Ledger {
         while books.history.len() > 2 && books.history.get(1).is_some_and(|second| now - second.at >= SPENDING_WINDOW) {
             books.history.pop_front();
         }
-        self.metrics.rates(books.usd_per_hour(), 1.0 - books.cpu_utilization(self.cpus));
         drop(books);
         let (drawn, watts) = self.energy.lock().unwrap_or_else(PoisonError::into_inner).sample(now);
         if watts.is_some() {
@@ -285,10 +302,10 @@ impl Ledger {
 
     /// CPU time of the process so far, and how much of it is charged.
     #[must_use]
-    pub fn cpu_accounting(&self) -> CpuAccounting {
+    pub fn process_usage(&self) -> ProcessUsage {
         let pending = CpuTime::from_nanos(self.pending_cpu_nanos.load(Ordering::Relaxed));
         let loading = self.loading.load(Ordering::SeqCst) > 0;
-        CpuAccounting { process: CpuTime::of_this_process(), charged: self.booked().cpu + pending, loading }
+        ProcessUsage { process: CpuTime::of_this_process(), charged: self.booked().cpu + pending, loading }
     }
 
     /// State of the budgets that a tenant's request draws from: its own and the replica's, whichever has less left.
@@ -296,8 +313,8 @@ impl Ledger {
     /// # Errors
     /// A budget is exhausted.
     pub fn budget_state(&self, tenant: Tenant) -> Result<BudgetState, BudgetExceeded> {
-        let (mut budgets, now) = (self.budgets(), Instant::now());
-        let Budgets { replica, tenants } = &mut *budgets;
+        let Some(mut budgets) = self.budgets() else { return Ok(BudgetState::Ok) };
+        let (Budgets { replica, tenants }, now) = (&mut *budgets, Instant::now());
         let tenant_budget = tenants.get_mut(tenant.index()).and_then(Option::as_mut);
         let tenant_budget = tenant_budget.map(|budget| (Some(self.tenants.name(tenant)), budget));
         let mut state = BudgetState::Ok;
@@ -318,14 +335,28 @@ impl Ledger {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn budgets(&self) -> MutexGuard<'_, Budgets> {
-        self.budgets.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The budgets; none where neither the replica nor a tenant has one.
+    fn budgets(&self) -> Option<MutexGuard<'_, Budgets>> {
+        self.budgets.as_ref().map(|budgets| budgets.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Sets the gauges of the price, the budgets and the rate of spending. [`Ledger::balance`] keeps these up to date.
+    pub fn read(&self, gauges: &Gauges) {
+        gauges.price(self.prices.usd_per_hour, self.cpus);
+        if let Some(budgets) = self.budgets() {
+            budgets.replica.iter().for_each(|budget| gauges.budget("", budget.usd_per_hour));
+            for (name, budget) in self.tenants.names().iter().zip(&budgets.tenants) {
+                budget.iter().for_each(|budget| gauges.budget(name, budget.usd_per_hour));
+            }
+        }
+        let books = self.books();
+        gauges.spending(books.usd_per_hour(), 1.0 - books.cpu_utilization(self.cpus));
     }
 }
 
 /// CPU time of the process, and how much of it is charged to requests and loads.
-#[derive(Debug, Clone, Copy)]
-pub struct CpuAccounting {
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ProcessUsage {
     /// CPU time of the whole process since its start.
     pub process: CpuTime,
     /// CPU time that is booked, or counted by a meter.

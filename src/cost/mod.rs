@@ -19,7 +19,7 @@ pub use self::{
     budget::{Budget, BudgetState},
     cpu_quota::capacity_cpus,
     device::{DeviceClock, DeviceRun},
-    ledger::{Account, BudgetExceeded, CpuAccounting, Ledger, LoadingGuard},
+    ledger::{Account, BudgetExceeded, Ledger, LoadingGuard, ProcessUsage},
     meter::{BillingInfo, Meter},
     price::{PriceSheet, RequestCost},
     tenants::{Tenant, Tenants},

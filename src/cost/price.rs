@@ -7,6 +7,19 @@ use super::{
 use crate::config::{self, Currency};
 
 /// Prices of a replica and of a second of its CPUs and its GPU.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use ounce::{config::Config, cost::{CpuTime, PriceSheet, ResourceUsage}};
+///
+/// // A replica with two CPUs for ten cents an hour, which is the default price.
+/// let sheet = PriceSheet::new(&Config::defaults()?.cost, 2.0);
+/// let usage = ResourceUsage::from(CpuTime::from(Duration::from_millis(6)));
+/// let million = 1e6 * sheet.price(usage, None).usd;
+/// assert!((million - 0.0833).abs() < 0.0001, "a million answers of 6 ms CPU time cost 8 cents: {million}");
+/// # Ok::<(), ounce::config::ConfigError>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct PriceSheet {
     /// Price of the whole replica in dollars an hour.

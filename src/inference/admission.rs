@@ -1,98 +1,210 @@
-//! Who may come in, and until when an answer is wanted.
+//! The one way in, for every front door: reserve a place → admit → run. The types allow no other order: what runs is a method
+//! of [`Admitted`], which owns the permit.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    Inference,
+    call::{InputKind, RequestContext, Target, Terms},
+    forecast::{Forecast, Forecasts},
+    images::{self, ImageRequest},
+    permit::Permit,
+    record::{RequestRecord, Route},
+    response::{ImageOutput, Response, TensorOutputs},
+    select,
+    tensors::{self, TensorInputs},
+};
+use crate::{
+    config::Task,
+    cost::{BudgetExceeded, BudgetState, Tenant},
+    error::Error,
+    lifecycle::LifecycleState,
+    models::Model,
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+/// A forecast that is older than this when the body has come is made anew.
+const FRESH: Duration = Duration::from_millis(10);
 
-use super::{Pipeline, ms};
-use crate::{cost::Tenant, error::Error, lifecycle::LifecycleState, scheduler::job::Priority};
-
-/// Proof that a request was admitted; its place is free again when this is dropped.
+/// A request that has a place and a model. Which variant answers is still open.
 #[derive(Debug)]
-#[must_use = "the request's place is given up when the permit is dropped"]
-pub struct Permit {
-    _place: OwnedSemaphorePermit,
-    body_kib: Arc<Semaphore>,
-    held: Vec<OwnedSemaphorePermit>,
+pub struct Reserved {
+    inference: Arc<Inference>,
+    permit: Permit,
+    record: RequestRecord,
+    tenant: Tenant,
+    budget: BudgetState,
 }
 
-impl Permit {
-    /// Without a server around it.
-    #[cfg(test)]
-    pub(crate) fn for_tests() -> Self {
-        let plenty = || Arc::new(Semaphore::new(1 << 20));
-        let place = plenty().try_acquire_owned().expect("plenty");
-        Self { _place: place, body_kib: plenty(), held: Vec::new() }
+/// A request that is admitted: it has a place, a variant, and a forecast of its answer that is in time.
+#[derive(Debug)]
+#[must_use = "an admitted request is answered by running it"]
+pub struct Admitted {
+    pub(super) inference: Arc<Inference>,
+    pub(super) permit: Arc<Permit>,
+    pub(super) record: RequestRecord,
+    pub(super) route: Route,
+    pub(super) context: RequestContext,
+    pub(super) forecast: Option<Forecast>,
+}
+
+impl Inference {
+    /// The model that a request is for.
+    ///
+    /// # Errors
+    /// [`Error::Starting`] before models are loaded, [`Error::UnknownModel`], [`Error::NoModelForTask`], or
+    /// [`Error::BadParameter`] where the named model answers another task.
+    pub fn find(&self, target: &Target) -> Result<Arc<Model>, Error> {
+        if self.lifecycle.state() == LifecycleState::Starting {
+            return Err(Error::Starting);
+        }
+        match target {
+            Target::Task(task) => self.models.model_for(*task),
+            Target::Model { name, task } => self.models.model(name).and_then(|model| answers(model, *task)),
+        }
+    }
+
+    /// Takes a place for a request, before its body is read, so that memory is bounded.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when all places are taken, [`Error::OverBudget`] when the tenant may spend nothing.
+    pub fn reserve(self: &Arc<Self>, model: Arc<Model>, tenant: Tenant) -> Result<Reserved, Error> {
+        let record = RequestRecord::new(&self.observers, model);
+        let permit = match self.gate.enter(|| self.decoding.expected()) {
+            Ok(permit) => permit,
+            Err(error) => return Err(record.fail(error)),
+        };
+        match self.ledger.budget_state(tenant) {
+            Ok(budget) => Ok(Reserved { inference: Arc::clone(self), permit, record, tenant, budget }),
+            Err(BudgetExceeded { tenant, usd_per_hour, retry_after }) => {
+                Err(record.fail(Error::OverBudget { tenant, usd_per_hour, retry_after }))
+            }
+        }
+    }
+
+    /// Reserves, admits and runs in one step, for callers that have the image in memory already.
+    ///
+    /// # Errors
+    /// As [`Reserved::admit`] and [`Admitted::run_image`].
+    pub async fn answer(
+        self: &Arc<Self>,
+        model: &Arc<Model>,
+        terms: &Terms,
+        request: ImageRequest,
+    ) -> Result<Response<ImageOutput>, Error> {
+        self.reserve(Arc::clone(model), Tenant::default())?.admit(terms)?.run_image(request).await
+    }
+}
+
+/// A model that has to answer a task.
+fn answers(model: Arc<Model>, task: Option<Task>) -> Result<Arc<Model>, Error> {
+    match task {
+        Some(task) if model.info.task != task => {
+            let (name, other) = (&model.info.name, model.info.task);
+            let why = format!("`{name}` answers {other}, not {task}; ask it at /v1/{other}");
+            Err(Error::BadParameter { name: "model".to_owned(), why })
+        }
+        _ => Ok(model),
+    }
+}
+
+impl Reserved {
+    /// Takes room for a body, before it is read.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`] when the bodies in memory leave too little.
+    pub fn hold(&self, bytes: usize) -> Result<(), Error> {
+        self.permit.hold(bytes)
+    }
+
+    /// Chooses the variant and forecasts its answer.
+    ///
+    /// # Errors
+    /// [`Error::NoVariant`] when no variant meets a limit, [`Error::BadParameter`] for a variant that there is not,
+    /// [`Error::TooSlow`] when the answer to an image would come after its deadline.
+    pub fn admit(self, terms: &Terms) -> Result<Admitted, Error> {
+        let Self { inference, permit, mut record, tenant, budget } = self;
+        let model = Arc::clone(&record.model);
+        let selected = match select::select(&inference, &model, terms, budget) {
+            Ok(selected) => selected,
+            Err(error) => return Err(record.fail(error)),
+        };
+        let route = selected.route;
+        record.admit(route);
+        let forecast = match (terms.input, selected.forecasts) {
+            (InputKind::Tensors, _) => None,
+            (InputKind::Image, Some(forecasts)) => Some(forecasts.own),
+            (InputKind::Image, None) => {
+                Some(Forecasts::new(&inference.decoding, model.variant(route.variant), terms.priority).own)
+            }
+        };
+        if let Some(Err(error)) = forecast.map(|forecast| forecast.check_deadline(&model.info.name, terms.deadline)) {
+            return Err(record.fail(error));
+        }
+        let context = RequestContext { deadline: terms.deadline, priority: terms.priority, tenant };
+        Ok(Admitted { inference, permit: Arc::new(permit), record, route, context, forecast })
+    }
+}
+
+impl Admitted {
+    /// The model that answers.
+    #[must_use]
+    pub fn model(&self) -> &Arc<Model> {
+        &self.record.model
     }
 
     /// Takes room for a body, before it is read.
     ///
     /// # Errors
-    /// [`Error::NoRoom`] when the bodies in memory leave less than that.
-    pub fn hold(&mut self, bytes: usize) -> Result<(), Error> {
-        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
-        let room = self.body_kib.clone().try_acquire_many_owned(kib);
-        self.held.push(room.map_err(|_| Error::NoRoom { bytes, retry_after: Duration::from_secs(1) })?);
-        Ok(())
-    }
-}
-
-/// When an answer stops being wanted.
-#[derive(Debug, Clone, Copy)]
-pub struct Deadline {
-    pub(super) at: Instant,
-    pub(super) budget: Duration,
-}
-
-/// Until when an answer is wanted, before whom, and who pays.
-#[derive(Debug, Clone, Copy)]
-pub struct RequestContext {
-    /// When it stops being wanted.
-    pub deadline: Deadline,
-    /// Who goes first.
-    pub priority: Priority,
-    /// Who pays.
-    pub tenant: Tenant,
-}
-
-impl RequestContext {
-    /// Those of one who names none: the usual priority, nobody's bill in particular.
-    #[must_use]
-    pub fn until(deadline: Deadline) -> Self {
-        Self { deadline, priority: Priority::default(), tenant: Tenant::default() }
-    }
-}
-
-impl Deadline {
-    /// `budget` after the request was received.
-    #[must_use]
-    pub fn after(received: Instant, budget: Duration) -> Self {
-        Self { at: received + budget, budget }
+    /// [`Error::NoRoom`] when the bodies in memory leave too little.
+    pub fn hold(&self, bytes: usize) -> Result<(), Error> {
+        self.permit.hold(bytes)
     }
 
-    pub(super) fn passed(self) -> Error {
-        Error::DeadlinePassed { deadline_ms: ms(self.budget) }
-    }
-}
-
-impl Pipeline {
-    /// Takes a place for a request: before its body is read, so that memory is bounded.
+    /// Answers an image.
     ///
     /// # Errors
-    /// [`Error::Busy`] when all places are taken, [`Error::Starting`] before models are loaded.
-    pub fn admit(&self) -> Result<Permit, Error> {
-        let in_flight = self.config().requests.max_in_flight.get();
-        let busy = Error::Busy { in_flight, retry_after: self.0.decoding.expected() };
-        if self.state() == LifecycleState::Starting {
-            return Err(self.refused(Error::Starting));
+    /// Each of [`Error`]'s kinds but those of admission. When this future is dropped, what is not computed yet never is.
+    pub async fn run_image(self, request: ImageRequest) -> Result<Response<ImageOutput>, Error> {
+        images::run_image(self, request).await
+    }
+
+    /// Runs the graph on tensors, or on encoded images.
+    ///
+    /// # Errors
+    /// [`Error::BadParameter`] names the input that does not fit and the shape that would; else as
+    /// [`Admitted::run_image`].
+    pub async fn run_tensors(self, inputs: TensorInputs) -> Result<Response<TensorOutputs>, Error> {
+        tensors::run_tensors(self, inputs).await
+    }
+
+    /// One admitted request for each of several images that came together. They share the place.
+    pub fn split(mut self, images: usize) -> Vec<Self> {
+        self.record.holds(images);
+        self.record.images = 1;
+        let others: Vec<Self> = (1..images)
+            .map(|_| Self {
+                inference: Arc::clone(&self.inference),
+                permit: Arc::clone(&self.permit),
+                record: self.record.for_image(),
+                ..self
+            })
+            .collect();
+        std::iter::once(self).chain(others).take(images).collect()
+    }
+
+    /// A forecast that is not older than the body: the one that was made at the admission, unless the body took its time or
+    /// other images of the same request went before.
+    ///
+    /// # Errors
+    /// [`Error::TooSlow`] when the answer would come after its deadline by now.
+    pub(super) fn fresh_forecast(&self) -> Result<Option<Forecast>, Error> {
+        let Some(forecast) = self.forecast else { return Ok(None) };
+        if forecast.made_at.elapsed() < FRESH {
+            return Ok(Some(forecast.renewed()));
         }
-        self.0.in_flight.clone().try_acquire_owned().map_err(|_| self.refused(busy)).map(|place| Permit {
-            _place: place,
-            body_kib: self.0.body_kib.clone(),
-            held: Vec::new(),
-        })
+        let variant = self.record.model.variant(self.route.variant);
+        let forecast = Forecasts::new(&self.inference.decoding, variant, self.context.priority).own;
+        forecast.check_deadline(&self.record.model.info.name, self.context.deadline)?;
+        Ok(Some(forecast))
     }
 }

@@ -1,45 +1,45 @@
 //! The frontier of a model on this machine: every variant at every batch size that was measured.
 
-use super::{Pipeline, ServedModel};
-use crate::routing::frontier::{Point, dominated};
+use crate::{
+    cost::Ledger,
+    models::Model,
+    routing::frontier::{Point, dominated},
+};
 
 /// A point of the frontier, or one that another beats.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FrontierPoint {
     /// What was measured.
     pub point: Point,
-    /// Does another beat it in everything?
+    /// Whether another point beats it in everything.
     pub dominated: bool,
 }
 
-impl Pipeline {
-    /// All points of a model, by what was measured before the first request and by the latest traffic.
-    #[must_use]
-    pub fn frontier(&self, model: &ServedModel) -> Vec<FrontierPoint> {
-        let (ledger, aside) = (&self.0.ledger, model.traffic.aside());
-        let mut points = Vec::new();
-        for variant in &model.variants {
-            for of in variant.queue.profile() {
-                let service_time = variant.queue.service_time(of.rows);
-                let run = service_time.as_secs_f64();
-                #[expect(clippy::cast_precision_loss, reason = "few")]
-                let at_once = (ledger.cpus / variant.threads as f64).min(variant.instances as f64);
-                #[expect(clippy::cast_precision_loss, reason = "few")]
-                let each = run / of.rows as f64 + aside.as_secs_f64() * at_once / ledger.cpus;
-                points.push(Point {
-                    variant: variant.name.clone(),
-                    batch_size: of.rows,
-                    runs: of.runs,
-                    p50: of.p50,
-                    p90: of.p90,
-                    p99: of.p99,
-                    answers_per_second: if each > 0.0 { at_once / each } else { 0.0 },
-                    usd_per_million: variant.usd((service_time, of.rows), aside, ledger) * 1e6,
-                    accuracy: model.quality(variant),
-                });
-            }
+/// All points of a model, by what was measured before the first request and by the latest traffic.
+#[must_use]
+pub fn frontier(model: &Model, ledger: &Ledger) -> Vec<FrontierPoint> {
+    let overhead = model.routing.demand.overhead();
+    let mut points = Vec::new();
+    for variant in &model.variants {
+        let footprint = variant.info.footprint();
+        for measured in variant.latency_profile() {
+            let run = variant.queue.service_time(measured.rows);
+            let parallel = footprint.parallel_runs(ledger.cpus);
+            #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
+            let each = run.as_secs_f64() / measured.rows as f64 + overhead.as_secs_f64() * parallel / ledger.cpus;
+            points.push(Point {
+                variant: variant.info.name.clone(),
+                batch_size: measured.rows,
+                runs: measured.runs,
+                p50: measured.p50,
+                p90: measured.p90,
+                p99: measured.p99,
+                answers_per_second: if each > 0.0 { parallel / each } else { 0.0 },
+                usd_per_million: ledger.usd(footprint.usage(run, measured.rows, overhead)) * 1e6,
+                accuracy: model.info.quality(&variant.info),
+            });
         }
-        let dominated = dominated(&points);
-        points.into_iter().zip(dominated).map(|(point, dominated)| FrontierPoint { point, dominated }).collect()
     }
+    let dominated = dominated(&points);
+    points.into_iter().zip(dominated).map(|(point, dominated)| FrontierPoint { point, dominated }).collect()
 }

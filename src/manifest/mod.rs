@@ -11,8 +11,12 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 mod routing;
+mod variant_id;
 
-pub use self::routing::{RoutingSection, ShadowSection};
+pub use self::{
+    routing::{RoutingSection, ShadowSection},
+    variant_id::VariantId,
+};
 pub use crate::config::Task;
 use crate::config::{Auto, Provider, Ratio};
 
@@ -299,8 +303,9 @@ pub enum BoxUnit {
     Unit,
     /// Pixels of the network's input.
     Input,
-    /// Pixels of the picture (graphs that are given its size).
-    Picture,
+    /// Pixels of the image (graphs that are given its size).
+    #[serde(rename = "picture")]
+    Image,
 }
 
 /// What turns a raw class score into a probability.

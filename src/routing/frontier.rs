@@ -7,7 +7,7 @@ use std::time::Duration;
 pub struct Point {
     /// The variant.
     pub variant: String,
-    /// Pictures in a run.
+    /// Images in a run.
     pub batch_size: usize,
     /// Runs that the quantiles are read from.
     pub runs: usize,
@@ -19,7 +19,7 @@ pub struct Point {
     pub p99: Duration,
     /// Answers a second at that size, if the machine does nothing else.
     pub answers_per_second: f64,
-    /// Dollars for a million answers: decoding and post-processing, and a picture's share of a run.
+    /// Dollars for a million answers: decoding and post-processing, and a image's share of a run.
     pub usd_per_million: f64,
     /// Its quality, by the model's first metric.
     pub accuracy: Option<f64>,

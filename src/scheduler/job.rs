@@ -52,6 +52,19 @@ impl Job {
 ///
 /// Each step is worth 100 ms in the queue: a job is served before jobs of the next lower priority that arrived up to
 /// 100 ms earlier, but not before older ones. So no job waits for ever, whatever arrives after it.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+///
+/// use ounce::scheduler::job::Priority;
+///
+/// let now = Instant::now();
+/// let usual = Priority::default().effective_arrival(now);
+/// assert!(Priority::FIRST.effective_arrival(now) < usual);
+/// // A job of the lowest priority that arrived a second earlier is served before one of the usual priority.
+/// assert!(Priority::LAST.effective_arrival(now - Duration::from_secs(1)) < usual);
+/// assert_eq!(Priority::new(10), None);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Priority(u8);
 

@@ -26,6 +26,24 @@ pub struct RunTiming {
 }
 
 /// Run times by batch size (rows).
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use ounce::scheduler::latency_profile::{LatencyProfile, RunTiming};
+///
+/// let ms = Duration::from_millis;
+/// let mut profile = LatencyProfile::default();
+/// for wall in [2, 2, 3] {
+///     profile.record(1, RunTiming { wall: ms(wall), service_time: ms(wall) });
+/// }
+/// profile.record(4, RunTiming { wall: ms(5), service_time: ms(5) });
+/// assert_eq!(profile.p50(1), ms(2));
+/// assert_eq!(profile.p50(4), ms(5));
+/// assert_eq!(profile.sizes().collect::<Vec<_>>(), [1, 4]);
+/// // Sizes in between are interpolated.
+/// assert!(profile.p50(2) > ms(2) && profile.p50(2) < ms(5));
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct LatencyProfile {
     points: BTreeMap<usize, RecentRuns>,

@@ -15,6 +15,7 @@
 //! - [`stats`]: statistics of the runs so far.
 
 pub mod backlog;
+pub mod forecast_errors;
 pub mod job;
 pub mod latency_profile;
 pub mod policy;

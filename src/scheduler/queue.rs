@@ -1,17 +1,22 @@
 //! The backlog behind one lock: requests push jobs from any thread, and worker threads block on it until there is a batch.
 
 use std::{
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use super::{
     backlog::{Backlog, NextWork, PushError},
+    forecast_errors::ForecastErrors,
     job::{Job, Priority},
     latency_profile::{LatencyProfile, ProfilePoint},
     policy::BatchLimits,
     stats::{CompletedRun, VariantStats},
 };
+use crate::stats::InFlight;
 
 /// A bounded queue of one variant, which worker threads pull batches from.
 #[derive(Debug)]
@@ -20,23 +25,31 @@ pub struct Queue {
     state: Mutex<QueueState>,
     // Signalled when a job arrives or the queue is closed.
     changed: Condvar,
+    /// Requests that will be queued soon: their images are being decoded.
+    pub upcoming: InFlight,
+    // Run times of the profile that the router reads for every request, without the lock.
+    times: AtomicServiceTimes,
 }
 
-/// Estimate of how long an image that arrives now waits for its answer.
+/// Estimate of how long a request that arrives now waits for its answer.
 #[derive(Debug, Clone, Copy)]
 pub struct WaitEstimate {
-    /// Time until the answer, if the image were queued now.
+    /// Time until the answer, if the request were queued now.
     pub if_queued_now: Duration,
-    /// Time until the answer, if the images that are still being decoded are queued first.
-    pub behind_rows_ahead: Duration,
-    /// Whether no job waits.
-    pub queue_is_empty: bool,
+    /// Time until the answer, if the upcoming requests are queued first.
+    pub behind_upcoming: Duration,
+    /// Largest delay of the latest answers beyond their forecast.
+    pub margin: Duration,
+    /// Number of requests that wait.
+    pub waiting: usize,
+    /// Number of requests whose images are being decoded, which will be queued soon.
+    pub upcoming: usize,
     /// Whether one job may run although it seems too slow (see [`Backlog::needs_probe`]).
     pub needs_probe: bool,
 }
 
 /// Run times of a variant, for the router.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct ServiceTimes {
     /// Least wall-clock time of the latest runs of one row. The median is not used here: a variant that the router
     /// never chooses would keep a median that was measured in a bad moment.
@@ -47,9 +60,29 @@ pub struct ServiceTimes {
     pub least_service_time: Duration,
 }
 
+/// [`ServiceTimes`] that are read without a lock.
+#[derive(Debug, Default)]
+struct AtomicServiceTimes([AtomicU64; 3]);
+
+impl AtomicServiceTimes {
+    fn publish(&self, profile: &LatencyProfile) {
+        let times = [profile.fastest(1), profile.service_time(1), profile.least_service_time_within(Duration::MAX)];
+        for (slot, time) in self.0.iter().zip(times) {
+            slot.store(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
+    }
+
+    fn read(&self) -> ServiceTimes {
+        let [fastest, service_time, least_service_time] =
+            [0, 1, 2].map(|slot: usize| Duration::from_nanos(self.0[slot].load(Ordering::Relaxed)));
+        ServiceTimes { fastest, service_time, least_service_time }
+    }
+}
+
 #[derive(Debug)]
 struct QueueState {
     backlog: Backlog,
+    errors: ForecastErrors,
     closed: bool,
 }
 
@@ -58,7 +91,10 @@ impl Queue {
     #[must_use]
     pub fn new(capacity: usize, workers: usize, limits: BatchLimits, profile: LatencyProfile) -> Self {
         let backlog = Backlog::new(capacity, workers, limits, profile, Instant::now());
-        Self { state: Mutex::new(QueueState { backlog, closed: false }), changed: Condvar::new() }
+        let times = AtomicServiceTimes::default();
+        times.publish(backlog.profile());
+        let state = QueueState { backlog, errors: ForecastErrors::default(), closed: false };
+        Self { state: Mutex::new(state), changed: Condvar::new(), upcoming: InFlight::default(), times }
     }
 
     /// Queues a job.
@@ -101,7 +137,9 @@ impl Queue {
 
     /// Takes a successful run into the profile and the statistics.
     pub fn record_run(&self, run: &CompletedRun) {
-        self.lock().backlog.record_run(run, Instant::now());
+        let mut state = self.lock();
+        state.backlog.record_run(run, Instant::now());
+        self.times.publish(state.backlog.profile());
     }
 
     /// Counts a job whose run failed after `took`.
@@ -109,30 +147,36 @@ impl Queue {
         self.lock().backlog.record_failure(took);
     }
 
-    /// Estimates the wait of an image that arrives now, when `rows_ahead` rows are still being decoded before it.
+    /// Estimates the wait of a request of one row that arrives now, for its own priority and for the default one.
     #[must_use]
-    pub fn wait_estimate(&self, rows_ahead: usize, priority: Priority) -> WaitEstimate {
+    pub fn wait_estimates(&self, priority: Priority) -> [WaitEstimate; 2] {
         let (mut state, now) = (self.lock(), Instant::now());
-        let backlog = &mut state.backlog;
-        backlog.remove_unwanted(now);
-        let waiting = backlog.rows_ahead_of(priority.effective_arrival(now));
-        WaitEstimate {
-            if_queued_now: backlog.expected_latency(waiting, 1, now),
-            behind_rows_ahead: backlog.expected_latency(waiting + rows_ahead, 1, now),
-            queue_is_empty: backlog.is_empty(),
-            needs_probe: backlog.needs_probe(now),
-        }
+        let upcoming = self.upcoming.count();
+        state.backlog.remove_unwanted(now);
+        let (backlog, margin) = (&state.backlog, state.errors.margin(now));
+        let estimate = |priority: Priority| {
+            let rows_ahead = backlog.rows_ahead_of(priority.effective_arrival(now));
+            WaitEstimate {
+                if_queued_now: backlog.expected_latency(rows_ahead, 1, now),
+                behind_upcoming: backlog.expected_latency(rows_ahead + upcoming, 1, now),
+                margin,
+                waiting: backlog.len(),
+                upcoming,
+                needs_probe: backlog.needs_probe(now),
+            }
+        };
+        let own = estimate(priority);
+        [own, if priority == Priority::default() { own } else { estimate(Priority::default()) }]
+    }
+
+    /// Takes in that an answer came `late_by` later than forecast; zero where it came earlier.
+    pub fn forecast_missed(&self, late_by: Duration) {
+        self.lock().errors.record(late_by, Instant::now());
     }
 
     /// Removes cancelled and expired jobs, which frees the memory of their inputs.
     pub fn remove_unwanted(&self) {
         self.lock().backlog.remove_unwanted(Instant::now());
-    }
-
-    /// Least wall-clock time of the latest runs of one row.
-    #[must_use]
-    pub fn fastest(&self) -> Duration {
-        self.lock().backlog.profile().fastest(1)
     }
 
     /// Median service time of a run of `rows` rows.
@@ -141,16 +185,10 @@ impl Queue {
         self.lock().backlog.profile().service_time(rows)
     }
 
-    /// Run times that the router compares variants by.
+    /// Run times that the router compares variants by, read without a lock.
     #[must_use]
     pub fn service_times(&self) -> ServiceTimes {
-        let state = self.lock();
-        let profile = state.backlog.profile();
-        ServiceTimes {
-            fastest: profile.fastest(1),
-            service_time: profile.service_time(1),
-            least_service_time: profile.least_service_time_within(Duration::MAX),
-        }
+        self.times.read()
     }
 
     /// Least service time a row, over the batch sizes whose runs take no longer than `longest` (see

@@ -28,7 +28,7 @@ use crate::{
 pub struct WorkerConfig {
     /// Name of the model, for metrics and for the thread's name.
     pub model: String,
-    /// Limits of a batch.
+    /// BatchLimits of a batch.
     pub limits: BatchLimits,
     /// Where a run computes.
     pub execution_mode: ExecutionMode,

@@ -1,6 +1,9 @@
 //! Wires the rooms and runs them: sockets and the shutdown signal come from outside, so that tests bind port 0.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, bail};
 use axum::Router;
@@ -18,7 +21,10 @@ use tokio::{
 use crate::{
     api,
     config::Config,
-    inference::{LastLook, Pipeline},
+    engine::thread_plan::usable_cpus,
+    inference::{Inference, tick::tick},
+    lifecycle::LifecycleState,
+    models::{FolderState, Selection},
     telemetry::Export,
 };
 
@@ -71,16 +77,7 @@ impl Listeners {
 /// # Errors
 /// When a model cannot be served or a socket fails.
 pub async fn run(config: Config, listeners: Listeners, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-    run_only(config, listeners, Only::default(), || {}, shutdown).await
-}
-
-/// Which models are served: all, one, or one variant of one.
-#[derive(Debug, Clone, Default)]
-pub struct Only {
-    /// This model.
-    pub model: Option<String>,
-    /// This variant of it.
-    pub variant: Option<String>,
+    run_only(config, listeners, Selection::default(), || {}, shutdown).await
 }
 
 /// As [`run`], for some of the models; calls `ready` when these are loaded.
@@ -90,7 +87,7 @@ pub struct Only {
 pub async fn run_only(
     config: Config,
     listeners: Listeners,
-    only: Only,
+    only: Selection,
     ready: impl FnOnce(),
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
@@ -99,73 +96,76 @@ pub async fn run_only(
     let (drain_delay, grace) = (config.shutdown.drain_delay, config.shutdown.grace);
     let timeouts = Timeouts { header: config.requests.header_timeout, linger: LINGER.min(drain_delay) };
     let export = Export::start(&config.telemetry)?;
-    let pipeline = Pipeline::new(config)?;
+    let inference = Inference::new(config)?;
     let (stop, stopped) = watch::channel(false);
     let address = listeners.main.local_addr()?;
-    let app = api::app(pipeline.clone(), export.traces());
+    // Port 0 is any free one: who started the server reads here which it is.
+    tracing::info!(%address, "listening");
+    let app = api::app(Arc::clone(&inference), export.traces());
     let mut servers = vec![serve(listeners.main, app, timeouts, stopped.clone())];
     if let Some(admin) = listeners.admin {
-        servers.push(serve(admin, api::admin(pipeline.clone(), export.traces()), timeouts, stopped));
+        servers.push(serve(admin, api::admin(Arc::clone(&inference), export.traces()), timeouts, stopped));
     }
 
     tokio::pin!(shutdown);
-    let loading = pipeline.clone();
+    let loading = Arc::clone(&inference);
     let loaded = tokio::select! {
-        loaded = tokio::task::spawn_blocking(move || loading.load(only.model.as_deref(), only.variant.as_deref())) => loaded?,
+        loaded = tokio::task::spawn_blocking(move || loading.load(&only)) => loaded?,
         () = &mut shutdown => return Ok(()),
     };
     if let Err(wrong) = loaded {
         let sentences: Vec<_> = wrong.iter().map(ToString::to_string).collect();
         bail!("nothing is served:\n  {}", sentences.join("\n  "));
     }
-    let models: Vec<_> = pipeline.models().iter().map(|model| model.name.clone()).collect();
-    let (cpus, decode_threads) = pipeline.threads();
+    let models: Vec<_> = inference.models().models().iter().map(|model| model.info.name.clone()).collect();
+    let (cpus, decode_threads) = (usable_cpus(), inference.decode_threads());
     tracing::info!(%address, ?models, cpus, decode_threads, took_ms = begun.elapsed().as_secs_f64() * 1000.0, "ready");
 
     ready();
     // Where not all are served, what is new in the folder is not, either.
-    let watching = tokio::spawn(watch(pipeline.clone(), all));
-    let looking = tokio::spawn(look_at_load(pipeline.clone()));
+    let watching = tokio::spawn(watch(Arc::clone(&inference), all));
+    let ticking = tokio::spawn(tick_every_second(Arc::clone(&inference)));
     shutdown.await;
     watching.abort();
     tracing::info!(drain_delay_ms = drain_delay.as_millis(), "draining");
-    pipeline.drain();
+    // `/readyz` turns to 503; requests are still answered.
+    inference.lifecycle().advance(LifecycleState::Draining);
     tokio::time::sleep(drain_delay).await;
     stop.send_replace(true);
     end(servers, grace + timeouts.linger).await?;
-    looking.abort();
-    tokio::task::spawn_blocking(move || pipeline.close()).await?;
+    ticking.abort();
+    tokio::task::spawn_blocking(move || inference.close()).await?;
     export.end().await;
     tracing::info!("stopped");
     Ok(())
 }
 
-/// Balances the books and looks at the load, once a second.
-async fn look_at_load(pipeline: Pipeline) {
+/// Balances the books and estimates the load, once a second.
+async fn tick_every_second(inference: Arc<Inference>) {
     let mut second = tokio::time::interval(LOOK_EVERY);
     second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         second.tick().await;
-        pipeline.look_at_load();
+        tick(&inference);
     }
 }
 
 /// Looks at the model folder from time to time, so that what changes there is served.
-async fn watch(pipeline: Pipeline, all: bool) {
-    let every = pipeline.config().reload.watch;
+async fn watch(inference: Arc<Inference>, all: bool) {
+    let every = inference.config().reload.watch;
     if every.is_zero() || !all {
         return;
     }
-    let mut last = LastLook::default();
+    let mut folder = FolderState::default();
     loop {
         tokio::time::sleep(every).await;
-        let pipeline = pipeline.clone();
-        let look = move || {
-            pipeline.look_for_changes(&mut last);
-            last
+        let inference = Arc::clone(&inference);
+        let check = move || {
+            folder.check(inference.models());
+            folder
         };
-        match tokio::task::spawn_blocking(look).await {
-            Ok(now) => last = now,
+        match tokio::task::spawn_blocking(check).await {
+            Ok(now) => folder = now,
             Err(error) => {
                 tracing::error!(%error, "the model folder is no longer watched");
                 return;

@@ -16,8 +16,10 @@ const TIME_CONSTANT: Duration = Duration::from_secs(6);
 /// use ounce::stats::Rate;
 ///
 /// let mut requests = Rate::default();
-/// (0..60).for_each(|_| requests.observe(5.0, Duration::from_secs(1)));
-/// assert!((requests.per_second() - 5.0).abs() < 0.01);
+/// for _second in 0..60 {
+///     requests.observe(20.0, Duration::from_secs(1));
+/// }
+/// assert!((requests.per_second() - 20.0).abs() < 0.01);
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Rate(f64);

@@ -1,21 +1,37 @@
 //! W3C Trace Context: which trace a request belongs to.
+//!
+//! In goes the text of a `traceparent` header, out comes a [`TraceContext`] with a new span of ours. The header is read by hand, since OpenTelemetry's own
+//! propagator is laxer than the specification: it takes ids that are too short, and a dash at the end of version 00.
 
 use std::fmt;
 
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
 
-/// Bytes of a version 00 `traceparent`: `00-<32 hex>-<16 hex>-<2 hex>`.
+/// The length of a version 00 `traceparent`, `00-<32 hex>-<16 hex>-<2 hex>`, in bytes.
 const LENGTH: usize = 55;
 
-/// The one flag that version 00 defines.
+/// The flag of traces that are recorded, the only one that version 00 defines.
 const SAMPLED: u8 = 1;
 
 /// A request's place in a trace: the trace, our span in it, and the client's span above ours.
+///
+/// ```
+/// use ounce::telemetry::TraceContext;
+///
+/// let client = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+/// let context = TraceContext::continued(client).expect("a valid traceparent");
+/// assert_eq!(context.trace_id().to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
+/// assert!(context.sampled);
+/// // What is passed on has the trace's id and a span of our own.
+/// assert!(context.to_string().starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-"));
+/// assert_ne!(context.to_string().as_bytes(), client);
+/// assert_eq!(TraceContext::continued(b"no traceparent"), None);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceContext {
-    /// Never 0.
+    /// The trace's id, never 0.
     pub trace_id: u128,
-    /// Our own, never 0.
+    /// The id of our span, never 0.
     pub span_id: u64,
     /// The client's span, when it sent one.
     pub parent_id: Option<u64>,
@@ -62,18 +78,18 @@ impl TraceContext {
 }
 
 impl fmt::Display for TraceContext {
-    /// As `traceparent`, with our span.
+    /// Writes a `traceparent` that names our span.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, u8::from(self.sampled))
     }
 }
 
-/// A span's id that is not 0.
+/// A random id for a span, never 0.
 pub(super) fn new_span_id() -> u64 {
     u64::from_be_bytes(RandomIdGenerator::default().new_span_id().to_bytes()).max(1)
 }
 
-/// Lower-case hex digits, 32 at most. Upper case is not valid in a `traceparent`.
+/// Reads hexadecimal digits, 32 at most. Only lower case is valid in a `traceparent`, so neither `from_str_radix` nor a crate for hex will do.
 fn hex(digits: &[u8]) -> Option<u128> {
     digits.iter().try_fold(0, |sum, digit| {
         let value = match digit {

@@ -1,4 +1,4 @@
-//! Logs and traces: logging is set up once, by the binary; traces are one server's, and go to a collector that speaks OTLP.
+//! Logs, metrics and traces: logging is set up once, by the binary; traces are one server's, and go to a collector that speaks OTLP.
 //!
 //! The only room that knows OpenTelemetry. It builds spans itself, from what was measured anyway, when a request is over:
 //! that needs no tracer, no clock of its own, and nothing at all for requests that are not sampled.
@@ -7,6 +7,7 @@ mod context;
 mod export;
 pub mod metrics;
 mod request;
+mod stage;
 
 use std::io::IsTerminal;
 
@@ -16,6 +17,7 @@ pub use self::{
     context::TraceContext,
     export::{Export, Traces, Watched},
     request::{Answered, RequestSpan, SpanDetails},
+    stage::{Stage, StageTimes},
 };
 use crate::config::{LogConfig, LogFormat};
 

@@ -1,4 +1,4 @@
-//! What a request's span tells, and the spans that a collector gets for it.
+//! What is known of a request when it is over, and the spans that a collector gets for it.
 
 use std::{
     borrow::Cow,
@@ -11,59 +11,62 @@ use opentelemetry::{
 };
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
-use super::context::{TraceContext, new_span_id};
+use super::{
+    context::{TraceContext, new_span_id},
+    stage::StageTimes,
+};
 
 /// A request, in the words of OpenTelemetry's conventions for HTTP servers.
 #[derive(Debug)]
 pub struct RequestSpan {
     /// Its place in a trace.
     pub context: TraceContext,
-    /// When its head was read.
+    /// When the head of the request was read.
     pub began: SystemTime,
-    /// Until the head of the answer, or until its client went away.
+    /// The time from then until the head of the answer was there, or until the client went away.
     pub took: Duration,
-    /// `GET` and the like; `_OTHER` for what HTTP does not define.
+    /// The method, such as `GET`; `_OTHER` for one that HTTP does not define.
     pub method: &'static str,
     /// The route's pattern, when there was one.
     pub route: Option<String>,
     /// The path without its query.
     pub path: String,
-    /// `1.1` or `2`.
+    /// The version of HTTP: `1.1` or `2`.
     pub protocol: &'static str,
-    /// The answer's status code; none when its client went away first.
+    /// The answer's status code; none when the client went away first.
     pub status: Option<u16>,
     /// The request's id, as in the log.
     pub request_id: String,
-    /// What handlers said about it.
+    /// What handlers said about the request.
     pub told: SpanDetails,
 }
 
-/// What handlers say about a request while they are at it.
+/// What handlers say about a request while they work on it.
 #[derive(Debug, Default)]
 pub struct SpanDetails {
-    /// The model it is about.
+    /// The name of the model that was asked.
     pub model: Option<String>,
-    /// The answers: one, or one a picture.
+    /// The answers: one, or one for each image of the request.
     pub answers: Vec<Answered>,
 }
 
 /// One answer and where its time went.
 #[derive(Debug)]
 pub struct Answered {
-    /// Which file of the model answered.
+    /// The variant of the model that answered.
     pub variant: String,
-    /// When it was there.
+    /// When the answer was complete.
     pub ended: SystemTime,
-    /// The time from the last byte of the picture to then.
+    /// The time from the last byte of the image until then.
     pub total: Duration,
-    /// Its stages in their order.
-    pub stages: [(&'static str, Duration); 5],
+    /// How long each of its stages took.
+    pub stages: StageTimes,
 }
 
 impl RequestSpan {
     /// The request's span, and one for each stage of its answers.
     ///
-    /// How long a stage took was measured; where it lies is not: stages are laid end to end from the answer's begin.
+    /// How long each stage took was measured, but not when it began: stages are laid end to end from the answer's begin.
     pub(super) fn spans(self, scope: &InstrumentationScope) -> Vec<SpanData> {
         let (trace_id, span_id) = (TraceId::from(self.context.trace_id), SpanId::from(self.context.span_id));
         let parent_id = self.context.parent_id.map_or(SpanId::INVALID, SpanId::from);
@@ -93,16 +96,16 @@ impl RequestSpan {
         for answer in &self.told.answers {
             let mut at = answer.ended.checked_sub(answer.total).unwrap_or(self.began);
             // A stage that took no time is one that the request did not have.
-            for (name, took) in answer.stages.iter().filter(|(_, took)| !took.is_zero()) {
-                spans.push(span(SpanId::from(new_span_id()), span_id, Cow::Borrowed(*name), at, at + *took));
-                at += *took;
+            for (stage, took) in answer.stages.iter().filter(|(_, took)| !took.is_zero()) {
+                spans.push(span(SpanId::from(new_span_id()), span_id, Cow::Borrowed(stage.name()), at, at + took));
+                at += took;
             }
         }
         spans[0].attributes = self.attributes(failed);
         spans
     }
 
-    /// The method and the route; never the path, of which there are too many.
+    /// The method and the route. The path is no part of it, since there are too many of them.
     fn name(&self) -> Cow<'static, str> {
         let method = if self.method == "_OTHER" { "HTTP" } else { self.method };
         match &self.route {
@@ -135,12 +138,14 @@ impl RequestSpan {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::stage::Stage, *};
 
     fn request(status: Option<u16>) -> RequestSpan {
         let (began, ms) = (SystemTime::UNIX_EPOCH + Duration::from_secs(1), Duration::from_millis);
-        let stages =
-            [("decode", ms(3)), ("preprocess", ms(1)), ("queue", ms(0)), ("inference", ms(2)), ("postprocess", ms(1))];
+        let mut stages = StageTimes::default();
+        for (stage, took) in Stage::ALL.into_iter().zip([3, 1, 0, 2, 1].map(ms)) {
+            stages.set(stage, took);
+        }
         let answer = Answered { variant: "int8".to_owned(), ended: began + ms(10), total: ms(8), stages };
         RequestSpan {
             context: TraceContext { trace_id: 7, span_id: 8, parent_id: Some(9), sampled: true },

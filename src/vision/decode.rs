@@ -1,7 +1,7 @@
-//! A body's bytes → pixels, as a person sees them.
+//! The bytes of an image file become pixels, as a person sees them.
 //!
-//! The order is what keeps a hostile body cheap: its length, its magic number, the size its header promises; only then
-//! is memory asked for. Colours come out as Pillow's `convert("RGB")` makes them: alpha is dropped (not blended),
+//! The order of the checks keeps a hostile body cheap: first its length, then its magic number, then the size that its
+//! header promises. Only then is memory asked for. Colours come out as Pillow's `convert("RGB")` makes them: alpha is dropped (not blended),
 //! 16-bit samples are rounded to 8, grey and palettes are widened, CMYK becomes RGB. Colour profiles are ignored, as in
 //! the Python pipelines that networks are trained behind.
 
@@ -13,19 +13,51 @@ use std::{
 
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, metadata::Orientation};
 
-pub use super::sniff::Format;
+pub use super::sniff::SourceFormat;
 use super::{
     jpeg,
     sniff::{Sniffed, sniff},
 };
 use crate::config::ImageLimits;
 
-/// What a decoder may ask for beside the pixels: tables, rows, metadata.
+/// The memory that a decoder may ask for beside the pixels: for tables, rows, metadata.
 const DECODER_SLACK_BYTES: u64 = 16 * 1024 * 1024;
 /// The widest pixel that fits the memory bound: four channels of 16 bits.
 const WIDEST_PIXEL_BYTES: u64 = 8;
 
-/// A decoded picture.
+/// A decoded image. It belongs to no model and no request: decode once, share it (`Arc`), and preprocess it for as many
+/// models as want it.
+///
+/// ```
+/// use std::{io::Cursor, sync::Arc};
+///
+/// use ounce::{
+///     config::ImageLimits,
+///     manifest::InputSpec,
+///     vision::{
+///         decode::{DecodeScale, DecodedImage, decode},
+///         prepare::Preprocessor,
+///         tensor::{ElementType, Port},
+///     },
+/// };
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut file = Cursor::new(Vec::new());
+/// image::RgbImage::new(64, 48).write_to(&mut file, image::ImageFormat::Png)?;
+/// let image: Arc<DecodedImage> = Arc::new(decode(file.get_ref(), &ImageLimits::default(), DecodeScale::Full)?);
+/// assert_eq!((image.width, image.height), (64, 48));
+///
+/// // Two models, which want it in different sizes.
+/// for side in [32, 16] {
+///     let shape = [1, 3, side, side].map(Some).to_vec();
+///     let input = Port { name: "images".to_owned(), element: ElementType::F32, shape };
+///     let preprocessor = Preprocessor::new(&InputSpec::default(), &[input])?;
+///     let preprocessed = preprocessor.preprocess(&image)?;
+///     assert_eq!(preprocessed.inputs[0].shape(), [1, 3, side, side]);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct DecodedImage {
     /// Width as a person sees it (after EXIF), at full size, even when `pixels` are fewer.
@@ -34,31 +66,31 @@ pub struct DecodedImage {
     pub height: u32,
     /// The pixels, turned upright.
     pub pixels: Pixels,
-    /// What the body was.
-    pub format: Format,
+    /// The format of the file.
+    pub format: SourceFormat,
     /// The EXIF orientation that was undone, 1 (upright) to 8.
     pub orientation: u8,
 }
 
-/// 8-bit RGB pixels, rows from the top, without padding. May be smaller than the picture when decoded at a reduced
-/// scale.
+/// 8-bit RGB pixels, in rows from the top, without padding. They may be fewer than the image has, where it was decoded at a
+/// reduced scale.
 #[derive(Debug, Clone)]
 pub struct Pixels {
-    /// Pixels a row.
+    /// How many pixels a row has.
     pub width: u32,
-    /// Rows.
+    /// How many rows there are.
     pub height: u32,
     /// `width · height · 3` bytes.
     pub rgb: Vec<u8>,
 }
 
-/// How small the decoded pixels may be. A JPEG can be decoded at 1/2, 1/4 or 1/8 for much less than its full price;
-/// today every picture is decoded in full, which is always allowed.
+/// How few pixels will do. A JPEG can be decoded at 1/2, 1/4 or 1/8 for much less than its full price; today every image is
+/// decoded in full, which is always allowed. An image that several models share wants the scale of the most demanding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scale {
+pub enum DecodeScale {
     /// Every pixel.
     Full,
-    /// Both sides at least this long (or as long as the picture's own).
+    /// Both sides are at least this long (or as long as the image's own).
     AtLeast {
         /// Pixels a row.
         width: u32,
@@ -67,7 +99,7 @@ pub enum Scale {
     },
 }
 
-/// Why a body is not a picture we take. The messages go to clients as they are.
+/// Why a body cannot be decoded. The messages go to clients as they are.
 #[derive(thiserror::Error, Debug, Clone, PartialEq, Eq)]
 pub enum DecodeError {
     /// No bytes at all.
@@ -76,7 +108,7 @@ pub enum DecodeError {
     /// More bytes than the limit.
     #[error("the picture has {bytes} bytes; at most {limit_bytes} are allowed")]
     TooManyBytes {
-        /// What was sent.
+        /// How many bytes were sent.
         bytes: usize,
         /// What is allowed.
         limit_bytes: usize,
@@ -117,16 +149,19 @@ pub enum DecodeError {
     #[error("the {format} picture cannot be decoded: {reason}; check that it was sent whole and opens elsewhere")]
     Broken {
         /// What the body claims to be.
-        format: Format,
+        format: SourceFormat,
         /// What the decoder said.
         reason: String,
     },
 }
 
-/// Decodes one picture (of an animation, the first).
-pub fn decode(bytes: &[u8], limits: &ImageLimits, scale: Scale) -> Result<DecodedImage, DecodeError> {
-    // Both scales allow the full picture; a decoder that can do with less would choose here.
-    let (Scale::Full | Scale::AtLeast { .. }) = scale;
+/// Decodes one image; of an animation, the first.
+///
+/// # Errors
+/// When the body is empty, too large, of no format that is read, or broken: [`DecodeError`] says which.
+pub fn decode(bytes: &[u8], limits: &ImageLimits, scale: DecodeScale) -> Result<DecodedImage, DecodeError> {
+    // Both scales allow the full image. A decoder that can decode fewer pixels would choose here.
+    let (DecodeScale::Full | DecodeScale::AtLeast { .. }) = scale;
     if bytes.is_empty() {
         return Err(DecodeError::Empty);
     }
@@ -143,7 +178,7 @@ pub fn decode(bytes: &[u8], limits: &ImageLimits, scale: Scale) -> Result<Decode
         .unwrap_or_else(|_| Err(broken(format, "the decoder failed on it")))
 }
 
-fn decode_as(format: Format, bytes: &[u8], limits: &ImageLimits) -> Result<DecodedImage, DecodeError> {
+fn decode_as(format: SourceFormat, bytes: &[u8], limits: &ImageLimits) -> Result<DecodedImage, DecodeError> {
     let mut memory = Limits::no_limits();
     memory.max_alloc = Some(limits.max_pixels.saturating_mul(WIDEST_PIXEL_BYTES).saturating_add(DECODER_SLACK_BYTES));
     let mut reader = ImageReader::with_format(Cursor::new(bytes), image_format(format));
@@ -157,12 +192,12 @@ fn decode_as(format: Format, bytes: &[u8], limits: &ImageLimits) -> Result<Decod
         let most = WIDEST_PIXEL_BYTES;
         broken(format, &format!("its pixels take more memory than allowed (at most {most} bytes each are planned for)"))
     })?;
-    // Metadata that cannot be read is no reason to refuse the picture.
+    // Metadata that cannot be read is no reason to refuse the image.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
 
     let exact = match format {
-        Format::Jpeg => jpeg::decode(bytes, limits).map_err(|reason| broken(format, &reason))?,
-        Format::Png | Format::Webp | Format::Bmp | Format::Gif | Format::Tiff => None,
+        SourceFormat::Jpeg => jpeg::decode(bytes, limits).map_err(|reason| broken(format, &reason))?,
+        SourceFormat::Png | SourceFormat::Webp | SourceFormat::Bmp | SourceFormat::Gif | SourceFormat::Tiff => None,
     };
     let rgb = match exact {
         Some(rgb) => rgb,
@@ -180,7 +215,7 @@ fn decode_as(format: Format, bytes: &[u8], limits: &ImageLimits) -> Result<Decod
     })
 }
 
-fn check_size(format: Format, width: u32, height: u32, limits: &ImageLimits) -> Result<(), DecodeError> {
+fn check_size(format: SourceFormat, width: u32, height: u32, limits: &ImageLimits) -> Result<(), DecodeError> {
     if width == 0 || height == 0 {
         return Err(broken(format, "it has no pixels"));
     }
@@ -193,22 +228,22 @@ fn check_size(format: Format, width: u32, height: u32, limits: &ImageLimits) -> 
     Ok(())
 }
 
-fn image_format(format: Format) -> ImageFormat {
+fn image_format(format: SourceFormat) -> ImageFormat {
     match format {
-        Format::Jpeg => ImageFormat::Jpeg,
-        Format::Png => ImageFormat::Png,
-        Format::Webp => ImageFormat::WebP,
-        Format::Bmp => ImageFormat::Bmp,
-        Format::Gif => ImageFormat::Gif,
-        Format::Tiff => ImageFormat::Tiff,
+        SourceFormat::Jpeg => ImageFormat::Jpeg,
+        SourceFormat::Png => ImageFormat::Png,
+        SourceFormat::Webp => ImageFormat::WebP,
+        SourceFormat::Bmp => ImageFormat::Bmp,
+        SourceFormat::Gif => ImageFormat::Gif,
+        SourceFormat::Tiff => ImageFormat::Tiff,
     }
 }
 
-fn broken(format: Format, reason: &str) -> DecodeError {
+fn broken(format: SourceFormat, reason: &str) -> DecodeError {
     DecodeError::Broken { format, reason: reason.trim().trim_end_matches('.').to_owned() }
 }
 
-/// The cause at the bottom says most; the layers above repeat the format's name.
+/// The message of the innermost cause, which says most; the layers above only repeat the format's name.
 fn innermost(error: &dyn Error) -> String {
     let mut cause = error;
     while let Some(deeper) = cause.source() {

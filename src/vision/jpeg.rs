@@ -1,6 +1,6 @@
-//! JPEG pixels, to the bit as libjpeg-turbo makes them, which OpenCV, Pillow and so nearly every training pipeline use.
+//! Decodes JPEG to the bit as libjpeg-turbo does, which OpenCV, Pillow and so nearly every training pipeline use.
 //!
-//! To the bit, since quantised networks are touchy: noise of one grey level moved or lost 19 of 50 boxes of an int8 YOLOX.
+//! It is exact to the bit because quantised networks are sensitive: noise of one grey level moved or lost 19 of 50 boxes of an int8 YOLOX.
 //! `libjpeg-turbo-rs` is held byte for byte to the C library by its own CI, in Rust, and can decode at a fraction of the
 //! size. It is young and its SIMD is `unsafe` code; what it cannot turn into RGB (CMYK) goes to the `image` crate.
 
@@ -9,12 +9,12 @@ use libjpeg_turbo_rs::{DecodeLimits, Decoder, PixelFormat};
 
 use crate::config::ImageLimits;
 
-/// More scans than any encoder writes: each costs a pass over the picture.
+/// More scans than any encoder writes: each costs a pass over the image.
 const MAX_SCANS: usize = 200;
-/// Coefficients of a progressive picture are kept at 2 bytes each, beside its planes and its pixels.
+/// Coefficients of a progressive image are kept at 2 bytes each, beside its planes and its pixels.
 const BYTES_A_PIXEL: u64 = 16;
 
-/// The pixels, not turned yet; `None` when this is a kind of JPEG for the other decoder.
+/// The pixels, not yet turned upright; `None` when this is a kind of JPEG that is left to the other decoder.
 pub(super) fn decode(bytes: &[u8], limits: &ImageLimits) -> Result<Option<RgbImage>, String> {
     let side = limits.max_side as usize;
     let bounds = DecodeLimits {
@@ -29,10 +29,10 @@ pub(super) fn decode(bytes: &[u8], limits: &ImageLimits) -> Result<Option<RgbIma
         return Ok(None);
     }
     decoder.set_output_format(PixelFormat::Rgb);
-    let picture = decoder.decode_image().map_err(|error| error.to_string())?;
-    let size = (u32::try_from(picture.width), u32::try_from(picture.height));
+    let image = decoder.decode_image().map_err(|error| error.to_string())?;
+    let size = (u32::try_from(image.width), u32::try_from(image.height));
     let (Ok(width), Ok(height)) = size else { return Err("its sides are too long".to_owned()) };
-    match RgbImage::from_raw(width, height, picture.into_vec()) {
+    match RgbImage::from_raw(width, height, image.into_vec()) {
         Some(rgb) => Ok(Some(rgb)),
         None => Err("it has fewer pixels than its header promises".to_owned()),
     }

@@ -1,13 +1,13 @@
-//! Which format a body is, told by its bytes alone: content types lie, magic numbers seldom do.
+//! Tells by its first bytes which format a body has. Content types are not asked: they are wrong too often.
 
 use std::fmt;
 
-/// The picture formats that are read.
+/// The formats of image files that are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Format {
+pub enum SourceFormat {
     /// JPEG, baseline and progressive.
     Jpeg,
-    /// PNG; of an animation the default picture.
+    /// PNG; of an animation the default image.
     Png,
     /// WebP, lossy and lossless; of an animation the first frame.
     Webp,
@@ -19,7 +19,7 @@ pub enum Format {
     Tiff,
 }
 
-impl fmt::Display for Format {
+impl fmt::Display for SourceFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Jpeg => "JPEG",
@@ -32,18 +32,18 @@ impl fmt::Display for Format {
     }
 }
 
-/// What the bytes look like.
+/// What a body looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sniffed {
     /// A format that is read.
-    Read(Format),
+    Read(SourceFormat),
     /// A known format that is not read, by name.
     NotRead(&'static str),
     /// Nothing known.
     Unknown,
 }
 
-/// Looks at the first bytes of a body.
+/// Tells the format by the first bytes of a body.
 #[must_use]
 pub fn sniff(bytes: &[u8]) -> Sniffed {
     if let Some(format) = format_read(bytes) {
@@ -56,14 +56,14 @@ pub fn sniff(bytes: &[u8]) -> Sniffed {
     }
 }
 
-fn format_read(bytes: &[u8]) -> Option<Format> {
+fn format_read(bytes: &[u8]) -> Option<SourceFormat> {
     Some(match bytes {
-        [0xFF, 0xD8, 0xFF, ..] => Format::Jpeg,
-        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1A, b'\n', ..] => Format::Png,
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Format::Webp,
-        [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Format::Gif,
-        [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => Format::Tiff,
-        [b'B', b'M', ..] => Format::Bmp,
+        [0xFF, 0xD8, 0xFF, ..] => SourceFormat::Jpeg,
+        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1A, b'\n', ..] => SourceFormat::Png,
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => SourceFormat::Webp,
+        [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => SourceFormat::Gif,
+        [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => SourceFormat::Tiff,
+        [b'B', b'M', ..] => SourceFormat::Bmp,
         _ => return None,
     })
 }
@@ -131,13 +131,13 @@ mod tests {
     #[test]
     fn beginnings_tell_the_format() {
         let cases: &[(&[u8], Sniffed)] = &[
-            (b"\xFF\xD8\xFF\xE0", Sniffed::Read(Format::Jpeg)),
-            (b"\x89PNG\r\n\x1A\n", Sniffed::Read(Format::Png)),
-            (b"RIFF\0\0\0\0WEBPVP8 ", Sniffed::Read(Format::Webp)),
+            (b"\xFF\xD8\xFF\xE0", Sniffed::Read(SourceFormat::Jpeg)),
+            (b"\x89PNG\r\n\x1A\n", Sniffed::Read(SourceFormat::Png)),
+            (b"RIFF\0\0\0\0WEBPVP8 ", Sniffed::Read(SourceFormat::Webp)),
             (b"RIFF\0\0\0\0WAVEfmt ", Sniffed::Unknown),
-            (b"GIF89a", Sniffed::Read(Format::Gif)),
-            (b"MM\0*", Sniffed::Read(Format::Tiff)),
-            (b"BM", Sniffed::Read(Format::Bmp)),
+            (b"GIF89a", Sniffed::Read(SourceFormat::Gif)),
+            (b"MM\0*", Sniffed::Read(SourceFormat::Tiff)),
+            (b"BM", Sniffed::Read(SourceFormat::Bmp)),
             (b"\0\0\0\x1Cftypavif", Sniffed::NotRead("AVIF")),
             (b"\0\0\0\x1Cftypmif1\0\0\0\0mif1avif", Sniffed::NotRead("AVIF")),
             (b"<!DOCTYPE html><html>", Sniffed::NotRead("HTML (a page, not a picture)")),

@@ -1,4 +1,4 @@
-//! Tensors as plain data, so that picture work and the wire need not know the runtime that computes with them.
+//! Tensors as plain data: image work and the wire need not know the runtime that computes with them.
 
 use std::fmt;
 
@@ -32,7 +32,7 @@ impl fmt::Display for Port {
     }
 }
 
-/// Several ports in words, as messages show them.
+/// Several ports in one line, as messages show them.
 #[must_use]
 pub fn in_words(ports: &[Port]) -> String {
     ports.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
@@ -63,7 +63,7 @@ macro_rules! tensors {
                 match self { $(Self::$variant => $short,)* }
             }
 
-            /// Bytes an element.
+            /// How many bytes an element takes.
             #[must_use]
             pub fn size_bytes(self) -> usize {
                 match self { $(Self::$variant => size_of::<$element>(),)* }
@@ -117,9 +117,9 @@ macro_rules! tensors {
                 }
             }
 
-            /// Tensors one under the other along the first axis, the last row repeated until there are `padded` rows;
-            /// `None` when types or other dimensions differ. The elements of `old` lie in the same memory then, if
-            /// there is enough of it: a batch that is put together anew for every run costs page faults.
+            /// Puts tensors one under the other along the first axis, and repeats the last row until there are `padded`
+            /// rows; `None` when types or other dimensions differ. The memory of `old` is used again, if it is large
+            /// enough: new memory for every batch would cost page faults.
             #[must_use]
             pub fn stack(parts: &[&Self], padded: usize, old: Option<Self>) -> Option<Self> {
                 match parts.first()? {

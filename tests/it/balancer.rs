@@ -1,7 +1,6 @@
 //! Three replicas behind HAProxy and nginx, with the files that k8s/balancer has for them: no client notices a restart.
 
 use std::{
-    net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
     sync::{
@@ -13,62 +12,60 @@ use std::{
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-use crate::harness::{only, ounce, photo, png, root, series, sum, until};
+use crate::harness::{Process, free_port, on_a_free_port, only, ounce, photo, png, program, root, series, sum, until};
+
+tests![
+    behind_haproxy_nobody_notices_restarts_nor_a_replica_that_dies,
+    behind_nginx_nobody_notices_restarts_nor_a_replica_that_dies,
+    behind_haproxy_without_retries_a_dead_replicas_requests_fail_and_no_others,
+    behind_nginx_without_retries_a_dead_replicas_requests_fail_and_no_others,
+    haproxy_passes_refusals_on,
+    nginx_passes_refusals_on
+];
 
 /// Requests that are under way at any time.
 const CLIENTS: usize = 6;
-
-fn free() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port()
-}
 
 /// A replica that can be killed and comes back where it was.
 struct Replica {
     port: u16,
     models: tempfile::TempDir,
     settings: Vec<(&'static str, &'static str)>,
-    process: Child,
+    process: Process,
 }
 
 impl Replica {
     fn start(settings: &[(&'static str, &'static str)]) -> Self {
         // Longer than HAProxy needs to notice that it is not ready, which is a second.
         let drain = [("OUNCE_SHUTDOWN__DRAIN_DELAY_MS", "3000")];
-        let (port, models) = (free(), only(&["vww-person"]));
+        let models = only(&["vww-person"]);
         let settings: Vec<_> = drain.into_iter().chain(settings.iter().copied()).collect();
-        let process = Self::run(port, models.path(), &settings);
-        Self { port, models, settings, process }
+        let process = Self::run(0, models.path(), &settings);
+        Self { port: process.address.port(), models, settings, process }
     }
 
-    fn run(port: u16, models: &Path, settings: &[(&str, &str)]) -> Child {
+    fn run(port: u16, models: &Path, settings: &[(&str, &str)]) -> Process {
         let mut command = ounce();
-        command.args(["serve", "--log", "error", "--listen", &format!("127.0.0.1:{port}")]);
-        command.arg("--models").arg(models).envs(settings.iter().copied()).spawn().expect("the binary starts")
+        command.args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--models"]).arg(models);
+        command.envs(settings.iter().copied());
+        Process::run(command)
     }
 
+    /// Where the balancer expects it.
     fn again(&mut self) {
         self.process = Self::run(self.port, self.models.path(), &self.settings);
     }
 
-    fn signal(&self, signal: &str) {
-        let sent = Command::new("kill").args([signal, &self.process.id().to_string()]).status();
-        assert!(sent.expect("kill runs").success());
-    }
-
     /// Asks it to end and waits until it has.
     async fn drain(&mut self) {
-        self.signal("-TERM");
+        self.process.signal("-TERM");
         let mut ended = None;
         until("it ends by itself", async || {
-            ended = self.process.try_wait().expect("a state");
+            ended = self.process.child.try_wait().expect("a state");
             ended.is_some()
         })
         .await;
         assert!(ended.expect("it has ended").success());
-    }
-
-    fn kill(&mut self) {
-        self.process.kill().and_then(|()| self.process.wait()).expect("it ends");
     }
 
     /// The sum of the series of a metric; 0 while there is none.
@@ -80,12 +77,6 @@ impl Replica {
     /// Waits until the balancer gives it requests.
     async fn until_it_answers(&self) {
         until("it has answered", async || self.metric("ounce_requests_total", &["outcome=\"ok\""]).await >= 3.0).await;
-    }
-}
-
-impl Drop for Replica {
-    fn drop(&mut self) {
-        let _ = self.process.kill().and_then(|()| self.process.wait());
     }
 }
 
@@ -103,38 +94,36 @@ struct Balancer {
 }
 
 impl Balancer {
-    /// `None` where the program is not installed: the test says that it is skipped.
-    async fn start(kind: Kind, replicas: &[Replica], retries: bool) -> Option<Self> {
-        let (program, file, version) = match kind {
-            Kind::HaProxy => ("haproxy", "haproxy.cfg", "-vv"),
-            Kind::Nginx => ("nginx", "nginx.conf", "-v"),
+    /// Where the program is not installed, the test is ignored.
+    async fn start(kind: Kind, replicas: &[Replica], retries: bool) -> Self {
+        let (name, file) = match kind {
+            Kind::HaProxy => ("haproxy", "haproxy.cfg"),
+            Kind::Nginx => ("nginx", "nginx.conf"),
         };
-        let there = Command::new(program).arg(version).stdout(Stdio::null()).stderr(Stdio::null()).status();
-        if !there.is_ok_and(|status| status.success()) {
-            assert!(std::env::var_os("REQUIRE_BALANCERS").is_none(), "{program} is not installed");
-            eprintln!("SKIPPED: {program} is not installed (Debian has it in the package of that name)");
-            return None;
-        }
         let folder = tempfile::tempdir().expect("tempdir");
-        let (port, target) = (free(), folder.path().join(file));
+        let target = folder.path().join(file);
         let example = std::fs::read_to_string(root().join("k8s/balancer").join(file)).expect("the example");
         let ports: Vec<_> = replicas.iter().map(|replica| replica.port).collect();
-        let text = match kind {
-            Kind::HaProxy => haproxy(&example, port, &ports, retries),
-            Kind::Nginx => nginx(&example, port, &ports, retries, folder.path()),
+        let start = |port| {
+            let text = match kind {
+                Kind::HaProxy => haproxy(&example, port, &ports, retries),
+                Kind::Nginx => nginx(&example, port, &ports, retries, folder.path()),
+            };
+            std::fs::write(&target, text).expect("write");
+            let mut command = program(name, "REQUIRE_BALANCERS", "Debian has it in the package of that name");
+            let command = match kind {
+                Kind::HaProxy => command.arg("-db").arg("-f").arg(&target),
+                // Its workers are to read the folder, which is ours alone.
+                Kind::Nginx => command.arg("-c").arg(&target).args(["-g", "daemon off; user root;"]),
+            };
+            command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts")
         };
-        std::fs::write(&target, text).expect("write");
-        let mut command = Command::new(program);
-        let command = match kind {
-            Kind::HaProxy => command.arg("-db").arg("-f").arg(&target),
-            // Its workers are to read the folder, which is ours alone.
-            Kind::Nginx => command.arg("-c").arg(&target).args(["-g", "daemon off; user root;"]),
+        let has_a_replica = async |port| {
+            let answer = reqwest::get(format!("http://127.0.0.1:{port}/readyz")).await;
+            answer.is_ok_and(|answer| answer.status() == 200)
         };
-        let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
-        let this = Self { url: format!("http://127.0.0.1:{port}"), process, _folder: folder };
-        let ready = || reqwest::get(format!("{}/readyz", this.url));
-        until("the balancer has a replica", async || ready().await.is_ok_and(|answer| answer.status() == 200)).await;
-        Some(this)
+        let (port, process) = on_a_free_port(start, has_a_replica).await;
+        Self { url: format!("http://127.0.0.1:{port}"), process, _folder: folder }
     }
 }
 
@@ -154,7 +143,7 @@ fn with(text: &str, old: &str, new: &str) -> String {
 
 fn haproxy(example: &str, port: u16, replicas: &[u16], retries: bool) -> String {
     let text = with(example, "bind :8080", &format!("bind 127.0.0.1:{port}"));
-    let text = with(&text, "bind :8404", &format!("bind 127.0.0.1:{}", free()));
+    let text = with(&text, "bind :8404", &format!("bind 127.0.0.1:{}", free_port()));
     let servers: String = replicas.iter().map(|port| format!("server ounce-{port} 127.0.0.1:{port}\n    ")).collect();
     let text = with(&text, "server-template ounce- 1-8 ounce:8080 resolvers names init-addr none", &servers);
     let text = with(&text, "log stdout format raw local0", "");
@@ -174,18 +163,13 @@ fn nginx(example: &str, port: u16, replicas: &[u16], retries: bool, folder: &Pat
     if retries { text } else { with(&text, "error timeout non_idempotent http_503;", "error timeout;") }
 }
 
-/// A picture of several hundred kilobytes: noise, which does not compress.
+/// An image of several hundred kilobytes: noise, which does not compress.
 fn large() -> Vec<u8> {
-    let mut seed = 1u32;
-    let noise = image::RgbImage::from_fn(400, 320, |_, _| {
-        image::Rgb([(); 3].map(|()| {
-            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (seed >> 24) as u8
-        }))
-    });
-    let picture = png(&noise);
-    assert!((300_000..500_000).contains(&picture.len()), "{}", picture.len());
-    picture
+    let mut random = fastrand::Rng::with_seed(1);
+    let noise = image::RgbImage::from_fn(400, 320, |_, _| image::Rgb([(); 3].map(|()| random.u8(..))));
+    let image = png(&noise);
+    assert!((300_000..500_000).contains(&image.len()), "{}", image.len());
+    image
 }
 
 /// Where the story stood when a request began.
@@ -204,7 +188,7 @@ struct Failure {
     why: String,
 }
 
-/// Clients that ask on and on, one in six of them with a large picture.
+/// Clients that ask on and on, one in six of them with a large image.
 struct Load {
     /// How many answers each has had.
     answers: Arc<Vec<AtomicUsize>>,
@@ -221,14 +205,14 @@ impl Load {
         for place in 0..CLIENTS {
             let (answers, enough) = (Arc::clone(&answers), Arc::clone(&enough));
             let now = Arc::clone(&now);
-            let (picture, client) = (if place == 0 { large() } else { photo() }, reqwest::Client::new());
+            let (image, client) = (if place == 0 { large() } else { photo() }, reqwest::Client::new());
             let url = format!("{url}/v1/classify");
             clients.spawn(async move {
                 let mut failures = Vec::new();
                 while !enough.load(Ordering::Relaxed) {
                     let began = *now.lock().expect("no panic");
                     let mut fail = |why| failures.push(Failure { began, why });
-                    match client.post(&url).body(picture.clone()).send().await {
+                    match client.post(&url).body(image.clone()).send().await {
                         Ok(answer) if answer.status() == 200 => {
                             let answer: Result<Value, _> = answer.json().await;
                             assert!(answer.expect("JSON")["classes"].is_array());
@@ -268,15 +252,20 @@ impl Load {
     }
 }
 
+/// Three replicas that are ready.
+async fn three_replicas(settings: &[(&'static str, &'static str)]) -> Vec<Replica> {
+    let replicas: Vec<_> = (0..3).map(|_| Replica::start(settings)).collect();
+    for replica in &replicas {
+        replica.process.ready().await;
+    }
+    replicas
+}
+
 /// What goes wrong while three replicas are restarted one after another and one is taken away; then, while one is killed
 /// that had stood still, and how many requests it had.
-async fn story(kind: Kind, retries: bool) -> Option<(Vec<Failure>, Vec<Failure>, usize)> {
-    let mut replicas: Vec<_> = (0..3).map(|_| Replica::start(&[])).collect();
-    for replica in &replicas {
-        let ready = || reqwest::get(format!("http://127.0.0.1:{}/readyz", replica.port));
-        until("the replica is ready", async || ready().await.is_ok_and(|answer| answer.status() == 200)).await;
-    }
-    let balancer = Balancer::start(kind, &replicas, retries).await?;
+async fn story(kind: Kind, retries: bool) -> (Vec<Failure>, Vec<Failure>, usize) {
+    let mut replicas = three_replicas(&[]).await;
+    let balancer = Balancer::start(kind, &replicas, retries).await;
 
     let load = Load::start(&balancer.url);
     for replica in &replicas {
@@ -298,12 +287,12 @@ async fn story(kind: Kind, retries: bool) -> Option<(Vec<Failure>, Vec<Failure>,
         replica.until_it_answers().await;
     }
     // Who has no answer while the others have many waits for the replica that stands still.
-    replicas[1].signal("-STOP");
+    replicas[1].process.signal("-STOP");
     until("it has a request", async || load.more(10).await > 0).await;
     load.more(50).await;
     let waiting = load.more(50).await;
     load.now(When::Dying);
-    replicas[1].kill();
+    replicas[1].process.kill();
     // The balancer hears of closed sockets when it next looks: it has, once it has answered everybody again.
     load.more(12).await;
     load.now(When::Gone);
@@ -312,23 +301,23 @@ async fn story(kind: Kind, retries: bool) -> Option<(Vec<Failure>, Vec<Failure>,
     replicas[1].until_it_answers().await;
     if retries {
         // And one that was at work.
-        replicas[2].kill();
+        replicas[2].process.kill();
         load.more(50).await;
     }
     let abrupt = load.end().await;
-    Some((graceful, abrupt, waiting))
+    (graceful, abrupt, waiting)
 }
 
 /// With retries nobody notices anything.
 async fn nobody_notices(kind: Kind) {
-    let Some((graceful, abrupt, waiting)) = story(kind, true).await else { return };
+    let (graceful, abrupt, waiting) = story(kind, true).await;
     assert!(waiting > 0, "the one that was killed had a request");
     assert_eq!((graceful, abrupt), (Vec::new(), Vec::new()));
 }
 
 /// Without, only those do whose request the killed replica had, or was sent while it was dying.
 async fn only_the_killed_ones_requests_fail(kind: Kind) {
-    let Some((mut graceful, mut abrupt, waiting)) = story(kind, false).await else { return };
+    let (mut graceful, mut abrupt, waiting) = story(kind, false).await;
     if kind == Kind::Nginx {
         // It does not know that a replica is still loading, and passes on that it says so.
         let torn = |failure: &Failure| !failure.why.starts_with("503");
@@ -341,34 +330,26 @@ async fn only_the_killed_ones_requests_fail(kind: Kind) {
     assert_eq!(began(When::Gone), 0, "nothing is lost to a replica that is gone: {abrupt:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn behind_haproxy_nobody_notices_restarts_nor_a_replica_that_dies() {
     nobody_notices(Kind::HaProxy).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn behind_nginx_nobody_notices_restarts_nor_a_replica_that_dies() {
     nobody_notices(Kind::Nginx).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn behind_haproxy_without_retries_a_dead_replicas_requests_fail_and_no_others() {
     only_the_killed_ones_requests_fail(Kind::HaProxy).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn behind_nginx_without_retries_a_dead_replicas_requests_fail_and_no_others() {
     only_the_killed_ones_requests_fail(Kind::Nginx).await;
 }
 
 /// A refusal for want of room or money reaches the client as it is, and costs no other replica anything.
 async fn refusals_are_passed_on(kind: Kind) {
-    let replicas: Vec<_> = (0..3).map(|_| Replica::start(&[("OUNCE_COST__BUDGET_USD_PER_HOUR", "0")])).collect();
-    for replica in &replicas {
-        let ready = || reqwest::get(format!("http://127.0.0.1:{}/readyz", replica.port));
-        until("the replica is ready", async || ready().await.is_ok_and(|answer| answer.status() == 200)).await;
-    }
-    let Some(balancer) = Balancer::start(kind, &replicas, true).await else { return };
+    let replicas = three_replicas(&[("OUNCE_COST__BUDGET_USD_PER_HOUR", "0")]).await;
+    let balancer = Balancer::start(kind, &replicas, true).await;
     let request = reqwest::Client::new().post(format!("{}/v1/classify", balancer.url)).body(photo());
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
     let request =
@@ -385,12 +366,10 @@ async fn refusals_are_passed_on(kind: Kind) {
     assert_eq!(refused, 1.0, "it was asked of one replica, once");
 }
 
-#[tokio::test]
 async fn haproxy_passes_refusals_on() {
     refusals_are_passed_on(Kind::HaProxy).await;
 }
 
-#[tokio::test]
 async fn nginx_passes_refusals_on() {
     refusals_are_passed_on(Kind::Nginx).await;
 }

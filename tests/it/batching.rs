@@ -11,6 +11,18 @@ use proptest::prelude::*;
 
 use crate::simulated::{Arrival, Device, Fate, Random, Story, best_fixed, ounce};
 
+tests![
+    no_run_is_over_the_maximum_and_nobody_runs_late,
+    who_came_first_goes_first_within_a_priority,
+    nobody_waits_while_a_worker_idles_with_nothing_to_gain,
+    waiting_for_company_that_does_not_come_makes_nobody_late,
+    the_lowest_priority_is_served_within_a_bound,
+    where_it_pays_a_free_worker_waits_for_company_unless_it_is_forbidden,
+    goodput_is_that_of_the_best_fixed_batch_whatever_the_load,
+    a_curve_that_begins_wrong_mends_itself,
+    where_batches_gain_nothing_none_is_made
+];
+
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
@@ -73,7 +85,6 @@ fn ran(story: &Story) -> impl Iterator<Item = (usize, usize, Duration, Duration)
 }
 
 proptest! {
-    #[test]
     fn no_run_is_over_the_maximum_and_nobody_runs_late(
         device in devices(), limits in limits(), workers in 1usize..4, arrivals in requests()
     ) {
@@ -88,7 +99,6 @@ proptest! {
         }
     }
 
-    #[test]
     fn who_came_first_goes_first_within_a_priority(
         device in devices(), limits in limits(), workers in 1usize..4, arrivals in requests()
     ) {
@@ -101,7 +111,6 @@ proptest! {
         }
     }
 
-    #[test]
     fn nobody_waits_while_a_worker_idles_with_nothing_to_gain(
         per_row in 1u64..20, limits in limits(), workers in 1usize..4, arrivals in requests()
     ) {
@@ -124,7 +133,6 @@ proptest! {
         }
     }
 
-    #[test]
     fn waiting_for_company_that_does_not_come_makes_nobody_late(
         device in devices(), gap in 100u64..5_000, count in 2u32..32, spare in 1u64..50
     ) {
@@ -147,11 +155,10 @@ proptest! {
     // Each is a long story.
     #![proptest_config(ProptestConfig::with_cases(32))]
 
-    #[test]
     fn the_lowest_priority_is_served_within_a_bound(per_row in 1u64..8, seed in any::<u64>()) {
         // More comes with the highest priority than can be served, for four seconds; one of the lowest is among them.
         let device = Device { per_run: Duration::ZERO, per_row: ms(per_row) };
-        let mut arrivals = Random(seed).arrivals(1.2 * device.capacity(1), 4.0, MINUTES);
+        let mut arrivals = Random::new(seed).arrivals(1.2 * device.capacity(1), 4.0, MINUTES);
         arrivals.iter_mut().for_each(|arrival| arrival.priority = Priority::FIRST);
         let low = arrivals.len() / 4;
         arrivals[low].priority = Priority::LAST;
@@ -166,10 +173,9 @@ proptest! {
 
 const GPU: Device = Device { per_run: ms(20), per_row: us(500) };
 
-#[test]
 fn where_it_pays_a_free_worker_waits_for_company_unless_it_is_forbidden() {
     // Some come close together, so that after some runs only one or two are there, and others to be expected.
-    let arrivals = Random(1).arrivals(200.0, 10.0, MINUTES);
+    let arrivals = Random::new(1).arrivals(200.0, 10.0, MINUTES);
     let story =
         |max_delay| ounce(GPU, 1, &BatchLimits { max_delay, ..any_size_up_to(32) }, 64, GPU.warmed_up(32), &arrivals);
     let (waiting, at_once) = (story(None).runs, story(Some(Duration::ZERO)).runs);
@@ -183,7 +189,7 @@ const MAX: usize = 32;
 fn goodput_against_the_best(device: Device, deadline: Duration, curve: &LatencyProfile, name: &str) -> f64 {
     let mut worst = f64::INFINITY;
     for load in LOADS {
-        let arrivals = Random(7).arrivals(load * device.capacity(MAX), 10.0, deadline);
+        let arrivals = Random::new(7).arrivals(load * device.capacity(MAX), 10.0, deadline);
         let (best, size) = best_fixed(device, MAX, &arrivals);
         let ours = ounce(device, 1, &any_size_up_to(MAX), 256, curve.clone(), &arrivals).in_time(&arrivals);
         let ratio = ours as f64 / best as f64;
@@ -193,7 +199,6 @@ fn goodput_against_the_best(device: Device, deadline: Duration, curve: &LatencyP
     worst
 }
 
-#[test]
 fn goodput_is_that_of_the_best_fixed_batch_whatever_the_load() {
     println!("per run + per row, deadline | load | best fixed size | its answers in time | ounce's | ratio");
     for (per_run, per_row, deadline) in [(20_000, 500, 100), (20_000, 200, 60), (5_000, 100, 25), (0, 2_000, 50)] {
@@ -204,7 +209,6 @@ fn goodput_is_that_of_the_best_fixed_batch_whatever_the_load() {
     }
 }
 
-#[test]
 fn a_curve_that_begins_wrong_mends_itself() {
     println!("what the warm-up measured | load | requests, second half | in time | of what the device can do at most");
     let measured = |factor: &mut dyn FnMut(usize) -> f64| {
@@ -215,7 +219,7 @@ fn a_curve_that_begins_wrong_mends_itself() {
         }
         curve
     };
-    let mut random = Random(3);
+    let mut random = Random::new(3);
     let noisy = measured(&mut |_| 0.7 + 0.6 * random.unit());
     let large_is_slow = measured(&mut |rows| if rows >= 16 { 3.0 } else { 1.0 });
     for (name, curve) in
@@ -223,7 +227,7 @@ fn a_curve_that_begins_wrong_mends_itself() {
     {
         for load in [0.05, 0.4, 0.8, 1.1, 2.0] {
             let half = Duration::from_secs(20);
-            let arrivals = Random(7).arrivals(load * GPU.capacity(MAX), 2.0 * half.as_secs_f64(), ms(100));
+            let arrivals = Random::new(7).arrivals(load * GPU.capacity(MAX), 2.0 * half.as_secs_f64(), ms(100));
             let story = ounce(GPU, 1, &any_size_up_to(MAX), 256, curve.clone(), &arrivals);
             let first = arrivals.partition_point(|arrival| arrival.at < half);
             let second = &arrivals[first..];
@@ -235,10 +239,9 @@ fn a_curve_that_begins_wrong_mends_itself() {
     }
 }
 
-#[test]
 fn where_batches_gain_nothing_none_is_made() {
     let device = Device { per_run: Duration::ZERO, per_row: ms(2) };
-    let arrivals = Random(1).arrivals(2.0 * device.capacity(1), 5.0, MINUTES);
+    let arrivals = Random::new(1).arrivals(2.0 * device.capacity(1), 5.0, MINUTES);
     let story = ounce(device, 1, &any_size_up_to(32), 256, LatencyProfile::default(), &arrivals);
     // It starts without a warm-up, so it has to try; and one run in 32 tries again.
     let batches = story.runs.iter().filter(|rows| **rows > 1).count();

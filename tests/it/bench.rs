@@ -4,7 +4,14 @@ use std::process::Output;
 
 use serde_json::Value;
 
-use crate::harness::{Server, only, ounce, photo, root};
+use crate::harness::{Nobody, Server, is_chart, only, ounce, photo, root};
+
+tests![
+    a_server_is_measured_by_closed_and_by_open_loops,
+    a_sweep_offers_fractions_of_what_it_found,
+    refusals_are_counted_apart,
+    what_cannot_be_measured_is_told_in_a_sentence
+];
 
 async fn bench(url: &str, more: &[&str]) -> Output {
     let (url, more): (String, Vec<String>) = (url.to_owned(), more.iter().map(|arg| (*arg).to_owned()).collect());
@@ -29,13 +36,12 @@ fn count(step: &Value, what: &str) -> u64 {
     step[what].as_u64().unwrap_or_default()
 }
 
-#[tokio::test]
 async fn a_server_is_measured_by_closed_and_by_open_loops() {
     let server = Server::start(&root().join("models"), &[]).await;
     let folder = tempfile::tempdir().expect("tempdir");
     std::fs::write(folder.path().join("photo.png"), photo()).expect("written");
-    let (chart, pictures) = (folder.path().join("chart.png"), folder.path().display().to_string());
-    let more = ["--picture", &pictures, "--connections", "1,2", "-o", chart.to_str().expect("a path")];
+    let (chart, images) = (folder.path().join("chart.svg"), folder.path().display().to_string());
+    let more = ["--picture", &images, "--connections", "1,2", "-o", chart.to_str().expect("a path")];
     let table = bench(&server.url, &more).await;
     let text = String::from_utf8_lossy(&table.stdout);
     println!("{text}");
@@ -44,11 +50,11 @@ async fn a_server_is_measured_by_closed_and_by_open_loops() {
         assert!(text.contains(expected), "{expected}: {text}");
     }
     assert!(table.stderr.is_empty(), "no progress where nobody watches");
-    assert!(image::open(&chart).is_ok_and(|chart| chart.width() > 600), "a PNG file");
+    assert!(is_chart(&chart), "an SVG file");
 
     let more = ["--rate", "40,80", "--json", "--slo-p99", "30s", "-o", chart.to_str().expect("a path")];
     let report = json(&bench(&format!("{}/v1/detect?min_score=0.5&variant=int8", server.url), &more).await);
-    assert!(image::open(&chart).is_ok(), "a PNG file");
+    assert!(is_chart(&chart), "an SVG file");
     assert_eq!((&report["generated_picture"], &report["slo_p99_ms"]), (&true.into(), &30_000.0.into()), "{report}");
     assert!(
         report["url"].as_str().is_some_and(|url| url.ends_with("/v1/detect?min_score=0.5&variant=int8")),
@@ -68,7 +74,6 @@ async fn a_server_is_measured_by_closed_and_by_open_loops() {
     }
 }
 
-#[tokio::test]
 async fn a_sweep_offers_fractions_of_what_it_found() {
     let server = Server::start(&root().join("models"), &[]).await;
     let more = ["--sweep", "--connections", "2", "--json", "--header", "x-request-id: mine"];
@@ -80,7 +85,6 @@ async fn a_sweep_offers_fractions_of_what_it_found() {
     assert!((share(&steps[1]) - 0.1).abs() < 1e-6 && (share(&steps[8]) - 1.5).abs() < 1e-6, "{report}");
 }
 
-#[tokio::test]
 async fn refusals_are_counted_apart() {
     let server = Server::start(only(&["person-192"]).path(), &[("OUNCE_REQUESTS__MAX_IN_FLIGHT", "1")]).await;
     let report = json(&bench(&server.url, &["--connections", "8", "--json"]).await);
@@ -91,11 +95,10 @@ async fn refusals_are_counted_apart() {
     assert_eq!(step["errors"], serde_json::json!({}));
 }
 
-#[tokio::test]
 async fn what_cannot_be_measured_is_told_in_a_sentence() {
     let server = Server::start(only(&["person-192"]).path(), &[]).await;
-    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
-    let (gone, nowhere) = (format!("http://{free}"), format!("{}/v1/nowhere", server.url));
+    let nobody = Nobody::new();
+    let (gone, nowhere) = (format!("http://{}", nobody.address), format!("{}/v1/nowhere", server.url));
     let no_model = format!("{}/v1/detect?model=nobody", server.url);
     let cases: [(&str, &[&str], i32, &str); 9] = [
         (&gone, &[], 1, "connection refused"),
@@ -104,7 +107,7 @@ async fn what_cannot_be_measured_is_told_in_a_sentence() {
         ("https://example.org", &[], 1, "is https"),
         (&server.url, &["--picture", "nothing.jpg"], 1, "cannot read nothing.jpg"),
         (&server.url, &["--picture", "src"], 1, "there is no picture in src"),
-        (&server.url, &["-o", "chart.jpg"], 1, "a .png file"),
+        (&server.url, &["-o", "chart.jpg"], 1, "a .svg file"),
         (&server.url, &["--slo-p99", "50"], 2, "500ms, 10s or 2m"),
         (&server.url, &["--rate", "5", "--sweep"], 2, "cannot be used with"),
     ];

@@ -1,40 +1,33 @@
 //! The image: what linters find in the Dockerfile, and, where it can be built, that it serves with nothing but what it needs.
 
 use std::{
-    path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    path::PathBuf,
+    process::{Command, Output},
 };
 
 use serde_json::Value;
 
-use crate::harness::{root, shared, until};
+use crate::{
+    harness::{free_port, program, root, shared, until},
+    runner::ignore,
+};
+
+tests![linters_find_nothing_in_the_dockerfile, the_image_serves_with_nothing_but_what_it_needs];
+
+const REQUIRED: &str = "REQUIRE_CONTAINER";
 
 /// The most that the image may add to its base.
 const MAX_BYTES_BEYOND_BASE: u64 = 150_000_000;
 
-#[test]
 fn linters_find_nothing_in_the_dockerfile() {
     let checkov = ["--skip-download", "--framework", "dockerfile", "--file", "Dockerfile", "--compact", "--quiet"];
     for (name, arguments) in [("hadolint", &["Dockerfile"][..]), ("checkov", &checkov)] {
-        // `make .checks/installed` puts them there.
         let installed = root().join(".checks/bin").join(name);
         let path = if installed.exists() { installed } else { name.into() };
-        if let Some(mut linter) = program(&path, "REQUIRE_LINTERS") {
-            let found = linter.args(arguments).current_dir(root()).output().expect("it starts");
-            assert!(found.status.success(), "{name}: {}", text(&found));
-        }
+        let mut linter = program(path, "REQUIRE_LINTERS", "`make .checks/installed` installs it");
+        let found = linter.args(arguments).current_dir(root()).output().expect("it starts");
+        assert!(found.status.success(), "{name}: {}", text(&found));
     }
-}
-
-/// A program that a user need not have.
-fn program(path: &Path, required: &str) -> Option<Command> {
-    let there = Command::new(path).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if there.is_ok_and(|status| status.success()) {
-        return Some(Command::new(path));
-    }
-    assert!(std::env::var_os(required).is_none(), "{} is not installed", path.display());
-    eprintln!("SKIPPED: {} is not installed", path.display());
-    None
 }
 
 fn text(output: &Output) -> String {
@@ -45,17 +38,16 @@ fn text(output: &Output) -> String {
 struct Tool(PathBuf);
 
 impl Tool {
-    fn find() -> Option<Self> {
+    fn find() -> Self {
         // A build takes minutes, and the engines a machine that lets them: it is for who asks for it.
-        if std::env::var_os("REQUIRE_CONTAINER").is_none() {
-            eprintln!("SKIPPED: REQUIRE_CONTAINER=1 builds the image and runs it");
-            return None;
+        if std::env::var_os(REQUIRED).is_none() {
+            ignore(REQUIRED, "REQUIRE_CONTAINER=1 builds the image and runs it");
         }
-        let tool = shared("tools/container.sh").expect("REQUIRE_CONTAINER wants ../shared/tools/container.sh");
+        let tool = shared("tools/container.sh");
         for engine in ["buildah", "podman", "runc"] {
-            program(Path::new(engine), "REQUIRE_CONTAINER")?;
+            program(engine, REQUIRED, "Debian has it in the package of that name");
         }
-        Some(Self(tool))
+        Self(tool)
     }
 
     /// What it prints on its standard output.
@@ -92,9 +84,8 @@ impl Drop for Container<'_> {
     }
 }
 
-#[tokio::test]
 async fn the_image_serves_with_nothing_but_what_it_needs() {
-    let Some(tool) = Tool::find() else { return };
+    let tool = Tool::find();
     tool.run(&["bases"]);
     let file = tempfile::NamedTempFile::new().expect("tempfile");
     let id_file = file.path().display().to_string();
@@ -106,14 +97,14 @@ async fn the_image_serves_with_nothing_but_what_it_needs() {
     println!("the image adds {:.1} MB to its base", beyond as f64 / 1e6);
     assert!(beyond <= MAX_BYTES_BEYOND_BASE, "{beyond} bytes");
 
-    // The network is the host's here, so the port must be a free one.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
-    let listen = format!("OUNCE_LISTEN={free}");
+    // The network is the host's here, so the port must be a free one; `ounce health` has to know it, too.
+    let port = free_port();
+    let listen = format!("OUNCE_LISTEN=127.0.0.1:{port}");
     // A home that could be written to, as /tmp can: even there nothing may be found in the end.
     let run = ["podman", "run", "--pull=never", "--network=host", "--detach", "--env", &listen, "--env", "HOME=/tmp"];
     let nothing = ["--read-only", "--cap-drop=all", "--security-opt=no-new-privileges", "--memory=512m"];
     let container = Container { tool: &tool, id: tool.run(&[&run[..], &nothing, &[image]].concat()) };
-    let url = format!("http://{free}");
+    let url = format!("http://127.0.0.1:{port}");
     until("it is ready", async || {
         assert_eq!(container.inspect("{{.State.Running}}"), "true", "{}", tool.run(&["podman", "logs", &container.id]));
         reqwest::get(format!("{url}/readyz")).await.is_ok_and(|response| response.status() == 200)
@@ -121,7 +112,7 @@ async fn the_image_serves_with_nothing_but_what_it_needs() {
     .await;
     assert_eq!(container.exec(&["ounce", "health"]), "ready");
 
-    let photo = shared("images/photos_ccby_coco/coco_val_000000001000.jpg").expect("as the tool");
+    let photo = shared("images/photos_ccby_coco/coco_val_000000001000.jpg");
     let photo = std::fs::read(photo).expect("a photo");
     let answer = reqwest::Client::new().post(format!("{url}/v1/detect")).body(photo).send().await.expect("an answer");
     let answer: Value = answer.json().await.expect("JSON");

@@ -10,6 +10,13 @@ use crate::{
     scraped::{Prometheus, client_that_goes_away, program, traffic},
 };
 
+tests![
+    every_alert_fires_when_it_should_and_only_then,
+    every_alert_is_tested_both_ways_and_says_what_to_do,
+    panels_lie_side_by_side_and_say_what_they_show,
+    every_panel_has_numbers_and_every_rule_is_evaluated
+];
+
 /// What need not be there: not every machine tells what it draws.
 const SILENT: &str = "ounce_energy_joules_total";
 
@@ -18,7 +25,7 @@ fn read(path: &str) -> String {
 }
 
 /// The rules as Prometheus reads them: what is below `spec:` is such a file.
-fn rules() -> String {
+pub(crate) fn rules() -> String {
     let resource = read("k8s/base/prometheusrule.yaml");
     resource.split_once("\nspec:\n").expect("a spec").1.to_owned()
 }
@@ -74,9 +81,8 @@ fn choices() -> Vec<String> {
     asked.map(query).collect()
 }
 
-#[test]
 fn every_alert_fires_when_it_should_and_only_then() {
-    let Some(mut promtool) = program("promtool") else { return };
+    let mut promtool = program("promtool");
     let folder = tempfile::tempdir().expect("tempdir");
     std::fs::write(folder.path().join("ounce.rules.yaml"), rules()).expect("written");
     std::fs::write(folder.path().join("rules_test.yaml"), read("k8s/rules_test.yaml")).expect("written");
@@ -85,7 +91,6 @@ fn every_alert_fires_when_it_should_and_only_then() {
     assert!(said.status.success(), "{}", String::from_utf8_lossy(&all));
 }
 
-#[test]
 fn every_alert_is_tested_both_ways_and_says_what_to_do() {
     let (rules, tests, docs) = (rules(), read("k8s/rules_test.yaml"), read("docs/dashboards.md"));
     let alerts = named(&rules, "- alert: ");
@@ -103,7 +108,6 @@ fn every_alert_is_tested_both_ways_and_says_what_to_do() {
     }
 }
 
-#[test]
 fn panels_lie_side_by_side_and_say_what_they_show() {
     let panels = panels();
     let mut taken = BTreeSet::new();
@@ -129,9 +133,7 @@ fn panels_lie_side_by_side_and_say_what_they_show() {
     assert_eq!(titles.len(), panels.len(), "two panels have one title");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_panel_has_numbers_and_every_rule_is_evaluated() {
-    let Some(prometheus) = program("prometheus") else { return };
     let folder = tempfile::tempdir().expect("tempdir");
     let file = folder.path().join("ounce.rules.yaml");
     std::fs::write(&file, rules()).expect("written");
@@ -141,7 +143,7 @@ async fn every_panel_has_numbers_and_every_rule_is_evaluated() {
         ("OUNCE_TENANTS__ACME__BUDGET_USD_PER_HOUR", "100"),
     ];
     let server = Server::start(&root().join("models"), &settings).await;
-    let prometheus = Prometheus::start(prometheus, &server, Some(&file));
+    let prometheus = Prometheus::start(&server, Some(&file)).await;
 
     let large = client_that_goes_away(&server).await;
     let (late, _) = server.post("/v1/detect?deadline_ms=1", "image/png", large).await;

@@ -7,6 +7,8 @@ use std::{
 
 use crate::harness::{Server, root, until};
 
+tests![every_answer_of_a_draining_server_ends_its_connection_and_none_is_torn];
+
 /// Asks whether the server lives, on a connection that has no objection to being kept alive.
 fn ask(socket: &mut TcpStream) {
     socket.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").expect("the connection is open");
@@ -23,7 +25,6 @@ fn head(socket: &mut TcpStream) -> String {
     answer.to_ascii_lowercase()
 }
 
-#[tokio::test]
 async fn every_answer_of_a_draining_server_ends_its_connection_and_none_is_torn() {
     let server = Server::start(&root().join("models"), &[("OUNCE_SHUTDOWN__DRAIN_DELAY_MS", "1500")]).await;
     let (client, url) = (server.client.clone(), server.url.clone());

@@ -4,7 +4,15 @@ use std::{path::Path, process::Output};
 
 use serde_json::Value;
 
-use crate::harness::{ounce, photo, root, shared, white};
+use crate::harness::{is_chart, ounce, photo, root, shared, white};
+
+tests![
+    what_is_wrong_with_the_data_is_told_and_costs_no_other_picture_anything,
+    what_does_not_fit_is_refused_with_what_would,
+    a_model_agrees_with_itself_on_pictures_of_all_forms,
+    the_shipped_detector_keeps_its_promises_beside_the_public_ones,
+    all_that_is_shipped_is_small
+];
 
 fn evaluate(model: &str, data: &Path, more: &[&str]) -> Output {
     let data = data.display().to_string();
@@ -27,7 +35,7 @@ fn put(folder: &Path, path: &str, content: &[u8]) {
     std::fs::write(path, content).expect("write");
 }
 
-/// Three pictures with labels in YOLO's form, of which one is no picture.
+/// Three images with labels in YOLO's form, of which one is no image.
 fn labelled() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("tempdir");
     put(folder.path(), "images/a.png", &photo());
@@ -37,7 +45,6 @@ fn labelled() -> tempfile::TempDir {
     folder
 }
 
-#[test]
 fn what_is_wrong_with_the_data_is_told_and_costs_no_other_picture_anything() {
     let folder = labelled();
     let output = evaluate("models/pedestrian", folder.path(), &["--json"]);
@@ -54,7 +61,6 @@ fn what_is_wrong_with_the_data_is_told_and_costs_no_other_picture_anything() {
     assert!(remarks[2].starts_with("1 of 2 labelled boxes are left out: their class is none of the 1"), "{remarks:?}");
 }
 
-#[test]
 fn what_does_not_fit_is_refused_with_what_would() {
     let folder = labelled();
     let empty = tempfile::tempdir().expect("tempdir");
@@ -78,8 +84,8 @@ fn what_does_not_fit_is_refused_with_what_would() {
         ("models/nobody", folder.path(), &[], "name one model's folder"),
         ("models/pedestrian", folder.path(), &["--variant", "int1"], "there is no variant \"int1\"; there are "),
         ("models/pedestrian", folder.path(), &["--against", "models/pedestrian-presence"], "the same table"),
-        ("models/pedestrian", folder.path(), &["-o", "chart.jpg"], "a .png file"),
-        ("models/pedestrian", folder.path(), &["-o", "/nowhere/chart.png"], "is no folder"),
+        ("models/pedestrian", folder.path(), &["-o", "chart.jpg"], "a .svg file"),
+        ("models/pedestrian", folder.path(), &["-o", "/nowhere/chart.svg"], "is no folder"),
     ];
     for (model, data, more, expected) in cases {
         let sentence = said(&evaluate(model, data, more));
@@ -88,11 +94,10 @@ fn what_does_not_fit_is_refused_with_what_would() {
     }
 }
 
-/// The labels are what the model itself finds, so every score must be 1: boxes of pictures of any size, turned ones
+/// The labels are what the model itself finds, so every score must be 1: boxes of images of any size, turned ones
 /// too, come back to where they were.
-#[test]
 fn a_model_agrees_with_itself_on_pictures_of_all_forms() {
-    let Some(photos) = shared("images") else { return };
+    let photos = shared("images");
     let folder = tempfile::tempdir().expect("tempdir");
     let data = folder.path().join("data");
     for (name, file) in [
@@ -115,14 +120,14 @@ fn a_model_agrees_with_itself_on_pictures_of_all_forms() {
         let lines: String = answer["detections"].as_array().expect("a list").iter().map(line).collect();
         put(&data, &format!("labels/{}", name.replace("jpg", "txt")), lines.as_bytes());
     }
-    let chart = folder.path().join("chart.png");
+    let chart = folder.path().join("chart.svg");
     let output = evaluate("pedestrian", &data, &["--json", "--limit", "9", "-o", &chart.display().to_string()]);
     let report = json(&output);
     let row = report["rows"].as_array().and_then(|rows| rows.iter().find(|row| row["default"] == true)).expect("a row");
     assert!(row["classes"][0]["labelled"].as_u64().is_some_and(|people| people > 3), "{row}");
     assert!(row["ap50"].as_f64().is_some_and(|ap50| ap50 > 0.999), "{row}");
     assert!(row["ap50_95"].as_f64().is_some_and(|ap| ap > 0.99), "{row}");
-    assert!(image::open(&chart).is_ok_and(|chart| chart.width() > 600), "a PNG file");
+    assert!(is_chart(&chart), "an SVG file");
 
     let table = evaluate("pedestrian", &data, &["--against", "models/pedestrian"]);
     let table = String::from_utf8_lossy(&table.stdout).into_owned();
@@ -130,11 +135,10 @@ fn a_model_agrees_with_itself_on_pictures_of_all_forms() {
     assert!(table.contains("AP50:95") && table.contains("models/pedestrian int8"), "two of one name are told apart");
 }
 
-#[test]
 fn the_shipped_detector_keeps_its_promises_beside_the_public_ones() {
-    let Some(people) = shared("datasets/people/valid") else { return };
+    let people = shared("datasets/people/valid");
     let chart = tempfile::tempdir().expect("tempdir");
-    let chart = chart.path().join("pr.png");
+    let chart = chart.path().join("pr.svg");
     let others = ["--against", "tests/models/person-192", "--against", "tests/models/yolox-nano"];
     let drawn = ["--json", "-o", chart.to_str().expect("a path")];
     let report = json(&evaluate("models/pedestrian", &people, &[&others[..], &drawn].concat()));
@@ -146,7 +150,7 @@ fn the_shipped_detector_keeps_its_promises_beside_the_public_ones() {
     };
     for row in rows {
         println!("{:<12} {:<7} AP50 {:.3}", row["model"], row["variant"], row["ap50"].as_f64().unwrap_or_default());
-        assert!(row["resident_bytes"].as_u64().is_some_and(|bytes| bytes > 10_000_000), "{row}");
+        assert!(row["resident_bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{row}");
         assert!(row["inference_ms"]["p50"].as_f64().is_some_and(|ms| ms > 0.0) && row["cpu_seconds"] != 0.0, "{row}");
     }
     // What the plain Python decoder of the public nets measured: .612 and .704.
@@ -157,10 +161,9 @@ fn the_shipped_detector_keeps_its_promises_beside_the_public_ones() {
     assert!(ours[2] >= ours[0] - 0.01, "int8 loses at most a point: {ours:?}");
     let size = |variant: &str| number("pedestrian", variant, "size_bytes");
     assert!(size("int8") <= size("fp32") / 4.0, "{} {}", size("int8"), size("fp32"));
-    assert!(image::open(chart).is_ok_and(|chart| chart.width() > 600), "a PNG file");
+    assert!(is_chart(&chart), "an SVG file");
 }
 
-#[test]
 fn all_that_is_shipped_is_small() {
     let mut bytes = 0;
     for model in std::fs::read_dir(root().join("models")).expect("models").flatten() {

@@ -2,19 +2,20 @@
 
 use crate::harness::{Server, detections, iou, only, shared};
 
-#[tokio::test]
+tests![one_photo_in_every_form_shows_the_same_people];
+
 async fn one_photo_in_every_form_shows_the_same_people() {
-    let Some(forms) = shared("images/one_photo_many_formats") else { return };
+    let forms = shared("images/one_photo_many_formats");
     let folder = only(&["yolox-nano"]);
     let server = Server::start(folder.path(), &[]).await;
     let people = async |file: &str, min_score: f64| {
-        let (status, answer) = server.picture(&format!("/v1/detect?min_score={min_score}"), &forms.join(file)).await;
+        let (status, answer) = server.image(&format!("/v1/detect?min_score={min_score}"), &forms.join(file)).await;
         assert_eq!(status, 200, "{file}: {answer}");
         let people: Vec<_> = detections(&answer).into_iter().filter(|(label, ..)| label == "person").collect();
         (people, [answer["image"]["width"].clone(), answer["image"]["height"].clone()])
     };
     let (in_colour, size) = people("v_png_rgb8.png", 0.5).await;
-    // Without its colours it is another picture to a network: those three forms are held to each other.
+    // Without its colours it is another image to a network: those three forms are held to each other.
     let (in_grey, _) = people("v_png_gray8.png", 0.5).await;
     assert!(in_colour.len() > 5 && in_grey.len() > 5, "there are people in the photo");
 
@@ -25,7 +26,7 @@ async fn one_photo_in_every_form_shows_the_same_people() {
     for file in files {
         let name = file.file_name().into_string().expect("UTF-8");
         if name.ends_with(".avif") {
-            let (status, problem) = server.picture("/v1/detect", &forms.join(&name)).await;
+            let (status, problem) = server.image("/v1/detect", &forms.join(&name)).await;
             assert_eq!(status, 415, "{problem}");
             assert!(problem["detail"].as_str().is_some_and(|d| d.contains("AVIF")), "{problem}");
             println!("{name:<32} {:>6} {:>9}", "415", "-");

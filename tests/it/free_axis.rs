@@ -1,10 +1,12 @@
-//! Public models come with one picture a run. Where their graphs can do more, they do more here, with the same results.
+//! Public models come with one image a run. Where their graphs can do more, they do more here, with the same results.
 
 use serde_json::{Value, json};
 
 use crate::harness::{Server, only, root, shared};
 
-/// The shipped file says one picture a run, and the graph is known to do more.
+tests![a_fixed_batch_axis_is_freed_where_results_stay_the_same, what_a_graph_declares_is_tried_before_it_is_believed];
+
+/// The shipped file says one image a run, and the graph is known to do more.
 const MUST_BE_FREED: [&str; 3] = ["person-192", "nanodet", "yolox-nano"];
 
 /// Runs `rows` through a model, and gives each output's numbers.
@@ -34,13 +36,11 @@ async fn infer(server: &Server, model: &str, input: &Value, rows: &[Vec<f32>]) -
         .collect()
 }
 
-#[tokio::test]
 async fn a_fixed_batch_axis_is_freed_where_results_stay_the_same() {
-    if shared("models").is_none() {
-        return;
-    }
+    // Most of the models are links to there.
+    shared("models");
     let server = Server::start(&root().join("tests/models"), &[]).await;
-    println!("model | batch axis | three pictures in one run against each alone, worst difference | why not");
+    println!("model | batch axis | three images in one run against each alone, worst difference | why not");
     let mut freed = Vec::new();
     let (_, all) = server.get("/v1/models").await;
     for model in all["models"].as_array().expect("models") {
@@ -89,7 +89,6 @@ fn noise(seed: u32, elements: usize) -> Vec<f32> {
     (0..elements).map(|index| patch(index) as f32).collect()
 }
 
-#[tokio::test]
 async fn what_a_graph_declares_is_tried_before_it_is_believed() {
     let models = only(&["free-in-name-only", "fixed-in-name-only"]);
     let server = Server::start(models.path(), &[]).await;

@@ -6,6 +6,12 @@ use serde_json::Value;
 
 use crate::harness::{Server, detections, iou, only, root, shared};
 
+tests![
+    detectors_find_what_their_reference_decoders_find,
+    classifiers_agree_on_the_best_class,
+    models_without_a_golden_file_see_what_a_person_sees
+];
+
 /// Manifest folder in `tests/models`, golden file in `shared/models/golden`.
 const DETECTORS: [(&str, &str); 9] = [
     ("yolox-nano", "yolox_nano_416_raw_coco80"),
@@ -38,9 +44,8 @@ struct Agreement {
     worst_score: f64,
 }
 
-#[tokio::test]
 async fn detectors_find_what_their_reference_decoders_find() {
-    let Some(shared) = shared("models/golden") else { return };
+    let shared = shared("models/golden");
     let server = Server::start(&root().join("tests/models"), &CPU).await;
     println!(
         "{:<22} {:>6} {:>6} {:>7} {:>5} {:>9} {:>11}",
@@ -53,7 +58,7 @@ async fn detectors_find_what_their_reference_decoders_find() {
         for (photo, wanted) in golden["detections"].as_object().expect("an object") {
             let file = shared.join("../../images/photos_ccby_coco").join(photo);
             let (status, answer) =
-                server.picture(&format!("/v1/models/{model}/predict?min_score=0.2&max_detections=1000"), &file).await;
+                server.image(&format!("/v1/models/{model}/predict?min_score=0.2&max_detections=1000"), &file).await;
             assert_eq!(status, 200, "{model} {photo}: {answer}");
             compare(model == "ssd-mobilenet", &answer, wanted.as_array().expect("a list"), &mut agreement);
         }
@@ -87,7 +92,7 @@ fn compare(ssd: bool, answer: &Value, wanted: &[Value], agreement: &mut Agreemen
         if score <= SURE {
             continue;
         }
-        // Golden boxes may stand over the picture's edge; ours are clipped.
+        // Golden boxes may stand over the image's edge; ours are clipped.
         let corners = [0, 1, 2, 3].map(|i| golden["xyxy"][i].as_f64().expect("number").clamp(0.0, size[i % 2]));
         let best = found
             .iter()
@@ -106,9 +111,8 @@ fn compare(ssd: bool, answer: &Value, wanted: &[Value], agreement: &mut Agreemen
     }
 }
 
-#[tokio::test]
 async fn classifiers_agree_on_the_best_class() {
-    let Some(shared) = shared("models/golden") else { return };
+    let shared = shared("models/golden");
     let names: Vec<_> = CLASSIFIERS.iter().map(|(model, _)| *model).collect();
     let folder = only(&names);
     let server = Server::start(folder.path(), &CPU).await;
@@ -121,7 +125,7 @@ async fn classifiers_agree_on_the_best_class() {
             let folder = shared.join("../../images");
             let file = ["photos_apache_coral", "photos_mit_winml"].map(|part| folder.join(part).join(photo));
             let file = file.iter().find(|file| file.exists()).expect("a photo of shared/images");
-            let (status, answer) = server.picture(&format!("/v1/classify?model={model}"), file).await;
+            let (status, answer) = server.image(&format!("/v1/classify?model={model}"), file).await;
             assert_eq!(status, 200, "{model} {photo}: {answer}");
             all += 1;
             // Of two classes with the same score (quantised ones often have it), either is the best.
@@ -139,13 +143,12 @@ async fn classifiers_agree_on_the_best_class() {
     assert!(failures.is_empty(), "{failures:#?}");
 }
 
-#[tokio::test]
 async fn models_without_a_golden_file_see_what_a_person_sees() {
-    let Some(images) = shared("images") else { return };
+    let images = shared("images");
     let folder = only(&["ultraface", "vww-person", "vww-person-int8", "resnet8-cifar10"]);
     let server = Server::start(folder.path(), &CPU).await;
     let best = async |model: &str, photo: &str| {
-        let (status, answer) = server.picture(&format!("/v1/classify?model={model}"), &images.join(photo)).await;
+        let (status, answer) = server.image(&format!("/v1/classify?model={model}"), &images.join(photo)).await;
         assert_eq!(status, 200, "{answer}");
         answer["classes"][0]["label"].as_str().expect("a label").to_owned()
     };
@@ -154,7 +157,7 @@ async fn models_without_a_golden_file_see_what_a_person_sees() {
         assert_eq!(best(model, "photos_apache_coral/sunflower.bmp").await, "no person", "{model}");
     }
     assert_eq!(best("resnet8-cifar10", "photos_apache_coral/cat_720p.jpg").await, "cat");
-    let (_, answer) = server.picture("/v1/detect", &images.join("photos_apache_coral/grace_hopper.bmp")).await;
+    let (_, answer) = server.image("/v1/detect", &images.join("photos_apache_coral/grace_hopper.bmp")).await;
     let faces = detections(&answer);
     assert_eq!(faces.len(), 1, "one face: {answer}");
     assert!(faces[0].1 > 0.9, "{answer}");

@@ -6,6 +6,8 @@ use tokio::task::JoinSet;
 
 use crate::harness::{Server, only, photo, until, white};
 
+tests![what_a_thousand_clients_left_in_the_queue_is_never_run];
+
 const OVER_HTTP_1: usize = 200;
 const OVER_HTTP_2: usize = 800;
 
@@ -17,7 +19,6 @@ async fn metric(server: &Server, name: &str) -> usize {
     value.map_or(0, |value| value.parse().expect("a number"))
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_thousand_clients_left_in_the_queue_is_never_run() {
     let models = only(&["slow-on-white"]);
     let server = Server::start(
@@ -35,12 +36,12 @@ async fn what_a_thousand_clients_left_in_the_queue_is_never_run() {
     }
     let gone_already = metric(&server, "ounce_cancelled_total").await;
 
-    let picture = photo();
-    let head = format!("POST /v1/classify HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", picture.len());
+    let image = photo();
+    let head = format!("POST /v1/classify HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", image.len());
     let sockets: Vec<TcpStream> = (0..OVER_HTTP_1)
         .map(|_| {
             let mut socket = TcpStream::connect(server.url.trim_start_matches("http://")).expect("connects");
-            socket.write_all(head.as_bytes()).and_then(|()| socket.write_all(&picture)).expect("writes");
+            socket.write_all(head.as_bytes()).and_then(|()| socket.write_all(&image)).expect("writes");
             socket
         })
         .collect();
@@ -48,7 +49,7 @@ async fn what_a_thousand_clients_left_in_the_queue_is_never_run() {
     for _ in 0..OVER_HTTP_2 / 100 {
         let client = reqwest::Client::builder().http2_prior_knowledge().build().expect("a client");
         for _ in 0..100 {
-            streams.spawn(client.post(format!("{}/v1/classify", server.url)).body(picture.clone()).send());
+            streams.spawn(client.post(format!("{}/v1/classify", server.url)).body(image.clone()).send());
         }
     }
     until("all wait while the worker is held", async || {
@@ -61,7 +62,7 @@ async fn what_a_thousand_clients_left_in_the_queue_is_never_run() {
     streams.shutdown().await;
     let gone = gone_already.max(1) + OVER_HTTP_1 + OVER_HTTP_2;
     until("all are counted", async || metric(&server, "ounce_cancelled_total").await >= gone).await;
-    // Their pictures leave at once, before the worker is free.
+    // Their images leave at once, before the worker is free.
     while metric(&server, "ounce_queue_depth").await > 0 {
         assert!(!held.is_finished(), "the queue is empty before the worker is free");
     }
@@ -69,7 +70,7 @@ async fn what_a_thousand_clients_left_in_the_queue_is_never_run() {
     assert_eq!(held.await.expect("no panic").expect("an answer").status(), 200);
     assert_eq!(post(photo()).send().await.expect("an answer").status(), 200);
     let runs = metric(&server, "ounce_batch_size_count").await;
-    assert_eq!(runs, probes + 2, "the white picture, the probes that were answered, and the last one");
+    assert_eq!(runs, probes + 2, "the white image, the probes that were answered, and the last one");
     let rows = metric(&server, "ounce_batch_size_sum").await;
     assert!(rows <= runs + 1, "nobody else was in those runs, but for the probe that gave up: {rows} of {runs}");
 }

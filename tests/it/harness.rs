@@ -1,9 +1,12 @@
-//! Starts servers on free ports, finds what tests share, and says so when it is not there.
+//! Starts servers on free ports, and finds what tests share.
 
 use std::{
     collections::BTreeMap,
+    ffi::OsStr,
+    io::{BufRead, BufReader},
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, Command, Stdio},
     sync::Once,
     thread::JoinHandle,
 };
@@ -13,7 +16,9 @@ use ounce::{
     server::{self, Listeners},
 };
 use serde_json::Value;
-use tokio::{runtime::Runtime, sync::oneshot};
+use tokio::{net::TcpSocket, runtime::Runtime, sync::oneshot};
+
+use crate::runner::ignore;
 
 /// A running server; it is shut down when dropped.
 #[derive(Debug)]
@@ -75,9 +80,9 @@ impl Server {
         (status, response.json().await.expect("JSON"))
     }
 
-    /// Posts a file as a picture.
-    pub(crate) async fn picture(&self, path: &str, file: &Path) -> (u16, Value) {
-        let bytes = std::fs::read(file).expect("the picture is there");
+    /// Posts a file as an image.
+    pub(crate) async fn image(&self, path: &str, file: &Path) -> (u16, Value) {
+        let bytes = std::fs::read(file).expect("the image is there");
         self.post(path, "application/octet-stream", bytes).await
     }
 
@@ -104,27 +109,53 @@ impl Drop for Server {
     }
 }
 
-/// The binary as a process of its own, where a test asks what the process uses.
+/// The binary as a process of its own, on a free port that it tells in its log; it is killed when dropped.
 pub(crate) struct Process {
+    pub(crate) address: SocketAddr,
     pub(crate) url: String,
     pub(crate) client: reqwest::Client,
-    child: std::process::Child,
+    pub(crate) child: Child,
 }
 
 impl Process {
-    /// Starts it on a free port with these settings, and waits until it is ready.
+    /// Starts it with these settings, and waits until it is ready.
     pub(crate) async fn start(models: &Path, settings: &[(&str, &str)]) -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
-        let child = ounce()
-            .args(["serve", "--log", "error", "--listen", &free.to_string()])
-            .args([Path::new("--models"), models])
-            .envs(settings.iter().copied())
-            .spawn()
-            .expect("the binary starts");
-        let this = Self { url: format!("http://{free}"), client: reqwest::Client::new(), child };
-        let ready = || this.client.get(format!("{}/readyz", this.url)).send();
-        until("the server is ready", async || ready().await.is_ok_and(|response| response.status() == 200)).await;
+        let this = Self::listening(models, settings);
+        this.ready().await;
         this
+    }
+
+    /// Starts it with these settings, and waits until it listens.
+    pub(crate) fn listening(models: &Path, settings: &[(&str, &str)]) -> Self {
+        let mut command = ounce();
+        command.args(["serve", "--listen", "127.0.0.1:0", "--models"]).arg(models).envs(settings.iter().copied());
+        Self::run(command)
+    }
+
+    /// Runs `ounce serve …`, and waits until it listens. From then on, the log of it goes where ours goes.
+    pub(crate) fn run(mut command: Command) -> Self {
+        command.envs([("OUNCE_LOG__FILTER", "error,ounce::server=info"), ("OUNCE_LOG__FORMAT", "json")]);
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("the binary starts");
+        let mut log = BufReader::new(child.stderr.take().expect("piped"));
+        let address = listens(&mut log);
+        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::stderr()));
+        Self { address, url: format!("http://{address}"), client: reqwest::Client::new(), child }
+    }
+
+    /// Waits until it is ready.
+    pub(crate) async fn ready(&self) {
+        ready(&self.url).await;
+    }
+
+    /// Sends it a signal, as `kill` names it.
+    pub(crate) fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
+        assert!(sent.expect("kill runs").success());
+    }
+
+    /// Kills it and waits until it is gone.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().and_then(|()| self.child.wait()).expect("it ends");
     }
 
     /// What Prometheus would scrape, by the series' name with its labels.
@@ -149,6 +180,74 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill().and_then(|()| self.child.wait());
     }
+}
+
+/// The address that a server says it listens on, in the JSON lines of its log.
+pub(crate) fn listens(log: &mut impl BufRead) -> SocketAddr {
+    let mut seen = String::new();
+    for line in log.lines().map_while(Result::ok) {
+        let said = serde_json::from_str::<Value>(&line).unwrap_or_default();
+        if said["message"] == "listening" {
+            return said["address"].as_str().and_then(|address| address.parse().ok()).expect("an address");
+        }
+        seen += &line;
+        seen += "\n";
+    }
+    panic!("it ended before it listened: {seen}");
+}
+
+/// Waits until a server takes requests.
+pub(crate) async fn ready(url: &str) {
+    let url = format!("{url}/readyz");
+    until("the server is ready", async || reqwest::get(&url).await.is_ok_and(|answer| answer.status() == 200)).await;
+}
+
+/// An address at which nobody listens, as long as this lives: the port is taken, so that nobody else gets it.
+pub(crate) struct Nobody {
+    pub(crate) address: SocketAddr,
+    _socket: TcpSocket,
+}
+
+impl Nobody {
+    pub(crate) fn new() -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+        Self { address: socket.local_addr().expect("bound"), _socket: socket }
+    }
+}
+
+/// A port that is free now; somebody else may take it before a program does, so try it with [`on_a_free_port`].
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port()
+}
+
+/// Starts a program that has to be told its port, and waits until it is up. When it ends before, somebody else may have been
+/// faster at the port: then it is tried on another.
+pub(crate) async fn on_a_free_port(mut start: impl FnMut(u16) -> Child, up: impl AsyncFn(u16) -> bool) -> (u16, Child) {
+    for _ in 0..3 {
+        let port = free_port();
+        let mut child = start(port);
+        let mut ended = false;
+        until("the program is up", async || {
+            ended = child.try_wait().expect("a state").is_some();
+            ended || up(port).await
+        })
+        .await;
+        if !ended {
+            return (port, child);
+        }
+    }
+    panic!("it ends by itself, whatever its port");
+}
+
+/// A program that a user need not have: without it, the test is ignored, or fails where the environment has `required`.
+pub(crate) fn program(path: impl AsRef<OsStr>, required: &str, hint: &str) -> Command {
+    let name = path.as_ref().display();
+    let there = |asks| Command::new(&path).arg(asks).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if !["--version", "-v"].into_iter().any(|asks| there(asks).is_ok_and(|status| status.success())) {
+        ignore(required, &format!("{name} is not installed ({hint})"));
+    }
+    Command::new(path)
 }
 
 /// Series of the text format by name and labels.
@@ -183,15 +282,13 @@ pub(crate) fn python(packages: &[PathBuf]) -> Command {
     command
 }
 
-/// A file or folder of `../shared`, which a user's clone does not have: then the test says that it is skipped.
-pub(crate) fn shared(path: &str) -> Option<PathBuf> {
+/// A file or folder of `../shared`, which a user's clone does not have: then the test is ignored.
+pub(crate) fn shared(path: &str) -> PathBuf {
     let path = root().join("../shared").join(path);
-    if path.exists() {
-        return Some(path);
+    if !path.exists() {
+        ignore("REQUIRE_SHARED", &format!("{} is not here", path.display()));
     }
-    assert!(std::env::var_os("REQUIRE_SHARED").is_none(), "{} is not here", path.display());
-    eprintln!("SKIPPED: {} is not here (it lies beside the project on its developers' machines)", path.display());
-    None
+    path
 }
 
 /// A folder with only these of `tests/models` in it.
@@ -204,7 +301,7 @@ pub(crate) fn only(models: &[&str]) -> tempfile::TempDir {
     folder
 }
 
-/// A picture that needs no file: a PNG with a figure on a street of its own, 96×128 pixels.
+/// An image that needs no file: a PNG with a figure on a street of its own, 96×128 pixels.
 pub(crate) fn photo() -> Vec<u8> {
     let figure = |x: u32, y: u32| (40..56).contains(&x) && (30..110).contains(&y);
     let image = image::RgbImage::from_fn(96, 128, |x, y| {
@@ -220,17 +317,23 @@ pub(crate) fn png(image: &image::RgbImage) -> Vec<u8> {
     png.into_inner()
 }
 
-/// Asks until the answer is yes; fails when it is not after a minute, since then it never will be `what`.
+/// Whether a file is a chart as subcommands draw them.
+pub(crate) fn is_chart(file: &Path) -> bool {
+    let svg = std::fs::read_to_string(file).unwrap_or_default();
+    svg.starts_with("<svg width=\"860\" height=\"640\"") && svg.ends_with("</svg>\n") && svg.contains("<polyline")
+}
+
+/// Asks until the answer is yes; fails when it is not after minutes, since then it never will be `what`, however busy the machine.
 pub(crate) async fn until(what: &str, mut yes: impl AsyncFnMut() -> bool) {
     let asking = async {
         while !yes().await {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(60), asking).await.expect(what);
+    tokio::time::timeout(std::time::Duration::from_secs(300), asking).await.expect(what);
 }
 
-/// A white picture, over which `slow-on-white` holds a worker for seconds.
+/// A white image, over which `slow-on-white` holds a worker for seconds.
 pub(crate) fn white() -> Vec<u8> {
     png(&image::RgbImage::from_pixel(8, 8, image::Rgb([255; 3])))
 }

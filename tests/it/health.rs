@@ -1,12 +1,16 @@
 //! `ounce health` tells a probe whether a server takes requests, and people why it does not.
 
-use std::{
-    net::{SocketAddr, TcpListener},
-    path::Path,
-    process::{Child, Command},
-};
+use std::{net::TcpListener, path::Path, process::Command};
 
-use crate::harness::{Server, ounce, root, until};
+use crate::harness::{Nobody, Process, Server, ounce, root, until};
+
+tests![
+    a_server_that_takes_requests_is_healthy,
+    a_server_that_starts_lives_but_is_not_ready,
+    a_server_that_ends_lives_but_is_not_ready,
+    whoever_is_not_there_or_does_not_answer_is_not_healthy,
+    an_address_that_cannot_be_asked_is_told_so
+];
 
 /// How `ounce health` ends, and what it says.
 fn health(arguments: &[&str], settings: &[(&str, &str)]) -> (i32, String) {
@@ -22,36 +26,6 @@ fn reason(url: &str, arguments: &[&str]) -> String {
     reason.replace(url, "http://HOST")
 }
 
-fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port")
-}
-
-/// The binary as a process that is killed when dropped, whatever it is at.
-struct Serving {
-    process: Child,
-    url: String,
-}
-
-impl Serving {
-    /// Starts it, and waits until it listens.
-    async fn start(models: &Path, settings: &[(&str, &str)]) -> Self {
-        let address = free().to_string();
-        let mut command = ounce();
-        command.args(["serve", "--log", "error", "--listen", &address, "--models"]).arg(models);
-        let process = command.envs(settings.iter().copied()).spawn().expect("it starts");
-        let this = Self { process, url: format!("http://{address}") };
-        until("it lives", async || health(&["--live", "--url", &this.url], &[]).0 == 0).await;
-        this
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.process.kill().and_then(|()| self.process.wait());
-    }
-}
-
-#[tokio::test]
 async fn a_server_that_takes_requests_is_healthy() {
     let server = Server::start(&root().join("models"), &[]).await;
     let port = server.url.rsplit(':').next().expect("a port");
@@ -66,11 +40,11 @@ async fn a_server_that_takes_requests_is_healthy() {
     assert_eq!(health(&["--config", &file.display().to_string()], &[]), (0, "ready".to_owned()));
 }
 
-#[tokio::test]
 async fn a_server_that_starts_lives_but_is_not_ready() {
     let models = tempfile::tempdir().expect("tempdir");
     never_loaded(&models.path().join("slow"));
-    let server = Serving::start(models.path(), &[]).await;
+    let server = Process::listening(models.path(), &[]);
+    assert_eq!(health(&["--live", "--url", &server.url], &[]), (0, "alive".to_owned()));
     insta::assert_snapshot!(reason(&server.url, &[]), @"ounce: http://HOST/readyz answers 503: the server is starting");
 }
 
@@ -86,22 +60,18 @@ fn never_loaded(folder: &Path) {
     assert!(made.success());
 }
 
-#[tokio::test]
 async fn a_server_that_ends_lives_but_is_not_ready() {
-    let server = Serving::start(&root().join("models"), &[("OUNCE_SHUTDOWN__DRAIN_DELAY_MS", "600000")]).await;
-    until("it is ready", async || health(&["--url", &server.url], &[]).0 == 0).await;
-    let asked = Command::new("kill").arg(server.process.id().to_string()).status().expect("kill");
-    assert!(asked.success());
+    let server = Process::start(&root().join("models"), &[("OUNCE_SHUTDOWN__DRAIN_DELAY_MS", "600000")]).await;
+    server.signal("-TERM");
     until("it is not ready any more", async || health(&["--url", &server.url], &[]).0 == 1).await;
     insta::assert_snapshot!(reason(&server.url, &[]), @"ounce: http://HOST/readyz answers 503: the server is shutting down");
     assert_eq!(health(&["--live", "--url", &server.url], &[]), (0, "alive".to_owned()));
 }
 
-#[test]
 fn whoever_is_not_there_or_does_not_answer_is_not_healthy() {
-    let nobody = free();
-    insta::assert_snapshot!(reason(&format!("http://{nobody}"), &[]), @"ounce: http://HOST/readyz does not answer: Connection refused (os error 111)");
-    assert_eq!(health(&[], &[("OUNCE_LISTEN", &nobody.to_string())]).0, 1);
+    let nobody = Nobody::new();
+    insta::assert_snapshot!(reason(&format!("http://{}", nobody.address), &[]), @"ounce: http://HOST/readyz does not answer: Connection refused (os error 111)");
+    assert_eq!(health(&[], &[("OUNCE_LISTEN", &nobody.address.to_string())]).0, 1);
 
     // The system takes connections; nobody answers them.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a socket");
@@ -109,7 +79,6 @@ fn whoever_is_not_there_or_does_not_answer_is_not_healthy() {
     insta::assert_snapshot!(reason(&url, &["--timeout", "50ms"]), @"ounce: http://HOST/readyz did not answer within 50 ms");
 }
 
-#[test]
 fn an_address_that_cannot_be_asked_is_told_so() {
     for url in ["https://127.0.0.1", "127.0.0.1:8080", "http://a b"] {
         let (code, reason) = health(&["--url", url], &[]);

@@ -4,6 +4,8 @@ use std::{fs, path::Path};
 
 use crate::harness::{Server, only, shared};
 
+tests![hostile_models_end_the_start_with_a_sentence, bad_pictures_are_refused_and_the_next_one_is_answered];
+
 /// A models folder with one hostile file in it.
 fn model_with(file: &Path) -> tempfile::TempDir {
     let root = tempfile::tempdir().expect("tempdir");
@@ -15,9 +17,8 @@ fn model_with(file: &Path) -> tempfile::TempDir {
     root
 }
 
-#[tokio::test]
 async fn hostile_models_end_the_start_with_a_sentence() {
-    let Some(folder) = shared("models/hostile") else { return };
+    let folder = shared("models/hostile");
     let mut files: Vec<_> = fs::read_dir(folder).expect("a folder").flatten().map(|file| file.path()).collect();
     files.sort();
     assert_eq!(files.len(), 7);
@@ -41,14 +42,13 @@ async fn hostile_models_end_the_start_with_a_sentence() {
     }
 }
 
-#[tokio::test]
 async fn bad_pictures_are_refused_and_the_next_one_is_answered() {
-    let Some(corpus) = shared("images/corpus_image-rs/tests") else { return };
+    let corpus = shared("images/corpus_image-rs/tests");
     let folder = only(&["person-192"]);
     let server = Server::start(folder.path(), &[]).await;
     let mut counts = std::collections::BTreeMap::new();
     for file in files_below(&corpus) {
-        let (status, answer) = server.picture("/v1/detect", &file).await;
+        let (status, answer) = server.image("/v1/detect", &file).await;
         let shown = file.strip_prefix(&corpus).expect("below").display();
         if status != 200 {
             let sentence = answer["detail"].as_str().unwrap_or_default();
@@ -62,8 +62,8 @@ async fn bad_pictures_are_refused_and_the_next_one_is_answered() {
         *counts.entry(status).or_insert(0) += 1;
     }
     println!("{counts:?}");
-    let photo = shared("images/photos_ccby_coco/coco_val_000000001000.jpg").expect("beside the corpus");
-    assert_eq!(server.picture("/v1/detect", &photo).await.0, 200, "the server still answers");
+    let photo = shared("images/photos_ccby_coco/coco_val_000000001000.jpg");
+    assert_eq!(server.image("/v1/detect", &photo).await.0, 200, "the server still answers");
     server.end().expect("a clean end");
 }
 

@@ -9,7 +9,20 @@ use std::{
 
 use serde_json::Value;
 
-use crate::harness::{Server, ounce, root};
+use crate::{
+    harness::{Server, ounce, root},
+    runner::ignore,
+};
+
+tests![
+    every_overlay_is_valid_by_kubernetes_schemas,
+    every_overlay_passes_policies,
+    selectors_find_pods_and_ports_have_names,
+    an_end_may_take_as_long_as_its_parts,
+    a_start_may_take_as_long_as_its_probe,
+    cpus_are_whole_and_nobody_elses,
+    the_autoscaler_alone_decides_by_a_metric_that_there_is
+];
 
 /// What `kubectl apply -k` takes, and the kind of its autoscaler.
 const FOLDERS: [(&str, Option<&str>); 4] = [
@@ -25,15 +38,13 @@ const OPERATORS: [&str; 3] = ["PrometheusRule", "ServiceMonitor", "ScaledObject"
 /// Reads YAML and prints its documents as a list in JSON.
 const YAML_TO_JSON: &str = "import json, sys, yaml; json.dump(list(yaml.safe_load_all(sys.stdin)), sys.stdout)";
 
-/// A program that `make .checks/installed` has installed.
-fn program(name: &str) -> Option<Command> {
+/// A program that `make .checks/installed` has installed; without it, the test is ignored.
+fn program(name: &str) -> Command {
     let path = root().join(".checks/bin").join(name);
-    if path.exists() {
-        return Some(Command::new(path));
+    if !path.exists() {
+        ignore("REQUIRE_KUBERNETES", &format!("{name} is not here (`make .checks/installed` installs it)"));
     }
-    assert!(std::env::var_os("REQUIRE_KUBERNETES").is_none(), "{} is not here", path.display());
-    eprintln!("SKIPPED: {name} is not here (`make .checks/installed` installs it)");
-    None
+    Command::new(path)
 }
 
 fn text(output: &Output) -> String {
@@ -41,11 +52,11 @@ fn text(output: &Output) -> String {
 }
 
 /// The manifests of a folder, as YAML.
-fn rendered(folder: &str) -> Option<String> {
-    let output = program("kubectl")?.args(["kustomize", folder]).current_dir(root().join("k8s")).output();
+fn rendered(folder: &str) -> String {
+    let output = program("kubectl").args(["kustomize", folder]).current_dir(root().join("k8s")).output();
     let output = output.expect("it starts");
     assert!(output.status.success() && output.stderr.is_empty(), "{folder}: {}", text(&output));
-    Some(String::from_utf8(output.stdout).expect("text"))
+    String::from_utf8(output.stdout).expect("text")
 }
 
 /// What a folder puts into a cluster.
@@ -55,15 +66,15 @@ struct Cluster {
 }
 
 impl Cluster {
-    fn of(folder: &'static str) -> Option<Self> {
-        let yaml = rendered(folder)?;
+    fn of(folder: &'static str) -> Self {
+        let yaml = rendered(folder);
         let mut python =
-            program("python")?.args(["-c", YAML_TO_JSON]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+            program("python").args(["-c", YAML_TO_JSON]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let python = python.as_mut().expect("it starts");
         python.stdin.take().expect("piped").write_all(yaml.as_bytes()).expect("written");
         let objects = serde_json::from_reader(python.stdout.take().expect("piped")).expect("JSON");
         python.wait().expect("it ends");
-        Some(Self { folder, objects })
+        Self { folder, objects }
     }
 
     fn all(&self, kind: &str) -> Vec<&Value> {
@@ -122,7 +133,7 @@ impl Cluster {
 }
 
 fn clusters() -> impl Iterator<Item = (Cluster, Option<&'static str>)> {
-    FOLDERS.into_iter().filter_map(|(folder, autoscaler)| Some((Cluster::of(folder)?, autoscaler)))
+    FOLDERS.into_iter().map(|(folder, autoscaler)| (Cluster::of(folder), autoscaler))
 }
 
 /// Whether all of these labels are among those.
@@ -131,7 +142,6 @@ fn selects(selector: &Value, labels: &Value) -> bool {
     !selector.is_empty() && selector.iter().all(|(name, value)| labels[name] == *value)
 }
 
-#[test]
 fn every_overlay_is_valid_by_kubernetes_schemas() {
     let folder = tempfile::tempdir().expect("tempdir");
     for (cluster, _) in clusters() {
@@ -142,12 +152,7 @@ fn every_overlay_is_valid_by_kubernetes_schemas() {
             let file = folder.path().join("list.yaml");
             let documents: Vec<_> = objects.iter().map(ToString::to_string).collect();
             std::fs::write(&file, documents.join("\n---\n")).expect("write");
-            program("kubernetes-validate")
-                .expect("here")
-                .args(["--strict", "--quiet"])
-                .arg(&file)
-                .output()
-                .expect("it starts")
+            program("kubernetes-validate").args(["--strict", "--quiet"]).arg(&file).output().expect("it starts")
         };
         let output = validate(&own);
         assert!(output.status.success(), "{}: {}", cluster.folder, text(&output));
@@ -158,11 +163,10 @@ fn every_overlay_is_valid_by_kubernetes_schemas() {
     }
 }
 
-#[test]
 fn every_overlay_passes_policies() {
     let folder = tempfile::tempdir().expect("tempdir");
     for (name, _) in FOLDERS {
-        let (Some(yaml), Some(mut checkov)) = (rendered(name), program("checkov")) else { return };
+        let (yaml, mut checkov) = (rendered(name), program("checkov"));
         let file = folder.path().join("all.yaml");
         std::fs::write(&file, yaml).expect("write");
         checkov.args(["--skip-download", "--framework", "kubernetes", "--compact", "--output", "json", "--file"]);
@@ -177,7 +181,6 @@ fn every_overlay_passes_policies() {
     }
 }
 
-#[test]
 fn selectors_find_pods_and_ports_have_names() {
     for (cluster, _) in clusters() {
         let (folder, labels) = (cluster.folder, &cluster.pod()["metadata"]["labels"]);
@@ -217,7 +220,6 @@ fn selectors_find_pods_and_ports_have_names() {
     }
 }
 
-#[test]
 fn an_end_may_take_as_long_as_its_parts() {
     for (cluster, _) in clusters() {
         let shutdown = &cluster.settings()["shutdown"];
@@ -233,7 +235,6 @@ fn an_end_may_take_as_long_as_its_parts() {
     }
 }
 
-#[test]
 fn a_start_may_take_as_long_as_its_probe() {
     for (cluster, _) in clusters() {
         let startup = &cluster.container()["startupProbe"];
@@ -246,7 +247,6 @@ fn a_start_may_take_as_long_as_its_probe() {
     }
 }
 
-#[test]
 fn cpus_are_whole_and_nobody_elses() {
     for (cluster, _) in clusters() {
         let resources = &cluster.container()["resources"];
@@ -264,7 +264,6 @@ fn cpus_are_whole_and_nobody_elses() {
     }
 }
 
-#[tokio::test]
 async fn the_autoscaler_alone_decides_by_a_metric_that_there_is() {
     let server = Server::start(&root().join("models"), &[]).await;
     let metrics = server.client.get(format!("{}/metrics", server.url)).send().await.expect("an answer");

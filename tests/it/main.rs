@@ -1,8 +1,18 @@
 //! Promises to users, one file each, behind one harness. A real server answers over real sockets.
 
+#![allow(
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test fails by a panic, and the environment says what it must not lack"
+)]
+
+#[macro_use]
+mod runner;
+
 mod harness;
 mod scraped;
 mod simulated;
+mod source;
 
 mod balancer;
 mod batching;
@@ -10,6 +20,7 @@ mod bench;
 mod cgroups;
 mod container;
 mod dashboards;
+mod docs;
 mod drain;
 mod evaluate;
 mod first_minutes;
@@ -22,12 +33,14 @@ mod hostile;
 mod kubernetes;
 mod ledger;
 mod lifecycle;
+mod outcomes;
 mod overload;
 mod parity;
 mod prometheus;
 mod providers;
 mod queueing;
 mod reload;
+mod replicas;
 mod rooms;
 mod routing;
 mod scaling;
@@ -38,3 +51,46 @@ mod training;
 mod triton;
 mod tune;
 mod wire;
+
+fn main() -> std::process::ExitCode {
+    let files = [
+        balancer::tests(),
+        batching::tests(),
+        bench::tests(),
+        cgroups::tests(),
+        container::tests(),
+        dashboards::tests(),
+        docs::tests(),
+        drain::tests(),
+        evaluate::tests(),
+        first_minutes::tests(),
+        forms::tests(),
+        free_axis::tests(),
+        golden::tests(),
+        hang_up::tests(),
+        health::tests(),
+        hostile::tests(),
+        kubernetes::tests(),
+        ledger::tests(),
+        lifecycle::tests(),
+        outcomes::tests(),
+        overload::tests(),
+        parity::tests(),
+        prometheus::tests(),
+        providers::tests(),
+        queueing::tests(),
+        reload::tests(),
+        replicas::tests(),
+        rooms::tests(),
+        routing::tests(),
+        scaling::tests(),
+        simulate::tests(),
+        size_input::tests(),
+        traces::tests(),
+        training::tests(),
+        triton::tests(),
+        tune::tests(),
+        wire::tests(),
+    ];
+    runner::main(files.into_iter().flatten().collect())
+}

@@ -4,7 +4,17 @@ use std::{io::Write, net::TcpStream, time::Duration};
 
 use crate::harness::{Server, photo, png, root};
 
-/// A picture that takes a while to decode: 4000×4000 pixels, a few kB.
+tests![
+    one_request_more_than_fits_is_refused_until_there_is_a_place,
+    bodies_in_memory_are_bounded_too,
+    a_deadline_that_passes_while_a_picture_is_decoded_is_answered_with_504,
+    a_client_that_goes_away_is_counted_and_makes_no_room_for_more_work,
+    a_request_for_tensors_cannot_be_made_to_multiply,
+    half_a_head_does_not_hold_a_connection_for_ever,
+    an_answer_that_nobody_reads_keeps_its_place
+];
+
+/// An image that takes a while to decode: 4000×4000 pixels, a few kB.
 fn large() -> Vec<u8> {
     png(&image::RgbImage::new(4000, 4000))
 }
@@ -43,7 +53,6 @@ async fn until_answered(server: &Server) {
     }
 }
 
-#[tokio::test]
 async fn one_request_more_than_fits_is_refused_until_there_is_a_place() {
     let server = Server::start(&root().join("models"), &[("OUNCE_REQUESTS__MAX_IN_FLIGHT", "1")]).await;
     let (refused, held) = refused_beside_half_a_request(&server, 1000, photo()).await;
@@ -52,7 +61,6 @@ async fn one_request_more_than_fits_is_refused_until_there_is_a_place() {
     until_answered(&server).await;
 }
 
-#[tokio::test]
 async fn bodies_in_memory_are_bounded_too() {
     let settings = [("OUNCE_REQUESTS__MAX_BODY_BYTES", "2000000"), ("OUNCE_PICTURES__MAX_BYTES", "1900000")];
     let server = Server::start(&root().join("models"), &settings).await;
@@ -62,16 +70,14 @@ async fn bodies_in_memory_are_bounded_too() {
     until_answered(&server).await;
 }
 
-#[tokio::test]
 async fn a_deadline_that_passes_while_a_picture_is_decoded_is_answered_with_504() {
     let server = Server::start(&root().join("models"), &[]).await;
-    // Time enough for a run, so that it is let in; not for decoding so large a picture, which nobody could know.
+    // Time enough for a run, so that it is let in; not for decoding so large an image, which nobody could know.
     let (status, problem) = server.post("/v1/classify?deadline_ms=30", "image/png", large()).await;
     assert_eq!(status, 504, "{problem}");
     assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("30 ms")), "{problem}");
 }
 
-#[tokio::test]
 async fn a_client_that_goes_away_is_counted_and_makes_no_room_for_more_work() {
     let server = Server::start(&root().join("models"), &[("OUNCE_THREADS__DECODE", "1")]).await;
     let impatient = server.client.post(format!("{}/v1/detect", server.url)).body(large());
@@ -86,7 +92,6 @@ async fn a_client_that_goes_away_is_counted_and_makes_no_room_for_more_work() {
     assert_eq!(server.post("/v1/detect", "image/png", photo()).await.0, 200, "the thread is free again");
 }
 
-#[tokio::test]
 async fn a_request_for_tensors_cannot_be_made_to_multiply() {
     let server = Server::start(&root().join("models"), &[]).await;
     let outputs = vec![serde_json::json!({"name": "probability"}); 1000];
@@ -100,7 +105,6 @@ async fn a_request_for_tensors_cannot_be_made_to_multiply() {
     assert_eq!(status, 400, "{problem}");
 }
 
-#[tokio::test]
 async fn half_a_head_does_not_hold_a_connection_for_ever() {
     let server = Server::start(&root().join("models"), &[("OUNCE_REQUESTS__HEADER_TIMEOUT_MS", "100")]).await;
     let mut stream = TcpStream::connect(server.url.trim_start_matches("http://")).expect("connects");
@@ -111,15 +115,11 @@ async fn half_a_head_does_not_hold_a_connection_for_ever() {
     assert!(!rest.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&rest));
 }
 
-#[tokio::test]
 async fn an_answer_that_nobody_reads_keeps_its_place() {
     let server = Server::start(&root().join("models"), &[("OUNCE_REQUESTS__MAX_IN_FLIGHT", "1")]).await;
     // Noise, so that the drawn PNG is far larger than what sockets buffer.
-    let mut seed = 1u32;
-    let noise = image::RgbImage::from_fn(2000, 2000, |_, _| {
-        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        image::Rgb([(seed >> 8) as u8, (seed >> 16) as u8, (seed >> 24) as u8])
-    });
+    let mut random = fastrand::Rng::with_seed(1);
+    let noise = image::RgbImage::from_fn(2000, 2000, |_, _| image::Rgb([(); 3].map(|()| random.u8(..))));
     let mut jpeg = std::io::Cursor::new(Vec::new());
     noise.write_to(&mut jpeg, image::ImageFormat::Jpeg).expect("JPEG");
     let jpeg = jpeg.into_inner();

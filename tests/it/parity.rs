@@ -7,6 +7,11 @@ use serde_json::Value;
 
 use crate::harness::{ounce, python, root, shared};
 
+tests![
+    the_detector_scores_the_same_in_python_and_through_the_server,
+    the_classifier_scores_the_same_in_python_and_through_the_server_and_reaches_its_f1
+];
+
 /// Half a point.
 const APART: f64 = 0.005;
 
@@ -43,18 +48,16 @@ fn compare(model: &str, data: &Path, metrics: &[&str], at_least: f64) -> Value {
     ours
 }
 
-#[test]
 fn the_detector_scores_the_same_in_python_and_through_the_server() {
-    let Some(people) = shared("datasets/people/valid") else { return };
+    let people = shared("datasets/people/valid");
     compare("pedestrian", &people, &["ap50", "ap50_95"], 0.70);
-    let Some(coco) = shared("datasets/coco128") else { return };
+    let coco = shared("datasets/coco128");
     // Photos of other sizes and shapes: here the resizing counts.
     compare("pedestrian", &coco, &["ap50", "ap50_95"], 0.10);
 }
 
-#[test]
 fn the_classifier_scores_the_same_in_python_and_through_the_server_and_reaches_its_f1() {
-    let Some(people) = shared("datasets/people/valid") else { return };
+    let people = shared("datasets/people/valid");
     let folder = tempfile::tempdir().expect("tempdir");
     let cut = "import sys; from pathlib import Path; from ounce_training.data import read_split; \
                from ounce_training.windows import write_windows; \

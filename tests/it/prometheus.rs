@@ -1,4 +1,4 @@
-//! A real Prometheus reads the metrics: it finds nothing to mend in them, and they answer the README's questions.
+//! A real Prometheus reads the metrics: it finds nothing to mend in them, and they answer the five questions of docs/metrics.md.
 
 use std::{io::Write, process::Stdio};
 
@@ -7,9 +7,10 @@ use crate::{
     scraped::{Prometheus, client_that_goes_away, metrics, program, server, traffic},
 };
 
-#[tokio::test]
+tests![promtool_finds_nothing_to_mend, the_five_questions_of_the_docs_have_answers];
+
 async fn promtool_finds_nothing_to_mend() {
-    let Some(mut promtool) = program("promtool") else { return };
+    let mut promtool = program("promtool");
     let server = server().await;
     traffic(&server).await;
     client_that_goes_away(&server).await;
@@ -24,22 +25,20 @@ async fn promtool_finds_nothing_to_mend() {
     assert_eq!((said.status.code(), String::from_utf8_lossy(&all).as_ref()), (Some(0), ""), "{text}");
 }
 
-/// The queries of the README: those of the block under the heading, each after a comment that says what it asks.
+/// The queries of docs/metrics.md: those of the block under the heading, each after a comment that says what it asks.
 fn questions() -> Vec<String> {
-    let readme = std::fs::read_to_string(root().join("README.md")).expect("the README");
-    let (_, section) = readme.split_once("## Five questions for Prometheus").expect("the heading");
+    let page = std::fs::read_to_string(root().join("docs/metrics.md")).expect("the page");
+    let (_, section) = page.split_once("## Five questions for Prometheus").expect("the heading");
     let (_, block) = section.split_once("```promql\n").expect("the block");
     let (block, _) = block.split_once("```").expect("its end");
     block.split("# ").skip(1).filter_map(|question| Some(question.split_once('\n')?.1.trim().to_owned())).collect()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_five_questions_of_the_readme_have_answers() {
+async fn the_five_questions_of_the_docs_have_answers() {
     let questions = questions();
     assert_eq!(questions.len(), 5, "{questions:?}");
-    let Some(program) = program("prometheus") else { return };
     let server = server().await;
-    let prometheus = Prometheus::start(program, &server, None);
+    let prometheus = Prometheus::start(&server, None).await;
     for question in questions {
         until(&question, async || {
             traffic(&server).await;

@@ -2,7 +2,8 @@
 
 use crate::harness::{Server, root};
 
-#[tokio::test]
+tests![a_missing_provider_ends_the_start_with_the_ways_out, a_configured_fallback_shows_what_is_really_used];
+
 async fn a_missing_provider_ends_the_start_with_the_ways_out() {
     let models = root().join("models");
     let reason = Server::try_start(&models, &[("OUNCE_RUNTIME__PROVIDERS", "cuda,cpu")]).await.expect_err("refused");
@@ -12,7 +13,6 @@ async fn a_missing_provider_ends_the_start_with_the_ways_out() {
     }
 }
 
-#[tokio::test]
 async fn a_configured_fallback_shows_what_is_really_used() {
     let settings = [("OUNCE_RUNTIME__PROVIDERS", "cuda,cpu"), ("OUNCE_RUNTIME__FALLBACK", "warn")];
     let server = Server::start(&root().join("models"), &settings).await;

@@ -6,7 +6,9 @@ use serde_json::Value;
 
 use crate::harness::{Server, photo, root, until, white};
 
-/// The model that takes seconds over white pictures, with another manifest.
+tests![the_queue_has_an_end_and_a_high_priority_goes_first, a_deadline_that_no_run_can_meet_is_refused_at_once];
+
+/// The model that takes seconds over white images, with another manifest.
 fn slow_on_white(models: &Path, change: impl Fn(String) -> String) {
     let (from, to) = (root().join("tests/models/slow-on-white"), models.join("slow"));
     fs::create_dir(&to).expect("mkdir");
@@ -15,7 +17,6 @@ fn slow_on_white(models: &Path, change: impl Fn(String) -> String) {
     fs::write(to.join("model.toml"), change(manifest)).expect("write");
 }
 
-#[tokio::test]
 async fn the_queue_has_an_end_and_a_high_priority_goes_first() {
     let models = tempfile::tempdir().expect("tempdir");
     slow_on_white(models.path(), |text| text.replace("max_queue = 2000", "max_queue = 2\nmax_batch = 1"));
@@ -40,16 +41,15 @@ async fn the_queue_has_an_end_and_a_high_priority_goes_first() {
 
     assert_eq!(high.await.expect("no panic").expect("an answer").status(), 200);
     let unfinished = low.iter().filter(|low| !low.is_finished()).count();
-    assert!(unfinished >= 1, "a white picture that came before it still runs");
+    assert!(unfinished >= 1, "a white image that came before it still runs");
     for low in low {
         assert_eq!(low.await.expect("no panic").expect("an answer").status(), 200);
     }
 }
 
-#[tokio::test]
 async fn a_deadline_that_no_run_can_meet_is_refused_at_once() {
     let models = tempfile::tempdir().expect("tempdir");
-    // Every picture is just so bright that a run takes some 100 ms; the warm-up finds that out.
+    // Every image is just so bright that a run takes some 100 ms; the warm-up finds that out.
     slow_on_white(models.path(), |text| {
         let bright = "scale = 1e-9\nmean = [-0.991, -0.991, -0.991]";
         text.replace("scale = 0.00392156862745098", bright).replace("[batching]", "[batching]\nmax_batch = 1")
@@ -57,7 +57,7 @@ async fn a_deadline_that_no_run_can_meet_is_refused_at_once() {
     let server = Server::start(models.path(), &[]).await;
     let mut problem = Value::Null;
     until("it is refused", async || {
-        // When nothing has run for a second one may try, and a picture may be late for other reasons.
+        // When nothing has run for a second one may try, and an image may be late for other reasons.
         let (status, answer) = server.post("/v1/classify?deadline_ms=20", "image/png", photo()).await;
         assert!([429, 504].contains(&status), "{status}: {answer}");
         problem = answer;

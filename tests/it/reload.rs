@@ -14,6 +14,12 @@ use tokio::task::JoinSet;
 
 use crate::harness::{Server, photo, root, until};
 
+tests![
+    ten_thousand_requests_and_three_reloads_one_of_them_broken,
+    models_are_loaded_and_unloaded_on_request,
+    repository_calls_move_to_the_admin_port_when_there_is_one
+];
+
 /// Copies the shipped classifier to `folder`, as another version and with other labels.
 fn write(folder: &Path, version: &str, labels: [&str; 2]) {
     let shipped = root().join("models/pedestrian-presence");
@@ -63,7 +69,6 @@ async fn model(server: &Server, what: &str, wanted: impl Fn(&Value) -> bool) -> 
     model
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_requests_and_three_reloads_one_of_them_broken() {
     const REQUESTS: usize = 10_000;
     let (models, aside) = (tempfile::tempdir().expect("tempdir"), tempfile::tempdir().expect("tempdir"));
@@ -72,12 +77,12 @@ async fn ten_thousand_requests_and_three_reloads_one_of_them_broken() {
     let sent = Arc::new(AtomicUsize::new(0));
     let mut clients = JoinSet::new();
     for _ in 0..8 {
-        let (server, sent, picture) = (Arc::clone(&server), Arc::clone(&sent), photo());
+        let (server, sent, image) = (Arc::clone(&server), Arc::clone(&sent), photo());
         clients.spawn(async move {
             let mut seen: Vec<(String, Vec<String>)> = Vec::new();
             // On until the last reload was seen, however fast the machine is.
             while sent.fetch_add(1, Ordering::Relaxed) < REQUESTS || seen.last().is_none_or(|(v, _)| v != "4") {
-                let (status, answer) = server.post("/v1/classify", "image/png", picture.clone()).await;
+                let (status, answer) = server.post("/v1/classify", "image/png", image.clone()).await;
                 assert_eq!(status, 200, "{answer}");
                 let pair = (answer["version"].as_str().expect("a version").to_owned(), labels(&answer));
                 if seen.last() != Some(&pair) {
@@ -112,7 +117,6 @@ async fn ten_thousand_requests_and_three_reloads_one_of_them_broken() {
     }
 }
 
-#[tokio::test]
 async fn models_are_loaded_and_unloaded_on_request() {
     let models = tempfile::tempdir().expect("tempdir");
     write(&models.path().join("presence"), "1", ["no", "yes"]);
@@ -151,7 +155,6 @@ async fn models_are_loaded_and_unloaded_on_request() {
     assert_eq!(call("presence/load", "[").await.0, 400);
 }
 
-#[tokio::test]
 async fn repository_calls_move_to_the_admin_port_when_there_is_one() {
     let models = tempfile::tempdir().expect("tempdir");
     write(&models.path().join("presence"), "1", ["no", "yes"]);

@@ -6,6 +6,17 @@ use serde_json::Value;
 
 use crate::harness::{Process, Server, photo, root, sum, until};
 
+tests![
+    the_answer_says_which_variant_and_why,
+    the_operators_word_is_more_than_the_manifests,
+    a_limit_that_no_variant_meets_is_refused_by_its_name,
+    a_budget_of_nothing_is_refused_by_its_name,
+    near_its_budget_the_server_saves_then_it_refuses,
+    the_frontier_shows_every_variant_and_who_is_beaten,
+    some_answers_are_compared_with_the_shadows_when_there_is_time,
+    who_does_not_pay_in_dollars_is_told_in_the_currency_that_the_operator_names
+];
+
 /// The shipped detector with other routing.
 fn pedestrian(routing: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("tempdir");
@@ -30,7 +41,6 @@ async fn routed(server: &Server, query: &str) -> (String, String) {
     (word(&answer["variant"]), word(&answer["routed"]["reason"]))
 }
 
-#[tokio::test]
 async fn the_answer_says_which_variant_and_why() {
     let server = Server::start(&root().join("models"), &[]).await;
     let pair = |variant: &str, reason: &str| (variant.to_owned(), reason.to_owned());
@@ -42,7 +52,6 @@ async fn the_answer_says_which_variant_and_why() {
     insta::assert_snapshot!(problem["detail"].as_str().expect("a sentence"), @"`objective`: `speed` is none of cost, latency, accuracy");
 }
 
-#[tokio::test]
 async fn the_operators_word_is_more_than_the_manifests() {
     let settings = [("OUNCE_MODEL__PEDESTRIAN__DEFAULT_VARIANT", "fp32"), ("OUNCE_MODEL__PEDESTRIAN__MAX_BATCH", "2")];
     let server = Server::start(&root().join("models"), &settings).await;
@@ -51,7 +60,6 @@ async fn the_operators_word_is_more_than_the_manifests() {
     assert_eq!((&model["variants"][0]["name"], &model["variants"][0]["max_batch"]), (&"fp32".into(), &2.into()));
 }
 
-#[tokio::test]
 async fn a_limit_that_no_variant_meets_is_refused_by_its_name() {
     let server = Server::start(&root().join("models"), &[]).await;
     let (status, problem) = ask(&server, "?min_accuracy=0.99").await;
@@ -72,7 +80,6 @@ async fn a_limit_that_no_variant_meets_is_refused_by_its_name() {
     assert_eq!((status, &problem["type"]), (400, &"/errors#no-variant".into()));
 }
 
-#[tokio::test]
 async fn a_budget_of_nothing_is_refused_by_its_name() {
     let settings = [("OUNCE_TENANTS__ACME__API_KEYS", "k-1"), ("OUNCE_TENANTS__ACME__BUDGET_USD_PER_HOUR", "0")];
     let server = Server::start(&root().join("models"), &settings).await;
@@ -87,7 +94,6 @@ async fn a_budget_of_nothing_is_refused_by_its_name() {
     assert_eq!(ask(&server, "").await.0, 200, "others pay for themselves");
 }
 
-#[tokio::test]
 async fn near_its_budget_the_server_saves_then_it_refuses() {
     // As much as may be saved up is enough for about twenty answers, by what the first one costs.
     let server = Server::start(&root().join("models"), &[]).await;
@@ -111,7 +117,6 @@ async fn near_its_budget_the_server_saves_then_it_refuses() {
     assert_eq!((last, saved > 0), (429, true), "{saved}");
 }
 
-#[tokio::test]
 async fn the_frontier_shows_every_variant_and_who_is_beaten() {
     let server = Server::start(&root().join("models"), &[]).await;
     ask(&server, "").await;
@@ -128,7 +133,6 @@ async fn the_frontier_shows_every_variant_and_who_is_beaten() {
     assert_eq!(server.get("/v1/models/nobody/frontier").await.0, 404);
 }
 
-#[tokio::test]
 async fn some_answers_are_compared_with_the_shadows_when_there_is_time() {
     let models = pedestrian("[routing]\nshadow = { variant = \"fp32\", share = 1.0 }\nmin_agreement = 0.5");
     // A process of its own: in this one other tests use the CPUs, and then there is no time to compare.
@@ -144,7 +148,6 @@ async fn some_answers_are_compared_with_the_shadows_when_there_is_time() {
     assert!(sum(&server.metrics().await, "ounce_cost_usd_total", &["account=\"shadow\""]) > 0.0);
 }
 
-#[tokio::test]
 async fn who_does_not_pay_in_dollars_is_told_in_the_currency_that_the_operator_names() {
     let settings = [("OUNCE_COST__CURRENCY", "EUR"), ("OUNCE_COST__CURRENCY_PER_USD", "0.5")];
     let server = Server::start(&root().join("models"), &settings).await;

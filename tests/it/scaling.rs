@@ -1,99 +1,44 @@
-//! How many replicas a real server asks for: it follows the requests up and down, goes back and forth over nothing, and does
-//! not let itself be talked into more than could answer.
-
-use std::time::Duration;
-
-use ounce::tools::bench::{Picture, Plan, Target, Watch, open_loop};
+//! How many replicas a real server asks for. Which number it is, and how it gets there, is asked in virtual time: `replicas`.
 
 use crate::harness::{Process, photo, png, root, until};
 
-/// A photo that takes its time to decode, so that few of them fill a replica.
-fn large_photo(width: u32) -> Vec<u8> {
-    png(&image::RgbImage::from_fn(width, width * 4 / 5, |x, y| {
-        image::Rgb([(x ^ y) as u8, (x / 7) as u8, (y / 5) as u8])
-    }))
+tests![what_is_refused_for_want_of_room_asks_for_more_than_one, what_no_replica_could_answer_asks_for_no_more_than_one];
+
+/// How many replicas the server asks for.
+async fn replicas(server: &Process) -> f64 {
+    server.metrics().await["ounce_desired_replicas"]
 }
 
-/// What the server says of itself now.
-async fn told(server: &Process, name: &str) -> f64 {
-    server.metrics().await.get(name).copied().unwrap_or_default()
+async fn what_is_refused_for_want_of_room_asks_for_more_than_one() {
+    // One place, and requests without pause, of photos that take their time to decode.
+    let server = Process::start(&root().join("models"), &[("OUNCE_REQUESTS__MAX_IN_FLIGHT", "1")]).await;
+    let photo =
+        png(&image::RgbImage::from_fn(3000, 2400, |x, y| image::Rgb([(x ^ y) as u8, (x / 7) as u8, (y / 5) as u8])));
+    until("it asks for more than one replica", async || {
+        let both =
+            [(), ()].map(|()| server.client.post(format!("{}/v1/detect", server.url)).body(photo.clone()).send());
+        let statuses = futures_util::future::join_all(both).await;
+        assert!(statuses.iter().any(|answer| answer.as_ref().is_ok_and(|answer| answer.status() == 200)));
+        replicas(&server).await > 1.0
+    })
+    .await;
+    until("it asks for one again", async || replicas(&server).await <= 1.0).await;
 }
 
-const REPLICAS: &str = "ounce_desired_replicas";
-const CAPACITY: &str = r#"ounce_capacity_per_second{model="pedestrian"}"#;
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_number_of_replicas_follows_the_requests() {
-    // A replica is to be asked for little, so that other tests beside this one take nothing that it needs.
-    let server = Process::start(&root().join("models"), &[("OUNCE_SCALE__TARGET_LOAD", "0.1")]).await;
-    let picture = large_photo(600);
-    let target = || Target::new(&server.url, vec![Picture::new(picture.clone().into())], &[]).expect("a target");
-
-    // What answers take here, the first of them teach.
-    assert_eq!(told(&server, REPLICAS).await, 0.0);
-    let plan = |seconds| Plan {
-        warmup: Duration::ZERO,
-        duration: Duration::from_secs(seconds),
-        slo_p99: Duration::from_secs(1),
-    };
-    open_loop(&target(), 20.0, &plan(5), &Watch::default()).await.expect("a load");
-    until("it knows what it can give", async || told(&server, CAPACITY).await > 0.0).await;
-    let capacity = told(&server, CAPACITY).await;
-    eprintln!("capacity {capacity:.1} answers/s");
-
-    for needed in [2.0, 1.0] {
-        let rate = (needed - 0.4) * 0.1 * capacity;
-        let (target, plan, watch) = (target(), plan(60), Watch::default());
-        let load = tokio::spawn({
-            let watch = watch.clone();
-            async move { open_loop(&target, rate, &plan, &watch).await }
-        });
-        let mut heard = Vec::new();
-        for _ in 0..80 {
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            heard.push(told(&server, REPLICAS).await.ceil());
-        }
-        watch.stop();
-        load.await.expect("no panic").expect("a load");
-        eprintln!("{rate:.1} requests/s: {needed} replicas; {heard:?}");
-        let (at_first, then) = heard.split_at(60);
-        assert!(then.iter().all(|told| *told == needed), "{needed} within 30 s, and there it stays: {then:?}");
-        let changes = at_first.windows(2).filter(|pair| pair[0] != pair[1]).count();
-        assert!(changes <= 3, "{changes} changes on the way to {needed}: {at_first:?}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_no_replica_could_answer_asks_for_none() {
+async fn what_no_replica_could_answer_asks_for_no_more_than_one() {
     let server = Process::start(&root().join("models"), &[]).await;
     let post = async |query: &str, body: Vec<u8>| {
         let request = server.client.post(format!("{}/v1/detect{query}", server.url)).body(body);
         request.send().await.expect("an answer").status().as_u16()
     };
-    assert_eq!(post("", photo()).await, 200);
-    for _ in 0..300 {
+    for _ in 0..100 {
         assert_eq!(post("", b"no picture".to_vec()).await, 415);
         assert_eq!(post("?variant=none", photo()).await, 400);
         // A deadline that even an idle replica misses.
         assert!([429, 504].contains(&post("?deadline_ms=1", photo()).await));
     }
-    // The next looks.
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    let load = told(&server, "ounce_load_ratio").await;
-    assert!(load < 0.1, "{load}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_refused_for_want_of_room_asks_for_more_than_one() {
-    // One place, and requests without pause.
-    let server = Process::start(&root().join("models"), &[("OUNCE_REQUESTS__MAX_IN_FLIGHT", "1")]).await;
-    let picture = large_photo(3000);
-    until("it asks for more than one replica", async || {
-        let both =
-            [(), ()].map(|()| server.client.post(format!("{}/v1/detect", server.url)).body(picture.clone()).send());
-        let statuses = futures_util::future::join_all(both).await;
-        assert!(statuses.iter().any(|answer| answer.as_ref().is_ok_and(|answer| answer.status() == 200)));
-        told(&server, REPLICAS).await > 1.0
-    })
-    .await;
+    // Once this answer is in the numbers, all those before it are.
+    assert_eq!(post("", photo()).await, 200);
+    until("the answer is counted", async || replicas(&server).await > 0.0).await;
+    assert!(replicas(&server).await <= 1.0);
 }

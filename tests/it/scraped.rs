@@ -1,25 +1,18 @@
 //! A real Prometheus that scrapes a server, for the tests that ask it.
 
 use std::{
-    net::TcpListener,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Command},
     time::Duration,
 };
 
 use serde_json::{Value, json};
 
-use crate::harness::{Server, photo, png, root, series, sum, until};
+use crate::harness::{self, Server, on_a_free_port, photo, png, root, series, sum, until};
 
-/// A program of the Debian package `prometheus`; where it is not installed, the test says that it is skipped.
-pub(crate) fn program(name: &str) -> Option<Command> {
-    let there = Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if there.is_ok_and(|status| status.success()) {
-        return Some(Command::new(name));
-    }
-    assert!(std::env::var_os("REQUIRE_PROMETHEUS").is_none(), "{name} is not installed");
-    eprintln!("SKIPPED: {name} is not installed (Debian has it in the package prometheus)");
-    None
+/// A program of the Debian package `prometheus`; where it is not installed, the test is ignored.
+pub(crate) fn program(name: &str) -> Command {
+    harness::program(name, "REQUIRE_PROMETHEUS", "Debian has it in the package prometheus")
 }
 
 /// A server of the shipped models.
@@ -35,8 +28,8 @@ pub(crate) async fn traffic(server: &Server) {
         assert_eq!(server.post(&format!("{path}?variant=none"), "image/png", photo()).await.0, 400);
     }
     use base64::Engine as _;
-    let picture = base64::prelude::BASE64_STANDARD.encode(photo());
-    let input = json!({"name": "image", "datatype": "BYTES", "shape": [1], "data": [picture]});
+    let image = base64::prelude::BASE64_STANDARD.encode(photo());
+    let input = json!({"name": "image", "datatype": "BYTES", "shape": [1], "data": [image]});
     let body = json!({"inputs": [input]}).to_string().into_bytes();
     assert_eq!(server.post("/v2/models/pedestrian/infer", "application/json", body).await.0, 200);
 }
@@ -47,7 +40,7 @@ pub(crate) async fn metrics(server: &Server) -> String {
     response.text().await.expect("text")
 }
 
-/// A large picture whose client gives up until that is counted.
+/// A large image whose client gives up until that is counted.
 pub(crate) async fn client_that_goes_away(server: &Server) -> Vec<u8> {
     let large = png(&image::RgbImage::new(4000, 4000));
     until("a client that goes away is counted", async || {
@@ -67,8 +60,8 @@ pub(crate) struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts it, with a file of rules if there is one.
-    pub(crate) fn start(mut program: Command, server: &Server, rules: Option<&Path>) -> Self {
+    /// Starts it, with a file of rules if there is one, and waits until it answers.
+    pub(crate) async fn start(server: &Server, rules: Option<&Path>) -> Self {
         let folder = tempfile::tempdir().expect("tempdir");
         let config = folder.path().join("prometheus.yml");
         let target = server.url.trim_start_matches("http://");
@@ -80,16 +73,20 @@ impl Prometheus {
             "scrape_configs": [{"job_name": "ounce", "static_configs": [{"targets": [target], "labels": labels}]}],
         });
         std::fs::write(&config, text.to_string()).expect("write");
-        // Free now, and nobody else is likely to take it before Prometheus does.
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
-        let process = program
-            .arg(format!("--config.file={}", config.display()))
-            .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
-            .arg(format!("--web.listen-address={port}"))
-            .args(["--log.level=error"])
-            .spawn()
-            .expect("it starts");
-        Self { process, url: format!("http://{port}"), _folder: folder }
+        let start = |port| {
+            let mut program = program("prometheus");
+            program
+                .arg(format!("--config.file={}", config.display()))
+                .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
+                .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+                .args(["--log.level=error"]);
+            program.spawn().expect("it starts")
+        };
+        let up = async |port| {
+            reqwest::get(format!("http://127.0.0.1:{port}/-/ready")).await.is_ok_and(|answer| answer.status() == 200)
+        };
+        let (port, process) = on_a_free_port(start, up).await;
+        Self { process, url: format!("http://127.0.0.1:{port}"), _folder: folder }
     }
 
     /// The numbers that a query has now; none while it is not up yet.

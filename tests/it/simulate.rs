@@ -4,7 +4,13 @@ use std::process::Output;
 
 use serde_json::Value;
 
-use crate::harness::{Process, ounce, photo, root, until};
+use crate::harness::{Process, is_chart, ounce, photo, root, until};
+
+tests![
+    a_day_for_ten_thousand_replicas_is_a_matter_of_a_moment,
+    a_server_says_what_it_has_learned,
+    what_cannot_be_read_is_said
+];
 
 fn simulate(arguments: &[&str]) -> Output {
     ounce().arg("simulate").args(arguments).output().expect("the binary starts")
@@ -19,13 +25,12 @@ fn outcomes(output: &Output) -> Vec<Value> {
     report["outcomes"].as_array().expect("outcomes").clone()
 }
 
-#[test]
 fn a_day_for_ten_thousand_replicas_is_a_matter_of_a_moment() {
     let folder = tempfile::tempdir().expect("tempdir");
-    let png = folder.path().join("day.png");
-    let drawn = simulate(&["--capacity", "300", "--peak", "2400000", "-o", &png.to_string_lossy()]);
+    let chart = folder.path().join("day.svg");
+    let drawn = simulate(&["--capacity", "300", "--peak", "2400000", "-o", &chart.to_string_lossy()]);
     assert!(drawn.status.success(), "{}", told(&drawn));
-    assert!(image::open(&png).is_ok_and(|chart| chart.width() > 500));
+    assert!(is_chart(&chart), "an SVG file");
     let day = outcomes(&simulate(&["--capacity", "300", "--peak", "2400000", "--json"]));
     let [fixed, .., ounce] = &day[..] else { unreachable!("{day:?}") };
     assert_eq!(fixed["replicas"][2], 10_000);
@@ -33,7 +38,6 @@ fn a_day_for_ten_thousand_replicas_is_a_matter_of_a_moment() {
     assert!(usd(ounce) < 0.5 * usd(fixed), "{day:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_says_what_it_has_learned() {
     let server = Process::start(&root().join("models"), &[("OUNCE_COST__USD_PER_HOUR", "2.5")]).await;
     let nothing = simulate(&["--url", &server.url, "--peak", "100"]);
@@ -54,7 +58,6 @@ async fn a_server_says_what_it_has_learned() {
     assert_eq!(day[0]["usd_per_day"], 60.0, "{day:?}");
 }
 
-#[test]
 fn what_cannot_be_read_is_said() {
     let folder = tempfile::tempdir().expect("tempdir");
     let trace = folder.path().join("trace.csv");

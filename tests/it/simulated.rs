@@ -84,17 +84,18 @@ impl Story {
     }
 }
 
-/// Numbers in 0..1, the same for the same seed (SplitMix64, Steele, Lea and Flood 2014).
+/// Random numbers, the same for the same seed.
 #[derive(Debug)]
-pub(crate) struct Random(pub(crate) u64);
+pub(crate) struct Random(fastrand::Rng);
 
 impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(fastrand::Rng::with_seed(seed))
+    }
+
+    /// A number from 0 to below 1.
     pub(crate) fn unit(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+        self.0.f64()
     }
 
     /// Poisson arrivals.

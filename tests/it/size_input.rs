@@ -1,8 +1,10 @@
-//! Graphs that want the picture's size as a second input (RT-DETR, D-FINE) are told it.
+//! Graphs that want the image's size as a second input (RT-DETR, D-FINE) are told it.
 
 use std::fs;
 
 use crate::harness::{Server, detections, photo, root};
+
+tests![boxes_of_a_detr_are_in_pixels_of_the_picture];
 
 const MANIFEST: &str = "
 task = 'detect'
@@ -13,7 +15,6 @@ scale = 0.00392156862745098
 decode = 'detr'
 ";
 
-#[tokio::test]
 async fn boxes_of_a_detr_are_in_pixels_of_the_picture() {
     let folder = tempfile::tempdir().expect("tempdir");
     let model = folder.path().join("tiny-detr");
@@ -25,5 +26,5 @@ async fn boxes_of_a_detr_are_in_pixels_of_the_picture() {
     assert_eq!(status, 200, "{answer}");
     let [(label, score, corners)] = &detections(&answer)[..] else { panic!("one box: {answer}") };
     assert_eq!((label.as_str(), corners), ("left half", &[0.0, 0.0, 48.0, 128.0]));
-    assert!((0.3..0.7).contains(score), "the mean of the picture: {answer}");
+    assert!((0.3..0.7).contains(score), "the mean of the image: {answer}");
 }

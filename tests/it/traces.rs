@@ -13,7 +13,15 @@ use hyper_util::{
 };
 use tokio::net::TcpListener;
 
-use crate::harness::{Server, photo, png, root, until};
+use crate::harness::{Nobody, Server, photo, png, root, until};
+
+tests![
+    an_answer_continues_the_clients_trace_with_a_span_of_its_own,
+    a_collector_gets_a_span_for_the_request_and_one_for_each_stage,
+    what_waits_at_the_end_is_sent_and_what_nobody_sampled_is_not,
+    a_client_that_goes_away_leaves_a_span_all_the_same,
+    a_collector_that_is_down_fails_nobody
+];
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CLIENT: &str = "00f067aa0ba902b7";
@@ -60,7 +68,6 @@ fn bytes_of(hex: &str) -> Vec<u8> {
     digits.map(|pair| u8::from_str_radix(pair, 16).expect("hex")).collect()
 }
 
-#[tokio::test]
 async fn an_answer_continues_the_clients_trace_with_a_span_of_its_own() {
     let server = Server::start(&root().join("models"), &[]).await;
     for (body, status) in [(photo(), 200), (b"no picture".to_vec(), 415)] {
@@ -78,7 +85,6 @@ async fn an_answer_continues_the_clients_trace_with_a_span_of_its_own() {
     assert_eq!(parts[3], "00", "nobody records it");
 }
 
-#[tokio::test]
 async fn a_collector_gets_a_span_for_the_request_and_one_for_each_stage() {
     let (url, posts) = collector().await;
     let settings = [
@@ -101,7 +107,6 @@ async fn a_collector_gets_a_span_for_the_request_and_one_for_each_stage() {
     assert!(!holds(&posts, b"/readyz"), "probes are not told");
 }
 
-#[tokio::test]
 async fn what_waits_at_the_end_is_sent_and_what_nobody_sampled_is_not() {
     let (url, posts) = collector().await;
     let settings = [("OUNCE_TELEMETRY__OTLP_ENDPOINT", url.as_str()), ("OUNCE_TELEMETRY__OTLP_SAMPLE_RATIO", "0")];
@@ -117,7 +122,6 @@ async fn what_waits_at_the_end_is_sent_and_what_nobody_sampled_is_not() {
     assert!(!holds(&posts, b"/v1/detect") && !holds(&posts, b"/v1/models"));
 }
 
-#[tokio::test]
 async fn a_client_that_goes_away_leaves_a_span_all_the_same() {
     let (url, posts) = collector().await;
     let server = Server::start(&root().join("models"), &[("OUNCE_TELEMETRY__OTLP_ENDPOINT", &url)]).await;
@@ -130,10 +134,9 @@ async fn a_client_that_goes_away_leaves_a_span_all_the_same() {
     .await;
 }
 
-#[tokio::test]
 async fn a_collector_that_is_down_fails_nobody() {
-    let gone = TcpListener::bind("127.0.0.1:0").await.and_then(|listener| listener.local_addr()).expect("a free port");
-    let url = format!("http://{gone}");
+    let nobody = Nobody::new();
+    let url = format!("http://{}", nobody.address);
     let server = Server::start(&root().join("models"), &[("OUNCE_TELEMETRY__OTLP_ENDPOINT", &url)]).await;
     for _ in 0..20 {
         assert_eq!(detect(&server, "01", photo()).await.status(), 200);

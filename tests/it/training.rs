@@ -1,4 +1,4 @@
-//! From generated pictures to a served model: every step of `models/training`, on a handful of pictures.
+//! From generated images to a served model: every step of `models/training`, on a handful of images.
 //!
 //! It needs PyTorch, two gigabytes of it, so `make test` installs that only with `TRAINING=1`, as CI does.
 
@@ -7,17 +7,16 @@ use std::{
     process::{Command, Output},
 };
 
-use crate::harness::root;
+use crate::{harness::root, runner::ignore};
 
-/// The trainer's Python, where it is installed.
-fn trainer() -> Option<PathBuf> {
-    let python = root().join("models/training/.venv/bin/python");
-    if root().join("models/training/.venv/installed").is_file() {
-        return Some(python);
+tests![a_tiny_model_is_trained_compressed_scored_exported_and_served, two_processes_train_together];
+
+/// The trainer's Python; where it is not installed, the test is ignored.
+fn trainer() -> PathBuf {
+    if !root().join("models/training/.venv/installed").is_file() {
+        ignore("REQUIRE_TRAINING", "the trainer is not installed (`TRAINING=1 make test` does it)");
     }
-    assert!(std::env::var_os("REQUIRE_TRAINING").is_none(), "{} is not installed", python.display());
-    eprintln!("SKIPPED: the trainer is not installed; `TRAINING=1 make test` does it");
-    None
+    root().join("models/training/.venv/bin/python")
 }
 
 struct Steps {
@@ -41,7 +40,7 @@ impl Steps {
             .expect("it starts")
     }
 
-    /// Pictures, prepared; what the trainer said of them.
+    /// Images, prepared; what the trainer said of them.
     fn prepare(&self, windows: &str) -> String {
         let data = self.path("data");
         let made = self.run(&self.python, &[&root().join("tests/it/figures.py").display().to_string(), &data]);
@@ -60,11 +59,10 @@ impl Steps {
     }
 }
 
-#[test]
 fn a_tiny_model_is_trained_compressed_scored_exported_and_served() {
-    let Some(python) = trainer() else { return };
+    let python = trainer();
     let steps = Steps { python, folder: tempfile::tempdir().expect("tempdir") };
-    // Among the 40 training pictures are half a file, one without labels, a valid picture mirrored, and a copy.
+    // Among the 40 training images are half a file, one without labels, a valid image mirrored, and a copy.
     let said = steps.prepare("40");
     for expected in [
         "1 broken pictures (broken.jpg)",
@@ -97,8 +95,8 @@ fn a_tiny_model_is_trained_compressed_scored_exported_and_served() {
         let said = steps.step(&["export", model, "--models", &steps.path("models")]);
         assert!(said.contains("int8 loses") && said.contains("fp16: shipped"), "{said}");
         let run = steps.folder.path().join("runs").join(model);
-        for picture in ["training.png", "precision-recall.png"] {
-            assert!(image::open(run.join(picture)).is_ok(), "{model} {picture}");
+        for chart in ["training.png", "precision-recall.png"] {
+            assert!(image::open(run.join(chart)).is_ok(), "{model} {chart}");
         }
         // What came out is a model folder like any other.
         let model = steps.path("models") + "/" + folder;
@@ -109,9 +107,8 @@ fn a_tiny_model_is_trained_compressed_scored_exported_and_served() {
     }
 }
 
-#[test]
 fn two_processes_train_together() {
-    let Some(python) = trainer() else { return };
+    let python = trainer();
     let torchrun = python.with_file_name("torchrun");
     let steps = Steps { python, folder: tempfile::tempdir().expect("tempdir") };
     steps.prepare("10");

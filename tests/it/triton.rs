@@ -4,16 +4,17 @@ use serde_json::{Value, json};
 
 use crate::harness::{Server, photo, python, root};
 
-#[tokio::test]
+tests![tritonclient_reads_metadata_and_infers_with_json_and_binary_tensors];
+
 async fn tritonclient_reads_metadata_and_infers_with_json_and_binary_tensors() {
     let server = Server::start(&root().join("models"), &[]).await;
     let folder = tempfile::tempdir().expect("tempdir");
-    let picture = folder.path().join("photo.png");
-    std::fs::write(&picture, photo()).expect("write");
+    let image = folder.path().join("photo.png");
+    std::fs::write(&image, photo()).expect("write");
     let mut client = python(&[]);
     client
         .arg(root().join("tests/it/triton.py"))
-        .args([server.url.trim_start_matches("http://"), &picture.display().to_string()]);
+        .args([server.url.trim_start_matches("http://"), &image.display().to_string()]);
     let output =
         tokio::task::spawn_blocking(move || client.output()).await.expect("joined").expect("Python 3 is there");
     assert!(output.status.success(), "`make test` installs the client: {}", String::from_utf8_lossy(&output.stderr));
@@ -39,7 +40,7 @@ async fn tritonclient_reads_metadata_and_infers_with_json_and_binary_tensors() {
     assert_eq!(numbers(&report["gzip"]), first);
     assert_eq!(report["request_id"], "r7");
 
-    // Two encoded pictures instead of a tensor: decoded by the server, and the same answer as over /v1.
+    // Two encoded images instead of a tensor: decoded by the server, and the same answer as over /v1.
     let (_, answer) = server.post("/v1/classify", "image/png", photo()).await;
     let yes = answer["classes"].as_array().expect("classes").iter().find(|class| class["label"] == "pedestrian");
     let yes = yes.expect("a label")["score"].as_f64().expect("a score");
@@ -47,7 +48,7 @@ async fn tritonclient_reads_metadata_and_infers_with_json_and_binary_tensors() {
     assert!(report["classes"][0].as_str().is_some_and(|class| class.ends_with("pedestrian")), "{report}");
 
     let (stats, first) = (&report["stats"], &report["stats"]["batch_stats"][0]);
-    // Six tensors of two rows each, and two pictures for each of the two requests that sent some.
+    // Six tensors of two rows each, and two images for each of the two requests that sent some.
     assert_eq!(stats["inference_count"], 16, "{stats}");
     assert!(stats["inference_stats"]["success"]["count"].as_u64().is_some_and(|count| count >= 7), "{stats}");
     assert!(first["batch_size"] == 1 && first["latest"]["p50_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{stats}");

@@ -5,6 +5,15 @@ use serde_json::{Value, json};
 
 use crate::harness::{Server, detections, photo, root};
 
+tests![
+    an_answer_has_the_documented_shape,
+    a_picture_may_come_raw_in_a_form_or_in_json,
+    a_client_that_accepts_pictures_gets_the_annotated_one,
+    other_formats_carry_the_same_boxes,
+    what_cannot_be_answered_says_why_and_what_would_be_right,
+    the_description_and_the_metrics_are_served
+];
+
 async fn server() -> Server {
     Server::start(&root().join("models"), &[]).await
 }
@@ -20,7 +29,6 @@ fn shape(value: &Value) -> Value {
     }
 }
 
-#[tokio::test]
 async fn an_answer_has_the_documented_shape() {
     let server = server().await;
     let response = server.client.post(format!("{}/v1/detect?min_score=0", server.url)).body(photo()).send().await;
@@ -85,7 +93,6 @@ async fn an_answer_has_the_documented_shape() {
     "#);
 }
 
-#[tokio::test]
 async fn a_picture_may_come_raw_in_a_form_or_in_json() {
     let server = server().await;
     let url = format!("{}/v1/classify", server.url);
@@ -113,7 +120,6 @@ async fn a_picture_may_come_raw_in_a_form_or_in_json() {
     assert_eq!(results[1]["error"]["status"], 415, "the bad one fails alone: {results:?}");
 }
 
-#[tokio::test]
 async fn a_client_that_accepts_pictures_gets_the_annotated_one() {
     let server = server().await;
     for (accept, magic) in [("image/png", b"\x89PNG".as_slice()), ("image/jpeg", b"\xff\xd8\xff")] {
@@ -127,7 +133,6 @@ async fn a_client_that_accepts_pictures_gets_the_annotated_one() {
     }
 }
 
-#[tokio::test]
 async fn other_formats_carry_the_same_boxes() {
     let server = server().await;
     let ask = async |format: &str| {
@@ -147,7 +152,6 @@ async fn other_formats_carry_the_same_boxes() {
     assert!((number(&coco[0]["bbox"][3]) - (y2 - y1)).abs() < 0.02, "{coco}");
 }
 
-#[tokio::test]
 async fn what_cannot_be_answered_says_why_and_what_would_be_right() {
     let server = Server::start(&root().join("models"), &[("OUNCE_PICTURES__MAX_BYTES", "100000")]).await;
     let refused = async |path: &str, content_type: &str, body: Vec<u8>| {
@@ -177,7 +181,6 @@ async fn what_cannot_be_answered_says_why_and_what_would_be_right() {
     assert_eq!((status, &problem["status"]), (405, &json!(405)));
 }
 
-#[tokio::test]
 async fn the_description_and_the_metrics_are_served() {
     let server = server().await;
     server.post("/v1/detect", "image/png", photo()).await;

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use fastrand::Rng;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     task::JoinSet,
@@ -96,12 +97,12 @@ impl Pacer {
 struct Schedule {
     rate_per_s: f64,
     at_seconds: f64,
-    random: u64,
+    random: Rng,
 }
 
 impl Schedule {
     fn new(rate_per_s: f64) -> Self {
-        Self { rate_per_s, at_seconds: 0.0, random: 42 }
+        Self { rate_per_s, at_seconds: 0.0, random: Rng::with_seed(42) }
     }
 }
 
@@ -109,9 +110,8 @@ impl Iterator for Schedule {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let unit = (self.random >> 11) as f64 / (1u64 << 53) as f64;
-        self.at_seconds -= (1.0 - unit).ln() / self.rate_per_s;
+        // From 0 to below 1, so that the logarithm is finite.
+        self.at_seconds -= (1.0 - self.random.f64()).ln() / self.rate_per_s;
         // What is later than all time is never due.
         Duration::try_from_secs_f64(self.at_seconds).ok().filter(|at| at.as_secs() < 1 << 32)
     }

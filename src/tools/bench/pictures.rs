@@ -57,10 +57,9 @@ fn below(folder: &Path) -> Result<Vec<PathBuf>, String> {
 /// # Errors
 /// When it cannot be encoded.
 pub fn generated_picture() -> Result<Picture, String> {
-    let mut state = 1u32;
+    let mut random = fastrand::Rng::with_seed(1);
     let image = RgbImage::from_fn(640, 480, |x, y| {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let grain = (state >> 26) as u8;
+        let grain = random.u8(..64);
         Rgb([(x / 3) as u8 ^ grain, (y / 2) as u8 ^ grain, ((x + y) / 5) as u8 ^ grain])
     });
     let mut jpeg = Vec::new();

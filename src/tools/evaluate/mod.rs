@@ -1,11 +1,8 @@
-//! Scores models on labelled pictures, through the very pipeline that serves: files in, decoded, resized, run, read.
+//! Scores models on labelled pictures, through the very code that serves: files in, decoded, resized, run, read.
 //!
 //! Pictures go one at a time, a handful to each variant of each model in turn: so a moment in which the machine is busy
 //! with something else strikes all alike, and caches are as warm as where one model is served.
 
-mod classification;
-mod dataset;
-mod detection;
 mod report;
 
 use std::{
@@ -17,20 +14,15 @@ use std::{
 
 use bytes::Bytes;
 
-pub use self::{
-    classification::ClassificationScore,
-    dataset::{Dataset, Labelled, TrueBox, Truth},
-    detection::{ClassAp, DetectionScore, Operating},
-    report::{Quantiles, Report, Row, Score},
-};
-use self::{classification::Guess, detection::Compared};
+pub use self::report::{Quantiles, Report, Row};
 use crate::{
     error::Error,
-    inference::{
-        BBox, Deadline, PictureAnswer, PictureRequest, Pipeline, PostprocessOverrides, Prediction, RequestContext,
-        ServedModel, VariantPreference,
-    },
-    manifest::Task,
+    inference::{Deadline, ImageInput, ImageOutput, ImageRequest, Inference, PostprocessOverrides, Response, Terms},
+    manifest::VariantId,
+    models::{Model, ModelInfo, Variant},
+    routing::policy::VariantPreference,
+    tasks::{Dataset, GroundTruth, LabelledImage, Scorer},
+    telemetry::Stage,
 };
 
 /// Nobody waits for these answers: a slow model is a slow model, not a refusal.
@@ -48,33 +40,32 @@ pub struct Contestant {
     /// What the report calls the model: its name, or its folder where two have one name.
     pub title: String,
     /// Where it is loaded.
-    pub pipeline: Pipeline,
+    pub inference: Arc<Inference>,
     /// The model.
-    pub model: Arc<ServedModel>,
-    /// The variant's place among the model's.
-    pub variant: usize,
+    pub model: Arc<Model>,
+    /// The variant.
+    pub variant: VariantId,
     /// What a process needs that serves only this, where it was measured.
     pub resident_bytes: Option<u64>,
 }
 
 /// What a contestant answered so far, and what that took.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Tally {
-    compared: Vec<Compared>,
-    guesses: Vec<Guess>,
+    scorer: Scorer,
     inference_ms: Vec<f64>,
     total_ms: Vec<f64>,
     cpu_seconds: f64,
 }
 
-/// Runs all contestants, whose models [`fits`] has seen, over all pictures; `step` is called after each.
+/// Runs all contestants, whose models [`Dataset::check`] has seen, over all pictures; `step` is called after each.
 ///
 /// # Errors
 /// When no picture can be read, or when a model fails: in one sentence.
 pub async fn run(contestants: &[Contestant], data: &Dataset, mut step: impl FnMut()) -> Result<Report, String> {
-    let mut tallies: Vec<Tally> = contestants.iter().map(|_| Tally::default()).collect();
+    let mut tallies: Vec<Tally> = contestants.iter().map(|contestant| Tally::new(&contestant.model.info)).collect();
     let mut unreadable = Vec::new();
-    for (at, handful) in data.pictures.chunks(HANDFUL).enumerate() {
+    for (at, handful) in data.images.chunks(HANDFUL).enumerate() {
         let mut pictures = Vec::new();
         for picture in handful {
             match std::fs::read(&picture.path) {
@@ -92,13 +83,13 @@ pub async fn run(contestants: &[Contestant], data: &Dataset, mut step: impl FnMu
         }
         handful.iter().for_each(|_| step());
     }
-    let scored = data.pictures.len() - unreadable.len();
+    let scored = data.images.len() - unreadable.len();
     if scored == 0 {
         let first: Vec<_> = unreadable.into_iter().take(3).collect();
-        return Err(format!("none of the {} pictures can be read: {}", data.pictures.len(), first.join("; ")));
+        return Err(format!("none of the {} pictures can be read: {}", data.images.len(), first.join("; ")));
     }
     // Only classes that all of them have, or the means would not be of the same things.
-    let classes = contestants.iter().map(|contestant| contestant.model.labels.len()).min().unwrap_or_default();
+    let classes = contestants.iter().map(|contestant| contestant.model.info.labels.len()).min().unwrap_or_default();
     let rows = contestants.iter().zip(tallies).map(|(contestant, tally)| contestant.row(tally, classes)).collect();
     Ok(Report {
         ounce: env!("CARGO_PKG_VERSION"),
@@ -114,7 +105,7 @@ pub async fn run(contestants: &[Contestant], data: &Dataset, mut step: impl FnMu
 async fn answer<'a>(
     contestant: &Contestant,
     tally: &mut Tally,
-    pictures: &[(&'a Labelled, Bytes)],
+    pictures: &[(&'a LabelledImage, Bytes)],
 ) -> Result<Vec<(&'a Path, String)>, String> {
     let mut unreadable = Vec::new();
     for (picture, bytes) in pictures {
@@ -130,89 +121,42 @@ async fn answer<'a>(
     Ok(unreadable)
 }
 
-/// Whether a model can be scored on that data, before anything runs; what it leaves out is a remark.
-///
-/// # Errors
-/// When nothing that the model could find is labelled, or a folder is none of its classes.
-pub fn fits(model: &str, labels: &[String], data: &Dataset) -> Result<Option<String>, String> {
-    let (mut boxes, mut foreign, mut detects) = (0, 0, false);
-    for picture in &data.pictures {
-        match &picture.truth {
-            Truth::Boxes(found) => {
-                detects = true;
-                foreign += found.iter().filter(|thing| thing.class_id >= labels.len()).count();
-                boxes += found.len();
-            }
-            Truth::Class(folder) => drop(class_of(folder, labels).ok_or_else(|| {
-                format!(
-                    "`{folder}` is no label of {model}; folders are named like its labels, or by their numbers: {}",
-                    some(labels)
-                )
-            })?),
-        }
-    }
-    let known = format!("the {} that {model} has: {}", labels.len(), some(labels));
-    if detects && foreign == boxes {
-        return Err(format!("none of the {boxes} labelled boxes is of a class of {known}"));
-    }
-    Ok((foreign > 0)
-        .then(|| format!("{foreign} of {boxes} labelled boxes are left out: their class is none of {known}")))
-}
-
-/// The label that a folder is named like: to the letter, else the only one but for its case, else by number.
-fn class_of(folder: &str, labels: &[String]) -> Option<usize> {
-    let mut alike = labels.iter().enumerate().filter(|(_, label)| label.eq_ignore_ascii_case(folder));
-    let only = alike.next().filter(|_| alike.next().is_none()).map(|(class, _)| class);
-    let by_number = || folder.parse().ok().filter(|class| *class < labels.len());
-    labels.iter().position(|label| label == folder).or(only).or_else(by_number)
-}
-
 impl Contestant {
     /// What it makes of an encoded picture, as a client would be told, but for the low threshold.
     ///
     /// # Errors
-    /// As [`Pipeline::answer`].
-    pub async fn answer(&self, bytes: Bytes) -> Result<PictureAnswer, Error> {
-        let terms = RequestContext::until(Deadline::after(Instant::now(), DEADLINE));
-        let variant = self.model.variants.get(self.variant).map(|variant| variant.name.clone());
+    /// As [`Inference::answer`].
+    pub async fn answer(&self, bytes: Bytes) -> Result<Response<ImageOutput>, Error> {
+        let variant = Some(self.variant().info.name.clone());
         let preference = VariantPreference { variant, ..VariantPreference::default() };
-        let permit = self.pipeline.admit()?;
-        let request = PictureRequest {
-            model: Arc::clone(&self.model),
-            route: self.pipeline.route(&self.model, &preference, terms)?,
-            bytes,
-            options: PostprocessOverrides {
-                min_score: Some(SCORE_FLOOR.min(self.model.defaults.min_score)),
-                max_detections: None,
-                top_k: Some(usize::MAX),
-                iou: None,
-            },
-            terms,
-            draw: None,
+        let terms = Terms { preference, ..Terms::image(Deadline::after(Instant::now(), DEADLINE)) };
+        let options = PostprocessOverrides {
+            min_score: Some(SCORE_FLOOR.min(self.model.info.defaults.min_score)),
+            max_detections: None,
+            top_k: Some(usize::MAX),
+            iou: None,
         };
-        self.pipeline.answer(&permit, request).await
+        let request = ImageRequest { image: ImageInput::Encoded(bytes), options, draw: None };
+        self.inference.answer(&self.model, &terms, request).await
+    }
+
+    fn variant(&self) -> &Variant {
+        self.model.variant(self.variant)
     }
 
     fn row(&self, tally: Tally, classes: usize) -> Row {
-        let (model, pictures) = (&self.model, tally.total_ms.len().max(1) as f64);
-        let variant = &model.variants[self.variant];
-        let score = match model.task {
-            Task::Detect => {
-                let labels = &model.labels[..classes.min(model.labels.len())];
-                Score::Detection(detection::score(&tally.compared, labels, model.defaults.min_score))
-            }
-            Task::Classify => Score::Classification(classification::score(&tally.guesses, &model.labels)),
-        };
+        let (model, pictures) = (&self.model.info, tally.total_ms.len().max(1) as f64);
+        let variant = &self.variant().info;
         Row {
             title: self.title.clone(),
             model: model.name.clone(),
             version: model.version.clone(),
             variant: variant.name.clone(),
-            default: variant.default,
+            default: variant.is_default(),
             input: [model.input_size.0, model.input_size.1],
             providers: variant.providers.iter().map(ToString::to_string).collect(),
             threads: variant.threads,
-            score,
+            score: tally.scorer.score(classes, model.defaults.min_score),
             inference_ms: Quantiles::of(tally.inference_ms),
             total_ms: Quantiles::of(tally.total_ms),
             cpu_seconds: tally.cpu_seconds / pictures,
@@ -223,60 +167,21 @@ impl Contestant {
 }
 
 impl Tally {
-    fn take(&mut self, answer: &PictureAnswer, truth: &Truth) -> Result<(), String> {
-        match (&answer.answer, truth) {
-            (Prediction::Detections(found), Truth::Boxes(boxes)) => {
-                let (width, height) = (answer.picture.width as f32, answer.picture.height as f32);
-                let on_picture = |thing: &TrueBox| {
-                    let [x1, y1, x2, y2] = thing.sides;
-                    (thing.class_id, BBox { x1: x1 * width, y1: y1 * height, x2: x2 * width, y2: y2 * height })
-                };
-                self.compared.push(Compared { found: found.clone(), truth: boxes.iter().map(on_picture).collect() });
-            }
-            (Prediction::Classes(classes), Truth::Class(folder)) => {
-                let (Some(best), Some(truth)) = (classes.first(), class_of(folder, &answer.model.labels)) else {
-                    return Err("it answers no class: its scores are no numbers".to_owned());
-                };
-                let yes = classes.iter().find(|class| class.class_id == 1).map_or(0.0, |class| class.score);
-                self.guesses.push(Guess { truth, answer: best.class_id, yes });
-            }
-            _ => return Err("the labels are for another task".to_owned()),
+    fn new(model: &ModelInfo) -> Self {
+        Self {
+            scorer: Scorer::new(model.task, &model.labels),
+            inference_ms: Vec::new(),
+            total_ms: Vec::new(),
+            cpu_seconds: 0.0,
         }
-        self.inference_ms.push(answer.timing.inference_ms);
-        self.total_ms.push(answer.timing.total_ms);
+    }
+
+    fn take(&mut self, answer: &Response<ImageOutput>, truth: &GroundTruth) -> Result<(), String> {
+        let (image, prediction) = (&answer.output.image, &answer.output.prediction);
+        self.scorer.observe(prediction, truth, (image.width, image.height))?;
+        self.inference_ms.push(answer.timing.stages.get(Stage::Inference).as_secs_f64() * 1e3);
+        self.total_ms.push(answer.timing.total.as_secs_f64() * 1e3);
         self.cpu_seconds += answer.cost.cpu_seconds;
         Ok(())
-    }
-}
-
-/// The first few labels.
-fn some(labels: &[String]) -> String {
-    let few = labels.iter().take(8).cloned().collect::<Vec<_>>().join(", ");
-    if labels.len() > 8 { format!("{few}, … ({} in all)", labels.len()) } else { few }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn folders_are_classes_by_name_or_number() {
-        let labels = ["crane", "Crane", "owl", "tit/mouse"].map(str::to_owned);
-        let class = |folder: &str| class_of(folder, &labels);
-        assert_eq!([class("Crane"), class("OWL"), class("3")], [Some(1), Some(2), Some(3)]);
-        assert_eq!([class("CRANE"), class("4"), class("wren")], [None; 3]);
-    }
-
-    #[test]
-    fn boxes_of_classes_that_a_model_lacks_are_told() {
-        let thing = |class_id| TrueBox { class_id, sides: [0.0, 0.0, 1.0, 1.0] };
-        let data = |boxes: &[TrueBox]| Dataset {
-            pictures: vec![Labelled { path: "a.png".into(), truth: Truth::Boxes(boxes.to_vec()) }],
-            remarks: Vec::new(),
-        };
-        let fits = |boxes: &[TrueBox]| fits("mine", &["person".to_owned()], &data(boxes));
-        assert_eq!(fits(&[thing(0)]), Ok(None));
-        assert!(fits(&[thing(0), thing(1)]).is_ok_and(|remark| remark.is_some_and(|it| it.starts_with("1 of 2"))));
-        assert!(fits(&[thing(5)]).is_err() && fits(&[]).is_err());
     }
 }

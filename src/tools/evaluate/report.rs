@@ -1,11 +1,13 @@
 //! What came out: as a table, as JSON, as lines of a chart.
 
-use std::fmt::{self, Write};
+use std::fmt;
 
 use serde::Serialize;
 
-use super::{ClassificationScore, DetectionScore};
-use crate::tools::plot::Line;
+use crate::{
+    tasks::{ScoreSummary, TaskScore},
+    tools::plot::Series,
+};
 
 /// All rows of one evaluation.
 #[derive(Debug, Clone, Serialize)]
@@ -45,7 +47,7 @@ pub struct Row {
     pub threads: usize,
     /// How good.
     #[serde(flatten)]
-    pub score: Score,
+    pub score: TaskScore,
     /// The session's run alone, one picture at a time.
     pub inference_ms: Quantiles,
     /// From the encoded picture to the answer.
@@ -56,16 +58,6 @@ pub struct Row {
     pub resident_bytes: Option<u64>,
     /// The file, as it is on disk.
     pub size_bytes: u64,
-}
-
-/// How good a variant is, by its task.
-#[derive(Debug, Clone, Serialize)]
-#[serde(untagged)]
-pub enum Score {
-    /// Of boxes.
-    Detection(DetectionScore),
-    /// Of classes.
-    Classification(ClassificationScore),
 }
 
 /// The middle and the tail, in milliseconds.
@@ -89,21 +81,20 @@ impl Quantiles {
 }
 
 impl Report {
-    /// A line a variant for the precision-recall chart.
+    /// The precision-recall curve of each variant that has one.
     #[must_use]
-    pub fn lines(&self) -> Vec<Line> {
-        let line = |row: &Row| {
-            let (metric, value, curve) = match &row.score {
-                Score::Detection(score) => ("AP50", score.ap50, &score.precision_at_recall),
-                Score::Classification(score) => ("F1", score.f1, &score.precision_at_recall),
-            };
-            let name = format!("{} {}: {metric} {value:.3}", row.title, row.variant);
+    pub fn precision_recall_curves(&self) -> Vec<Series> {
+        let curve = |row: &Row| {
+            let summary = row.score.summary("");
+            let curve = summary.precision_at_recall;
+            let name = format!("{} {}: {} {:.3}", row.title, row.variant, summary.metric, summary.value);
             // Where the curve has ended there is nothing to draw.
             let reached = curve.iter().rposition(|precision| *precision > 0.0).map_or(0, |last| last + 1);
-            let points = curve.iter().take(reached).enumerate().map(|(at, y)| (at as f64 / 100.0, *y)).collect();
-            Line { name, points }
+            let points: Vec<_> =
+                curve.iter().take(reached).enumerate().map(|(at, y)| (at as f64 / 100.0, *y)).collect();
+            (!points.is_empty()).then(|| Series::line(name, points))
         };
-        self.rows.iter().map(line).filter(|line| !line.points.is_empty()).collect()
+        self.rows.iter().filter_map(curve).collect()
     }
 }
 
@@ -112,25 +103,21 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = |row: &Row| format!("{} {}{}", row.title, row.variant, if row.default { " *" } else { "" });
         let width = self.rows.iter().map(|row| name(row).chars().count()).max().unwrap_or(0).max(8);
-        let detects = self.rows.iter().any(|row| matches!(row.score, Score::Detection(_)));
-        let quality = if detects { " AP50  AP50:95" } else { "accuracy" };
+        // All rows are of one task.
+        let titles = self.rows.iter().map(|row| format!("{} {}", row.title, row.variant));
+        let scores: Vec<_> = self.rows.iter().zip(titles).map(|(row, title)| row.score.summary(&title)).collect();
+        let (columns, key) = scores.first().map_or_else(Default::default, |score| (score.columns, score.key));
         writeln!(
             f,
-            "{:<width$}  {quality}  precision  recall     F1   run ms    p99  answer ms  CPU ms  memory MB  file kB  on",
+            "{:<width$}  {columns}  precision  recall     F1   run ms    p99  answer ms  CPU ms  memory MB  file kB  on",
             "variant"
         )?;
-        for row in &self.rows {
-            let (quality, [precision, recall, f1]) = match &row.score {
-                Score::Detection(score) => {
-                    let best = score.best;
-                    (format!("{:>5.3}  {:>7.3}", score.ap50, score.ap50_95), [best.precision, best.recall, best.f1])
-                }
-                Score::Classification(s) => (format!("{:>8.3}", s.accuracy), [s.precision, s.recall, s.f1]),
-            };
+        for (row, score) in self.rows.iter().zip(&scores) {
+            let ScoreSummary { cells, precision, recall, f1, .. } = score;
             let memory = row.resident_bytes.map_or("-".to_owned(), |bytes| format!("{:.0}", bytes as f64 / 1e6));
             writeln!(
                 f,
-                "{:<width$}  {quality}  {precision:>9.3}  {recall:>6.3}  {f1:>5.3}  {:>7.2}  {:>5.1}  {:>9.2}  {:>6.2}  \
+                "{:<width$}  {cells}  {precision:>9.3}  {recall:>6.3}  {f1:>5.3}  {:>7.2}  {:>5.1}  {:>9.2}  {:>6.2}  \
                  {memory:>9}  {:>7}  {}×{}",
                 name(row),
                 row.inference_ms.p50,
@@ -142,10 +129,8 @@ impl fmt::Display for Report {
                 row.threads
             )?;
         }
-        writeln!(f, "\n{} pictures. {}", self.pictures, if detects { DETECTION_KEY } else { CLASSIFICATION_KEY })?;
-        for row in &self.rows {
-            f.write_str(&details(row))?;
-        }
+        writeln!(f, "\n{} pictures. {}", self.pictures, key)?;
+        scores.iter().try_for_each(|score| f.write_str(&score.details))?;
         for remark in &self.remarks {
             writeln!(f, "{remark}.")?;
         }
@@ -155,48 +140,4 @@ impl fmt::Display for Report {
         }
         Ok(())
     }
-}
-
-const DETECTION_KEY: &str = "AP over scores from 0.01; precision, recall and F1 at the score where F1 is best. Times are \
-                             medians, one picture at a time. * answers by default.";
-const CLASSIFICATION_KEY: &str = "Of two classes, precision, recall and F1 are the second's; of more, the mean. Times are \
-                                  medians, one picture at a time. * answers by default.";
-
-/// What does not fit into the table: each class of a detector, the confusion matrix of a classifier.
-fn details(row: &Row) -> String {
-    let mut text = String::new();
-    let title = format!("{} {}", row.title, row.variant);
-    match &row.score {
-        Score::Detection(score) => {
-            let (best, shipped) = (score.best, score.shipped);
-            let (only, many) = match &score.classes[..] {
-                [class] => (format!("{} `{}`; ", class.labelled, class.label), &[][..]),
-                many => (String::new(), many),
-            };
-            let _ = writeln!(
-                text,
-                "{title}: {only}F1 is best at {:.2}; at the manifest's {:.2}: precision {:.3}, recall {:.3}, F1 {:.3}",
-                best.min_score, shipped.min_score, shipped.precision, shipped.recall, shipped.f1
-            );
-            for class in many {
-                let (label, labelled) = (&class.label, class.labelled);
-                let _ = writeln!(text, "    {label:<20} {labelled:>5} labelled  AP50 {:.3}", class.ap50);
-            }
-        }
-        Score::Classification(score) if score.labels.len() <= 12 => {
-            let width = score.labels.iter().map(|label| label.chars().count()).max().unwrap_or(0).max(6);
-            let _ = writeln!(text, "\n{title}: true class (row), answered class (column)");
-            let cells =
-                |row: &mut dyn Iterator<Item = String>| row.map(|cell| format!("{cell:>width$}")).collect::<Vec<_>>();
-            let _ = writeln!(text, "  {:<width$}  {}", "", cells(&mut score.labels.iter().cloned()).join("  "));
-            for (label, counts) in score.labels.iter().zip(&score.confusion) {
-                let counts = cells(&mut counts.iter().map(ToString::to_string));
-                let _ = writeln!(text, "  {label:<width$}  {}", counts.join("  "));
-            }
-        }
-        Score::Classification(score) => {
-            let _ = writeln!(text, "{title}: the confusion matrix of {} classes is in --json", score.labels.len());
-        }
-    }
-    text
 }

@@ -1,4 +1,4 @@
-//! An axis: its name, its range, its ticks.
+//! An axis of a chart: its name, its range, and the ticks that are written beside it.
 
 use std::ops::Range;
 
@@ -19,13 +19,13 @@ pub struct Axis {
 }
 
 impl Axis {
-    /// Equal steps of the value are equally long. The name holds the unit.
+    /// An axis on which equal differences are equally long. The name holds the unit.
     #[must_use]
     pub fn linear(name: impl Into<String>) -> Self {
         Self { name: name.into(), log: false, range: None }
     }
 
-    /// Equal ratios of the value are equally long; values that are not above 0 have no place on it.
+    /// An axis on which equal ratios are equally long; values that are not above 0 have no place on it.
     #[must_use]
     pub fn log(name: impl Into<String>) -> Self {
         Self { log: true, ..Self::linear(name) }
@@ -38,7 +38,7 @@ impl Axis {
     }
 
     /// The axis for a chart that shows these values, with some room beside them.
-    pub(super) fn scale(&self, values: impl Iterator<Item = f64>) -> Scale {
+    pub(super) fn scale(&self, values: impl Iterator<Item = f64>) -> AxisScale {
         let usable = values.filter(|value| value.abs() < 1e100 && (!self.log || *value > 0.0));
         let (low, high) =
             usable.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
@@ -56,17 +56,17 @@ impl Axis {
                 (if low >= 0.0 && low < span { 0.0 } else { low - span * 0.06 }, high + span * 0.06)
             }
         });
-        if self.log { Scale::Log((low..high).log_scale().into()) } else { Scale::Linear((low..high).into()) }
+        if self.log { AxisScale::Log((low..high).log_scale().into()) } else { AxisScale::Linear((low..high).into()) }
     }
 }
 
 /// An axis whose range is settled.
-pub(super) enum Scale {
+pub(super) enum AxisScale {
     Linear(RangedCoordf64),
     Log(LogCoord<f64>),
 }
 
-impl Ranged for Scale {
+impl Ranged for AxisScale {
     type FormatOption = NoDefaultFormatting;
     type ValueType = f64;
 
@@ -84,7 +84,7 @@ impl Ranged for Scale {
         }
     }
 
-    /// Those of plotters, but for a logarithmic axis of few powers of ten: it would have ticks at these alone.
+    /// The ticks are those of plotters, except on a logarithmic axis that spans few powers of ten: plotters would mark these alone.
     fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {
         let Range { start, end } = self.range();
         let decades = (end / start).log10();
@@ -103,8 +103,8 @@ impl Ranged for Scale {
     }
 }
 
-impl ValueFormatter<f64> for Scale {
-    /// No more digits than a value needs, thousands apart.
+impl ValueFormatter<f64> for AxisScale {
+    /// Writes a value with no more digits than it needs, and with commas between thousands.
     fn format_ext(&self, value: &f64) -> String {
         let Range { start, end } = self.range();
         // Sums of steps are not quite round, and zero has no sign.

@@ -1,22 +1,16 @@
-//! Draws a chart with plotters.
+//! Draws a chart by plotters.
 
-use std::convert::Infallible;
-
-use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 use plotters::{
     drawing::DrawingAreaErrorKind,
     element::DashedPathElement,
     prelude::{
-        Cartesian2d, ChartBuilder, ChartContext, Circle, Color as _, EmptyElement, IntoDrawingArea, IntoTextStyle,
-        PathElement, RGBColor, SeriesLabelPosition, Text, WHITE,
+        Cartesian2d, ChartBuilder, ChartContext, Circle, Color as _, EmptyElement, FontStyle, IntoDrawingArea,
+        IntoTextStyle, PathElement, RGBColor, SVGBackend, SeriesLabelPosition, Text, WHITE,
     },
-};
-use plotters_backend::{
-    BackendCoord,
-    text_anchor::{HPos, Pos, VPos},
+    style::text_anchor::{HPos, Pos, VPos},
 };
 
-use super::{Chart, Series, Stroke, axis::Scale, sheet::Sheet};
+use super::{Chart, Series, Stroke, axis::AxisScale};
 
 /// Okabe and Ito's colours, which people with any colour vision can tell apart.
 pub(super) const COLORS: [(u8, u8, u8); 7] =
@@ -29,34 +23,33 @@ const REFERENCE: RGBColor = RGBColor(110, 110, 110);
 const WIDTH: u32 = 860;
 const HEIGHT: u32 = 640;
 const SMALL: (&str, i32) = ("sans-serif", 16);
-const BOLD: (&str, i32) = ("sans-serif", 18);
-const TITLE: (&str, i32) = ("sans-serif", 20);
+const AXIS_NAME: (&str, i32) = ("sans-serif", 18);
+const TITLE: (&str, i32, FontStyle) = ("sans-serif", 21, FontStyle::Bold);
 
-/// A frame with its axes, on the sheet.
-type Context<'a> = ChartContext<'a, Sheet<'a>, Cartesian2d<Scale, Scale>>;
-type Drawn<T> = Result<T, DrawingAreaErrorKind<Infallible>>;
+/// The frame of a chart, with its axes.
+type Frame<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<AxisScale, AxisScale>>;
+/// A place on the image, in pixels.
+type Pixel = (i32, i32);
+type Drawn<T> = Result<T, DrawingAreaErrorKind<std::io::Error>>;
 
 impl Chart {
-    /// The chart as a PNG file of 860×640 pixels.
+    /// The chart as an SVG image of 860×640 pixels.
     ///
     /// # Errors
-    /// When it cannot be drawn or encoded.
-    pub fn png(&self) -> Result<Vec<u8>, String> {
-        let mut rgb = vec![255; WIDTH as usize * HEIGHT as usize * 3];
-        self.draw(Sheet { width: WIDTH, height: HEIGHT, rgb: &mut rgb })
+    /// When it cannot be drawn.
+    pub fn svg(&self) -> Result<String, String> {
+        let mut svg = String::new();
+        self.draw(SVGBackend::with_string(&mut svg, (WIDTH, HEIGHT)))
             .map_err(|error| format!("the chart cannot be drawn: {error}"))?;
-        let mut bytes = Vec::new();
-        PngEncoder::new(&mut bytes)
-            .write_image(&rgb, WIDTH, HEIGHT, ExtendedColorType::Rgb8)
-            .map_err(|error| format!("the chart cannot be encoded: {error}"))?;
-        Ok(bytes)
+        Ok(svg)
     }
 
-    fn draw(&self, sheet: Sheet<'_>) -> Drawn<()> {
+    fn draw(&self, image: SVGBackend<'_>) -> Drawn<()> {
         let points = || self.series.iter().flat_map(|series| &series.points).chain(self.labels.iter().map(|l| &l.at));
         let x = self.x.scale(points().map(|point| point.0).chain(self.upright.iter().map(|line| line.at)));
         let y = self.y.scale(points().map(|point| point.1).chain(self.across.iter().map(|line| line.at)));
-        let area = sheet.into_drawing_area();
+        let area = image.into_drawing_area();
+        area.fill(&WHITE)?;
         let mut chart = ChartBuilder::on(&area)
             .caption(&self.title, TITLE)
             .margin(14)
@@ -71,7 +64,7 @@ impl Chart {
             .x_desc(&self.x.name)
             .y_desc(&self.y.name)
             .label_style(SMALL)
-            .axis_desc_style(BOLD)
+            .axis_desc_style(AXIS_NAME)
             .draw()?;
         let mut taken = self.draw_series(&mut chart)?;
         self.draw_texts(&chart, &mut taken)?;
@@ -88,14 +81,14 @@ impl Chart {
         area.present()
     }
 
-    /// All lines, then all dots. Returns where the points are.
-    fn draw_series(&self, chart: &mut Context<'_>) -> Drawn<Vec<BackendCoord>> {
+    /// Draws all lines, then all dots. Returns the places of the points.
+    fn draw_series(&self, chart: &mut Frame<'_>) -> Drawn<Vec<Pixel>> {
         let mut taken = Vec::new();
         let colors = COLORS.iter().cycle().map(|(r, g, b)| RGBColor(*r, *g, *b));
         for (series, color) in self.series.iter().zip(colors.clone()) {
             let joined = series.joined();
-            let pairs = joined.windows(2).filter(|pair| pair.iter().all(|at| shown(chart, *at)));
-            let lines: Vec<_> = pairs.map(|pair| PathElement::new(pair.to_vec(), color.stroke_width(2))).collect();
+            let runs = joined.split(|at| !shown(chart, *at)).filter(|run| run.len() > 1);
+            let lines: Vec<_> = runs.map(|run| PathElement::new(run, color.stroke_width(2))).collect();
             let drawn = chart.draw_series(lines)?;
             if !series.name.is_empty() {
                 let line = if series.stroke == Stroke::None { vec![] } else { vec![(0, 0), (22, 0)] };
@@ -121,12 +114,12 @@ impl Chart {
         Ok(taken)
     }
 
-    /// Dashed lines with their texts, and the texts of points.
-    fn draw_texts(&self, chart: &Context<'_>, taken: &mut Vec<BackendCoord>) -> Drawn<()> {
+    /// Draws dashed lines with their texts, and the texts of points.
+    fn draw_texts(&self, chart: &Frame<'_>, taken: &mut Vec<Pixel>) -> Drawn<()> {
         let (area, pixels) = (chart.plotting_area(), chart.plotting_area().use_screen_coord());
         let (x, y) = (chart.x_range(), chart.y_range());
         let right = area.get_pixel_range().0.end;
-        let mut write = |text: &str, at: BackendCoord, across: HPos, down: VPos| {
+        let mut write = |text: &str, at: Pixel, across: HPos, down: VPos| {
             let style = SMALL.into_text_style(&pixels).pos(Pos::new(across, down));
             taken.push(at);
             pixels.draw(&Text::new(text, at, style))
@@ -157,8 +150,8 @@ impl Chart {
         Ok(())
     }
 
-    /// Where the legend hides least.
-    fn emptiest_corner(&self, chart: &Context<'_>, taken: &[BackendCoord]) -> SeriesLabelPosition {
+    /// The corner in which the legend hides the fewest points.
+    fn emptiest_corner(&self, chart: &Frame<'_>, taken: &[Pixel]) -> SeriesLabelPosition {
         let (x, y) = chart.plotting_area().get_pixel_range();
         let width = self.series.iter().map(|series| text_width(&series.name)).max().unwrap_or(0) + 70;
         let height = self.series.len() as i32 * 20 + 30;
@@ -191,12 +184,13 @@ impl Series {
     }
 }
 
-/// Has a point a place within the axes?
-fn shown(chart: &Context<'_>, (x, y): (f64, f64)) -> bool {
+/// Whether a point has a place within the axes.
+fn shown(chart: &Frame<'_>, (x, y): (f64, f64)) -> bool {
     let (across, upright) = (chart.x_range(), chart.y_range());
     (across.start..=across.end).contains(&x) && (upright.start..=upright.end).contains(&y)
 }
 
+/// About how wide a text is: the browser chooses its font.
 fn text_width(text: &str) -> i32 {
     text.chars().count() as i32 * 7
 }

@@ -1,27 +1,29 @@
-//! Charts as PNG files.
+//! Charts of what the tools measured.
+//!
+//! A [`Chart`] says what is shown: axes, series of points, reference lines and labels. [`Chart::svg`] draws it by plotters as an SVG image, which every
+//! browser shows with fonts of its own.
 
 mod axis;
 mod chart;
-mod sheet;
 
 pub use axis::Axis;
 
-/// Series over two axes, with what stands beside them. Colours go by the order of the series.
+/// Series of points over two axes, with reference lines and labels. The order of the series decides their colours.
 #[derive(Debug, Clone)]
 pub struct Chart {
-    /// Stands above it.
+    /// The text above the chart.
     pub title: String,
     /// The axis below.
     pub x: Axis,
     /// The axis to the left.
     pub y: Axis,
-    /// What is drawn; later ones lie over earlier ones, dots over lines.
+    /// The series; later ones lie over earlier ones, dots over lines.
     pub series: Vec<Series>,
     /// Dashed lines from left to right, at a value of `y`.
     pub across: Vec<Reference>,
     /// Dashed lines from bottom to top, at a value of `x`.
     pub upright: Vec<Reference>,
-    /// What single points are called.
+    /// Texts beside single points.
     pub labels: Vec<Label>,
 }
 
@@ -46,9 +48,9 @@ enum Stroke {
 /// A dashed line with a name.
 #[derive(Debug, Clone)]
 pub struct Reference {
-    /// Where, in the axis' unit.
+    /// The value at which it lies, in the axis' unit.
     pub at: f64,
-    /// What it means.
+    /// The text beside it.
     pub label: String,
 }
 
@@ -57,9 +59,9 @@ pub struct Reference {
 pub struct Label {
     /// The point.
     pub at: (f64, f64),
-    /// What it is called.
+    /// The text.
     pub text: String,
-    /// Is a ring drawn about it?
+    /// Whether a ring is drawn around the point.
     pub highlighted: bool,
 }
 
@@ -98,57 +100,45 @@ impl Chart {
     }
 }
 
-/// A line of a chart: its name and its points.
-#[derive(Debug, Clone)]
-pub struct Line {
-    /// What the legend calls it.
-    pub name: String,
-    /// Points in the chart's units, in order.
-    pub points: Vec<(f64, f64)>,
-}
-
-/// Precision over recall, both from 0 to 1, as a PNG file.
-///
-/// # Errors
-/// When the chart cannot be drawn or encoded.
-pub fn precision_recall(title: &str, lines: &[Line]) -> Result<Vec<u8>, String> {
+/// The chart of precision over recall, both from 0 to 1.
+#[must_use]
+pub fn precision_recall(title: &str, curves: Vec<Series>) -> Chart {
     let axis = |name: &str| Axis::linear(name).range(0.0, 1.0);
-    let mut chart = Chart::new(title, axis("recall"), axis("precision"));
-    chart.series = lines.iter().map(|line| Series::line(line.name.clone(), line.points.clone())).collect();
-    chart.png()
+    Chart { series: curves, ..Chart::new(title, axis("recall"), axis("precision")) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::{chart::COLORS, *};
 
-    fn pixels(png: &[u8]) -> image::RgbImage {
-        image::load_from_memory(png).expect("a PNG file").to_rgb8()
+    /// How often an element of the image has this tag and this colour.
+    fn count(svg: &str, tag: &str, (r, g, b): (u8, u8, u8)) -> usize {
+        let (tag, color) = (format!("<{tag} "), format!("\"#{r:02X}{g:02X}{b:02X}\""));
+        svg.lines().filter(|line| line.starts_with(&tag) && line.contains(&color)).count()
     }
 
-    fn count(pixels: &image::RgbImage, (r, g, b): (u8, u8, u8)) -> usize {
-        pixels.pixels().filter(|pixel| pixel.0 == [r, g, b]).count()
-    }
-
-    /// Shows it to people, too, where `SHOW_CHARTS` names a folder.
-    fn show(name: &str, png: &[u8]) {
+    /// Draws a chart; writes it to a file, too, when `SHOW_CHARTS` names a folder for people to look at.
+    fn drawn(name: &str, chart: &Chart) -> String {
+        let svg = chart.svg().expect("drawn");
         if let Some(folder) = std::env::var_os("SHOW_CHARTS") {
-            std::fs::write(std::path::Path::new(&folder).join(name), png).expect("written");
+            std::fs::write(std::path::Path::new(&folder).join(name), &svg).expect("written");
         }
+        svg
     }
 
     #[test]
-    fn a_chart_shows_its_lines_and_letters() {
-        let line = |name: &str, y: f64| Line { name: name.to_owned(), points: vec![(0.0, y), (1.0, y)] };
-        let drawn = |lines: &[Line]| precision_recall("two of them", lines).expect("drawn");
-        let (none, both) = (drawn(&[]), drawn(&[line("int8", 0.7), line("fp32", 0.9)]));
-        show("precision_recall.png", &both);
-        let pixels = pixels(&both);
-        assert_eq!(pixels.dimensions(), (860, 640));
-        // Two pixels wide, across the chart, and once more in the legend.
-        assert!(count(&pixels, COLORS[0]) > 700 && count(&pixels, COLORS[1]) > 700);
-        assert!(count(&pixels, (0, 0, 0)) > 500, "letters and axes");
-        assert_ne!(none, both);
+    fn a_chart_shows_its_lines_and_texts() {
+        let curve = |name: &str, y: f64| Series::line(name, vec![(0.0, y), (1.0, y)]);
+        let both = vec![curve("int8", 0.7), curve("fp32 <&>", 0.9)];
+        let svg = drawn("precision_recall.svg", &precision_recall("two of them", both));
+        assert!(svg.starts_with("<svg width=\"860\" height=\"640\""), "{svg}");
+        // Once across the chart, and once more in the legend.
+        assert_eq!([COLORS[0], COLORS[1]].map(|color| count(&svg, "polyline", color)), [2, 2]);
+        for text in ["two of them", "recall", "precision", "int8", "fp32 &lt;&amp;&gt;", "0.5"] {
+            assert!(svg.contains(&format!("\n{text}\n")), "{text}: {svg}");
+        }
+        let empty = drawn("empty.svg", &precision_recall("none of them", vec![]));
+        assert_eq!(count(&empty, "polyline", COLORS[0]), 0);
     }
 
     #[test]
@@ -163,15 +153,14 @@ mod tests {
         }
         let points = chart.series[0].points.clone();
         chart.series.push(Series::steps("frontier", points.clone()));
-        let plain = chart.png().expect("drawn");
         chart.upright.push(Reference { at: 50.0, label: "SLO 50 ms".to_owned() });
         chart.labels.push(Label { at: points[3], text: "int8: 310/s".to_owned(), highlighted: true });
-        let png = chart.png().expect("drawn");
-        show("frontier.png", &png);
-        let (plain, pixels) = (pixels(&plain), pixels(&png));
-        assert!(count(&pixels, COLORS[0]) > 200 && count(&pixels, COLORS[3]) > 300, "dots and steps");
-        assert!(count(&pixels, (110, 110, 110)) > 150, "a dashed line");
-        assert!(count(&pixels, (0, 0, 0)) > count(&plain, (0, 0, 0)) + 200, "two texts and a ring");
+        let svg = drawn("frontier.svg", &chart);
+        assert_eq!(count(&svg, "circle", COLORS[0]), points.len() + 1, "dots, and one in the legend");
+        assert_eq!(count(&svg, "polyline", COLORS[3]), 2, "steps, and their line in the legend");
+        assert!(count(&svg, "polyline", (110, 110, 110)) > 20, "a dashed line");
+        assert_eq!(svg.matches("r=\"9\"").count(), 1, "a ring");
+        assert!(svg.contains("\nSLO 50 ms\n") && svg.contains("\nint8: 310/s\n"), "{svg}");
     }
 
     #[test]
@@ -187,9 +176,8 @@ mod tests {
             vec![Series::line("p50", quantile(4.0)).with_markers(), Series::line("p99", quantile(9.0)).with_markers()];
         chart.across.push(Reference { at: 50.0, label: "SLO 50 ms".to_owned() });
         chart.upright.push(Reference { at: 790.0, label: "capacity 790/s".to_owned() });
-        let png = chart.png().expect("drawn");
-        show("latency.png", &png);
-        assert!(count(&pixels(&png), (110, 110, 110)) > 300, "two dashed lines");
+        let svg = drawn("latency.svg", &chart);
+        assert!(count(&svg, "polyline", (110, 110, 110)) > 60, "two dashed lines");
     }
 
     #[test]
@@ -199,9 +187,9 @@ mod tests {
             [(0.0, 5.0), (1.0, f64::NAN), (1.0, 5.0), (f64::INFINITY, 5.0), (3.0, 1e9), (50.0, 20.0), (60.0, 1e-9)];
         chart.series.push(Series::line("n".repeat(500), odd.to_vec()).with_markers());
         chart.across.push(Reference { at: -1.0, label: String::new() });
-        let png = chart.png().expect("drawn");
-        show("odd.png", &png);
-        assert!(count(&pixels(&png), COLORS[0]) > 100);
+        let svg = drawn("odd.svg", &chart);
+        // Of the dots, those at 1, 50 and in the legend; no line, since no two neighbours can be shown.
+        assert_eq!(count(&svg, "circle", COLORS[0]), 3);
     }
 
     #[test]
@@ -214,8 +202,7 @@ mod tests {
             chart.series.push(Series::line(format!("variant number {k} with a long name"), wave(f64::from(k))));
         }
         chart.across.push(Reference { at: 50.0, label: "SLO 50 ms".to_owned() });
-        let png = chart.png().expect("drawn");
-        show("time.png", &png);
-        assert!(count(&pixels(&png), COLORS[3]) > 300);
+        let svg = drawn("time.svg", &chart);
+        assert_eq!(count(&svg, "polyline", COLORS[3]), 2, "a line of any length is one element");
     }
 }

@@ -55,12 +55,13 @@ fn ten_thousand_replicas_take_no_longer() {
     let report = compare(&plan(), &Traffic::day(2_400_000.0));
     let ounce = report.outcomes.last().expect("the last");
     assert!((9_000..13_000).contains(&ounce.replicas.2), "{report}");
-    assert!(report.chart().png().is_ok());
+    assert!(report.chart().svg().is_ok());
 }
 
 #[test]
 fn a_steady_load_turns_the_number_of_replicas_hardly_ever() {
-    // Near whole numbers, too, where a rounded mean would go back and forth all the time.
+    // Near whole numbers, too, where a rounded mean would go back and forth all the time. Of the random numbers of 32 seeds, 12 gave more turns
+    // than this in four hours at a small replica's capacity, ten at most.
     for (capacity_per_s, most) in [(300.0, 0), (20.0, 4)] {
         for quarters in 4..24 {
             let rate = f64::from(quarters) / 4.0 * 0.8 * capacity_per_s;

@@ -2,6 +2,8 @@
 
 use std::f64::consts::TAU;
 
+use fastrand::Rng;
+
 /// A day has so many seconds.
 const DAY_S: usize = 86_400;
 
@@ -125,25 +127,20 @@ impl Traffic {
 
     /// How far what comes is from what is expected; the same for each run.
     pub(super) fn noise(&self) -> Noise {
-        Noise(42)
+        Noise(Rng::with_seed(2))
     }
 }
 
 /// Requests come at random moments: how many come in a second varies as the square root of the mean (Poisson, by its normal
 /// approximation).
 #[derive(Debug)]
-pub(super) struct Noise(u64);
+pub(super) struct Noise(Rng);
 
 impl Noise {
     pub(super) fn second(&mut self, rate: f64) -> f64 {
         // Twelve uniform numbers have the variance of one normal.
-        let normal = (0..12).map(|_| self.unit()).sum::<f64>() - 6.0;
+        let normal = (0..12).map(|_| self.0.f64()).sum::<f64>() - 6.0;
         (rate + rate.sqrt() * normal).max(0.0)
-    }
-
-    fn unit(&mut self) -> f64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 11) as f64 / (1u64 << 53) as f64
     }
 }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt, time::Duration};
 
 use serde::Serialize;
 
-use crate::inference::{FrontierPoint, Point};
+use crate::{inference::frontier::FrontierPoint, routing::frontier::Point};
 
 /// Only what is better by so much is clearly better.
 const CLEARLY: f64 = 0.9;

@@ -9,8 +9,12 @@ use super::{ForecastGuard, Setting};
 use crate::{
     config::{Auto, Config, ModelOverrides},
     cost::{PriceSheet, capacity_cpus},
-    inference::{FrontierPoint, Pipeline},
-    server::{self, Listeners, Only},
+    inference::{
+        Inference,
+        frontier::{FrontierPoint, frontier},
+    },
+    models::Selection,
+    server::{self, Listeners},
     tools::bench::{Measured, Picture, Plan, Target, Watch, closed_loop, open_loop},
 };
 
@@ -83,12 +87,13 @@ impl Subject {
 
     /// What runs of each variant cost here.
     pub(super) async fn curve(&self) -> Result<Vec<FrontierPoint>, String> {
-        let pipeline = Pipeline::new(self.config.clone()).map_err(|error| format!("{error:#}"))?;
-        let (loading, model) = (pipeline.clone(), self.model.clone());
+        let inference = Inference::new(self.config.clone()).map_err(|error| format!("{error:#}"))?;
+        let name = self.model.clone();
         let loaded = tokio::task::spawn_blocking(move || {
-            let loaded = loading.load(Some(&model), None);
-            let points = loading.model(&model).map(|model| loading.frontier(&model)).unwrap_or_default();
-            loading.close();
+            let loaded = inference.load(&Selection::model(&name));
+            let model = inference.models().model(&name);
+            let points = model.map(|model| frontier(&model, inference.ledger())).unwrap_or_default();
+            inference.close();
             loaded.map(|()| points)
         });
         let wrong = |errors: Vec<_>| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  ");
@@ -211,7 +216,7 @@ impl Running {
                 ..ModelOverrides::default()
             },
         );
-        let only = Only { model: Some(subject.model.clone()), variant: Some(setting.variant.clone()) };
+        let only = Selection { model: Some(subject.model.clone()), variant: Some(setting.variant.clone()) };
         let (stop, stopped) = oneshot::channel();
         let (ready, is_ready) = oneshot::channel();
         let thread = std::thread::spawn(move || {

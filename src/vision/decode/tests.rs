@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Every file below a folder of the shared pictures; none, with a line that says so, where they are absent.
+/// Every file below a folder of the shared images; none, with a line that says so, where they are absent.
 fn shared(folder: &str) -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/images").join(folder);
     let mut files = Vec::new();
@@ -26,7 +26,7 @@ fn shared(folder: &str) -> Vec<PathBuf> {
 }
 
 fn open(bytes: &[u8]) -> Result<DecodedImage, DecodeError> {
-    decode(bytes, &ImageLimits::default(), Scale::Full)
+    decode(bytes, &ImageLimits::default(), DecodeScale::Full)
 }
 
 fn png(width: u32, height: u32, color: ExtendedColorType, samples: &[u8]) -> Vec<u8> {
@@ -41,13 +41,13 @@ fn alpha_is_dropped_and_grey_is_widened() {
     assert_eq!(clear_red.pixels.rgb, [200, 10, 20]);
     let grey = open(&png(2, 1, ExtendedColorType::L8, &[7, 250])).expect("decodes");
     assert_eq!(grey.pixels.rgb, [7, 7, 7, 250, 250, 250]);
-    assert_eq!((grey.width, grey.height, grey.format, grey.orientation), (2, 1, Format::Png, 1));
+    assert_eq!((grey.width, grey.height, grey.format, grey.orientation), (2, 1, SourceFormat::Png, 1));
 }
 
 #[test]
 fn limits_hold_before_pixels_are_decoded() {
     let limits = ImageLimits { max_bytes: 1000, max_pixels: 100, max_side: 50 };
-    let check = |bytes: &[u8]| decode(bytes, &limits, Scale::Full).map(|picture| (picture.width, picture.height));
+    let check = |bytes: &[u8]| decode(bytes, &limits, DecodeScale::Full).map(|image| (image.width, image.height));
     let grey = |width: u32, height: u32| png(width, height, ExtendedColorType::L8, &vec![0; (width * height) as usize]);
     assert_eq!(check(&grey(10, 10)), Ok((10, 10)));
     assert_eq!(check(&grey(10, 11)), Err(DecodeError::TooManyPixels { width: 10, height: 11, limit_pixels: 100 }));
@@ -120,18 +120,18 @@ fn one_photo_looks_the_same_in_every_format() {
     let reference = read(reference).expect("decodes");
     for path in &files {
         let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
-        let picture = match read(path) {
+        let image = match read(path) {
             Err(DecodeError::Unsupported { format: "AVIF" }) if name == "v_avif.avif" => continue,
             other => other.unwrap_or_else(|error| panic!("{name}: {error}")),
         };
-        assert_eq!((picture.width, picture.height), (reference.width, reference.height), "{name}");
+        assert_eq!((image.width, image.height), (reference.width, reference.height), "{name}");
         let grey = name.contains("gray");
-        let difference = mean_difference(&reference.pixels.rgb, &picture.pixels.rgb, grey);
+        let difference = mean_difference(&reference.pixels.rgb, &image.pixels.rgb, grey);
         println!("{name}: mean difference {difference:.3}");
         let pillow = PILLOW.iter().find(|(part, _)| name.contains(part)).map_or(0.0, |&(_, pillow)| pillow);
         assert!((difference - pillow).abs() <= 0.05, "{name} differs by {difference}, Pillow's by {pillow}");
         if let Some(orientation) = name.strip_prefix("v_jpeg_exif_orientation_") {
-            assert_eq!(orientation, format!("{}.jpg", picture.orientation));
+            assert_eq!(orientation, format!("{}.jpg", image.orientation));
         }
     }
 }
@@ -147,14 +147,14 @@ fn mean_difference(reference: &[u8], other: &[u8], grey: bool) -> f64 {
 }
 
 #[test]
-fn every_shared_picture_decodes_or_is_refused() {
+fn every_shared_image_decodes_or_is_refused() {
     let (mut decoded, mut refused) = (0, 0);
     for path in shared("") {
         let Ok(bytes) = fs::read(&path) else { continue };
         match open(&bytes) {
-            Ok(picture) => {
+            Ok(image) => {
                 decoded += 1;
-                let pixels = &picture.pixels;
+                let pixels = &image.pixels;
                 assert_eq!(pixels.rgb.len(), (pixels.width * pixels.height * 3) as usize, "{}", path.display());
             }
             Err(error) => {
@@ -167,7 +167,7 @@ fn every_shared_picture_decodes_or_is_refused() {
 }
 
 #[test]
-fn bad_pictures_are_refused() {
+fn bad_images_are_refused() {
     for path in shared("corpus_image-rs/tests/bad") {
         let name = path.display();
         let result = open(&fs::read(&path).expect("reads"));
@@ -194,8 +194,8 @@ proptest! {
         let at = (at * bytes.len() as f64) as usize;
         bytes[at] = byte;
         let limits = ImageLimits { max_pixels: 1_000_000, ..ImageLimits::default() };
-        let _ = decode(&bytes, &limits, Scale::Full);
+        let _ = decode(&bytes, &limits, DecodeScale::Full);
         bytes.truncate((cut * bytes.len() as f64) as usize);
-        let _ = decode(&bytes, &limits, Scale::Full);
+        let _ = decode(&bytes, &limits, DecodeScale::Full);
     }
 }

@@ -1,15 +1,16 @@
-//! Shrinking by the mean of the covered pixels, parts of pixels counted in part: OpenCV's `INTER_AREA`.
+//! Shrinks an image: each new pixel is the mean of the pixels that it covers, where parts of pixels count in part, as in
+//! OpenCV's `INTER_AREA`.
 //!
 //! `fast_image_resize` has no such filter: its (and Pillow's) box takes a pixel wholly or not at all, which differs by
-//! several grey levels unless a picture shrinks by a whole factor.
+//! several grey levels unless an image shrinks by a whole factor.
 
-/// A picture's bytes and the part of it that is used, in pixels.
+/// An image's RGB bytes, and the part of it that is used.
 #[derive(Debug)]
-pub(super) struct Source<'a> {
+pub(super) struct SourcePixels<'a> {
     pub(super) rgb: &'a [u8],
     pub(super) width: usize,
     pub(super) height: usize,
-    /// Left, top, width, height.
+    /// Left, top, width and height of that part, in pixels.
     pub(super) part: [f64; 4],
 }
 
@@ -17,12 +18,12 @@ pub(super) struct Source<'a> {
 #[derive(Debug)]
 struct Cover {
     first: usize,
-    /// Add up to 1.
+    /// How much each pixel from `first` on counts; they add up to 1.
     weights: Vec<f32>,
 }
 
-/// RGB in, RGB out, rows before columns.
-pub(super) fn shrink(source: &Source<'_>, width: usize, height: usize) -> Vec<u8> {
+/// Shrinks RGB pixels to this width and height; rows are averaged before columns.
+pub(super) fn shrink(source: &SourcePixels<'_>, width: usize, height: usize) -> Vec<u8> {
     let [left, top, part_width, part_height] = source.part;
     let columns = covers(source.width, left, part_width, width);
     let row_length = source.width * 3;
@@ -74,7 +75,7 @@ mod tests {
     fn parts_of_pixels_count_in_part() {
         // cv2.resize(np.uint8([[0, 100, 200]]), (2, 1), interpolation=cv2.INTER_AREA) == [[33, 167]]
         let row: Vec<u8> = [0, 100, 200].into_iter().flat_map(|v| [v; 3]).collect();
-        let source = Source { rgb: &row, width: 3, height: 1, part: [0.0, 0.0, 3.0, 1.0] };
+        let source = SourcePixels { rgb: &row, width: 3, height: 1, part: [0.0, 0.0, 3.0, 1.0] };
         assert_eq!(shrink(&source, 2, 1), [33, 33, 33, 167, 167, 167]);
     }
 

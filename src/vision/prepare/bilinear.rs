@@ -1,10 +1,11 @@
-//! Four neighbours, no anti-aliasing, to the bit as OpenCV's `INTER_LINEAR` does it for 8-bit pixels.
+//! Resizes an image by four neighbours without anti-aliasing, to the bit as OpenCV's `INTER_LINEAR` does it for 8-bit
+//! pixels.
 //!
-//! To the bit, since quantised networks are touchy: with `fast_image_resize`, whose rows are rounded to 8 bits before its
+//! It is exact to the bit because quantised networks are sensitive: with `fast_image_resize`, whose rows are rounded to 8 bits before its
 //! columns are made, an int8 YOLOX moved or missed 4 of 10 boxes, though no pixel was off by more than one grey level.
 //! Coefficients have 11 bits and roundings stand where OpenCV has them (`modules/imgproc/src/resize.cpp`).
 
-use super::area::Source;
+use super::area::SourcePixels;
 
 const ONE: f32 = 2048.0;
 
@@ -16,8 +17,8 @@ struct Tap {
     weights: [i32; 2],
 }
 
-/// RGB in, RGB out.
-pub(super) fn resize(source: &Source<'_>, width: usize, height: usize) -> Vec<u8> {
+/// Resizes RGB pixels to this width and height.
+pub(super) fn resize(source: &SourcePixels<'_>, width: usize, height: usize) -> Vec<u8> {
     let [left, top, part_width, part_height] = source.part;
     let columns = taps(source.width, left, part_width, width);
     let (lines, _) = source.rgb.as_chunks::<3>();
@@ -44,7 +45,7 @@ pub(super) fn resize(source: &Source<'_>, width: usize, height: usize) -> Vec<u8
     resized
 }
 
-/// One row at its new width, in 1/2048 of a grey level.
+/// Resizes one row to its new width; values come out in 1/2048 of a grey level.
 fn across(row: &[[u8; 3]], columns: &[Tap], values: &mut [i32]) {
     let (values, _) = values.as_chunks_mut::<3>();
     for (value, tap) in values.iter_mut().zip(columns) {
@@ -81,7 +82,7 @@ mod tests {
 
     fn resized(rgb: &[u8], (from_width, from_height): (usize, usize), (width, height): (usize, usize)) -> Vec<u8> {
         let part = [0.0, 0.0, from_width as f64, from_height as f64];
-        let source = Source { rgb, width: from_width, height: from_height, part };
+        let source = SourcePixels { rgb, width: from_width, height: from_height, part };
         resize(&source, width, height).chunks(3).map(|pixel| pixel[0]).collect()
     }
 
@@ -97,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_size_is_the_same_picture() {
+    fn the_same_size_is_the_same_image() {
         let values: Vec<u8> = (0..35).map(|i| i * 7).collect();
         assert_eq!(resized(&grey(&values), (7, 5), (7, 5)), values);
     }

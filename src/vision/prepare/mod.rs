@@ -1,7 +1,8 @@
-//! A picture → the input tensors of a graph.
+//! An image becomes the input tensors of a graph.
 //!
-//! [`Preprocessor::new`] settles once, at load, which input takes the picture, how large it is and in which order its
-//! numbers stand (`ports`); [`Preprocessor::prepare`] then resizes (`resize`, `area`) and writes each pixel once (`fill`).
+//! [`Preprocessor::new`] settles once, at load, which input takes the image, how large it is and in which order its numbers
+//! stand (`ports`). [`Preprocessor::preprocess`] then resizes the image (`resize`, `bilinear`, `area`) and writes each pixel
+//! once (`fill`). It needs nothing but the image, so one decoded image can be preprocessed for several models.
 
 mod area;
 mod bilinear;
@@ -12,21 +13,21 @@ mod resize;
 use ndarray::{ArrayD, IxDyn};
 
 use self::{
-    fill::{Canvas, Filler},
+    fill::{Filler, ResizedImage},
     ports::{ImagePort, SizeInput},
 };
 pub use super::geometry::Placement;
 use super::{
     decode::DecodedImage,
-    geometry::Plan,
+    geometry::ResizePlan,
     tensor::{ElementType, Port, Tensor},
 };
 use crate::manifest::{Fit, InputSpec, Resize, SizeOrder};
 
-/// Makes pictures into the inputs of one graph.
+/// Turns images into the inputs of one graph.
 #[derive(Debug, Clone)]
 pub struct Preprocessor {
-    picture: ImagePort,
+    image: ImagePort,
     size: Option<SizeInput>,
     size_order: SizeOrder,
     fit: Fit,
@@ -35,50 +36,55 @@ pub struct Preprocessor {
     filler: Filler,
 }
 
-/// What one picture became.
+/// One image's inputs for a graph.
 #[derive(Debug, Clone)]
 pub struct Preprocessed {
-    /// In the order of the graph's inputs, each with a batch axis of 1.
+    /// The tensors, in the order of the graph's inputs, each with a batch axis of 1.
     pub inputs: Vec<Tensor>,
-    /// The way back from the network's input to the picture.
+    /// The way back for boxes, from the network's input to the image.
     pub placement: Placement,
 }
 
 impl Preprocessor {
-    /// Which input takes the picture and how; refuses graphs it cannot feed, naming the shapes it saw and the shapes
-    /// it wants.
+    /// Finds out which input takes the image and how.
+    ///
+    /// # Errors
+    /// When the graph cannot be fed: with the shapes that were seen and the shapes that are wanted.
     pub fn new(spec: &InputSpec, inputs: &[Port]) -> Result<Self, String> {
-        let (picture, size) = ports::find(spec, inputs)?;
+        let (image, size) = ports::find(spec, inputs)?;
         let crop_ratio = spec.crop_ratio.get();
         if spec.fit == Fit::Crop && crop_ratio == 0.0 {
             return Err("input.crop_ratio is 0; it is the part of the short side that is kept, so above 0".to_owned());
         }
-        let filler = Filler::new(spec, &picture)?;
-        Ok(Self { picture, size, size_order: spec.size_order, fit: spec.fit, crop_ratio, resize: spec.resize, filler })
+        let filler = Filler::new(spec, &image)?;
+        Ok(Self { image, size, size_order: spec.size_order, fit: spec.fit, crop_ratio, resize: spec.resize, filler })
     }
 
     /// Width and height of the network's input.
     #[must_use]
     pub fn input_size(&self) -> (u32, u32) {
-        self.picture.size
+        self.image.size
     }
 
-    /// The place of the input that takes the picture, among the graph's inputs.
+    /// The place of the input that takes the image, among the graph's inputs.
     #[must_use]
-    pub fn picture_input(&self) -> usize {
-        self.picture.index
+    pub fn image_input(&self) -> usize {
+        self.image.index
     }
 
-    /// One picture's inputs.
-    pub fn prepare(&self, picture: &DecodedImage) -> Result<Preprocessed, String> {
-        let plan = Plan::new(self.fit, self.crop_ratio, (picture.width, picture.height), self.picture.size);
-        let rgb = resize::resize(&picture.pixels, &plan, self.resize)?;
-        let canvas = Canvas { rgb: &rgb, size: plan.size, offset: plan.offset };
-        let tensor = self.filler.fill(&canvas)?;
+    /// The inputs for one image.
+    ///
+    /// # Errors
+    /// When the image has fewer pixels than it says.
+    pub fn preprocess(&self, image: &DecodedImage) -> Result<Preprocessed, String> {
+        let plan = ResizePlan::new(self.fit, self.crop_ratio, (image.width, image.height), self.image.size);
+        let rgb = resize::resize(&image.pixels, &plan, self.resize)?;
+        let resized = ResizedImage { rgb: &rgb, size: plan.size, offset: plan.offset };
+        let tensor = self.filler.fill(&resized)?;
         let mut inputs = vec![tensor];
         if let Some(size) = &self.size {
             let tensor = size_tensor(size, self.size_order, plan.placement.fed_size())?;
-            inputs.insert(if size.index < self.picture.index { 0 } else { 1 }, tensor);
+            inputs.insert(if size.index < self.image.index { 0 } else { 1 }, tensor);
         }
         Ok(Preprocessed { inputs, placement: plan.placement })
     }

@@ -1,43 +1,43 @@
-//! Which of a graph's inputs takes the picture, and which its size.
+//! Finds out which of a graph's inputs takes the image, and which one its size.
 
 use crate::{
     manifest::{InputSpec, Layout},
     vision::tensor::{ElementType, Port, in_words},
 };
 
-/// The input that takes the picture.
+/// The input that takes the image.
 #[derive(Debug, Clone)]
 pub(super) struct ImagePort {
     /// Its place among the inputs.
     pub(super) index: usize,
     pub(super) element: ElementType,
     pub(super) layout: Layout,
-    /// 3 colours or 1 grey.
+    /// 3 for colours, 1 for grey.
     pub(super) channels: usize,
     /// Width and height.
     pub(super) size: (u32, u32),
 }
 
-/// The input that takes the picture's size.
+/// The input that takes the image's size.
 #[derive(Debug, Clone)]
 pub(super) struct SizeInput {
     /// Its place among the inputs.
     pub(super) index: usize,
     pub(super) element: ElementType,
-    /// 1 (`[2]`) or 2 (`[N, 2]`).
+    /// The number of its axes: 1 (`[2]`) or 2 (`[N, 2]`).
     pub(super) rank: usize,
 }
 
 pub(super) fn find(spec: &InputSpec, inputs: &[Port]) -> Result<(ImagePort, Option<SizeInput>), String> {
-    let mut pictures = inputs.iter().enumerate().filter(|(_, port)| port.shape.len() == 4);
-    let (index, port) = match (pictures.next(), pictures.next()) {
+    let mut images = inputs.iter().enumerate().filter(|(_, port)| port.shape.len() == 4);
+    let (index, port) = match (images.next(), images.next()) {
         (Some(only), None) => only,
         (None, _) => return Err(format!("no input takes a picture; {}", wanted(inputs))),
         (Some(_), Some(_)) => return Err(format!("two inputs could take the picture; {}", wanted(inputs))),
     };
-    let picture = picture_input(spec, index, port)?;
+    let image = image_input(spec, index, port)?;
     let mut size = None;
-    for (index, port) in inputs.iter().enumerate().filter(|(index, _)| *index != picture.index) {
+    for (index, port) in inputs.iter().enumerate().filter(|(index, _)| *index != image.index) {
         let found = size_input(spec, index, port)
             .ok_or_else(|| format!("nothing to feed the input {port} with; {}", wanted(inputs)))?;
         if size.replace(found).is_some() {
@@ -49,7 +49,7 @@ pub(super) fn find(spec: &InputSpec, inputs: &[Port]) -> Result<(ImagePort, Opti
     }
     match (&spec.size_input, &size) {
         (Some(name), None) => Err(format!("input.size_input names {name}, which is no input; {}", wanted(inputs))),
-        _ => Ok((picture, size)),
+        _ => Ok((image, size)),
     }
 }
 
@@ -61,7 +61,7 @@ fn wanted(inputs: &[Port]) -> String {
     )
 }
 
-fn picture_input(spec: &InputSpec, index: usize, port: &Port) -> Result<ImagePort, String> {
+fn image_input(spec: &InputSpec, index: usize, port: &Port) -> Result<ImagePort, String> {
     let &[batch, one, two, three] = port.shape.as_slice() else {
         return Err(format!("the picture input {port} does not have four axes"));
     };
@@ -106,9 +106,9 @@ fn picture_input(spec: &InputSpec, index: usize, port: &Port) -> Result<ImagePor
     Ok(ImagePort { index, element: port.element, layout, channels, size })
 }
 
-/// The graph's word, or the manifest's where the graph leaves the side free.
+/// The length of a side: what the graph says, or the manifest where the graph leaves the side free.
 fn side(port: &Port, name: &str, graph: Option<usize>, manifest: Option<u32>) -> Result<u32, String> {
-    /// Longer sides are a mistake: such an input alone would take gigabytes.
+    /// Longer sides are taken for a mistake: such an input alone would take gigabytes.
     const LONGEST: u32 = 16_384;
     let side = match (graph, manifest) {
         (Some(graph), Some(manifest)) if u32::try_from(graph) != Ok(manifest) => {

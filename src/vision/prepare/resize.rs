@@ -1,4 +1,4 @@
-//! Pixels → pixels of another size, with SIMD, by the filter the network was trained behind.
+//! Pixels become pixels of another size, by the filter that the network was trained behind.
 
 use std::borrow::Cow;
 
@@ -8,16 +8,16 @@ use fast_image_resize::{
 };
 
 use super::{
-    area::{self, Source},
+    area::{self, SourcePixels},
     bilinear,
 };
 use crate::{
     manifest::Resize,
-    vision::{decode::Pixels, geometry::Plan},
+    vision::{decode::Pixels, geometry::ResizePlan},
 };
 
-/// The planned part of the picture at the planned size; the pixels themselves when there is nothing to do.
-pub(super) fn resize<'a>(pixels: &'a Pixels, plan: &Plan, filter: Resize) -> Result<Cow<'a, [u8]>, String> {
+/// The planned part of the image at the planned size; the pixels themselves where nothing changes.
+pub(super) fn resize<'a>(pixels: &'a Pixels, plan: &ResizePlan, filter: Resize) -> Result<Cow<'a, [u8]>, String> {
     let (width, height) = plan.size;
     let whole = plan.source == [0.0, 0.0, 1.0, 1.0];
     if whole && (pixels.width, pixels.height) == plan.size {
@@ -31,15 +31,15 @@ pub(super) fn resize<'a>(pixels: &'a Pixels, plan: &Plan, filter: Resize) -> Res
     let (part_width, part_height) =
         ((part_width * full_width).min(full_width - left), (part_height * full_height).min(full_height - top));
 
-    let ours = Source {
+    let source_pixels = SourcePixels {
         rgb: &pixels.rgb,
         width: pixels.width as usize,
         height: pixels.height as usize,
         part: [left, top, part_width, part_height],
     };
     let algorithm = match filter {
-        Resize::Bilinear => return Ok(Cow::Owned(bilinear::resize(&ours, width as usize, height as usize))),
-        Resize::Area => return Ok(Cow::Owned(area::shrink(&ours, width as usize, height as usize))),
+        Resize::Bilinear => return Ok(Cow::Owned(bilinear::resize(&source_pixels, width as usize, height as usize))),
+        Resize::Area => return Ok(Cow::Owned(area::shrink(&source_pixels, width as usize, height as usize))),
         Resize::BilinearAntialias => ResizeAlg::Convolution(FilterType::Bilinear),
         Resize::BicubicAntialias => ResizeAlg::Convolution(FilterType::CatmullRom),
         Resize::Lanczos => ResizeAlg::Convolution(FilterType::Lanczos3),

@@ -2,8 +2,8 @@ use half::f16;
 
 use super::*;
 use crate::vision::{
-    answer::BBox,
-    decode::{Format, Pixels},
+    bbox::BBox,
+    decode::{Pixels, SourceFormat},
 };
 
 fn spec(toml: &str) -> InputSpec {
@@ -15,19 +15,19 @@ fn port(name: &str, element: ElementType, shape: &[usize]) -> Port {
     Port { name: name.to_owned(), element, shape: shape.iter().map(|&n| (n > 0).then_some(n)).collect() }
 }
 
-fn picture(width: u32, height: u32, rgb: &[u8]) -> DecodedImage {
+fn image(width: u32, height: u32, rgb: &[u8]) -> DecodedImage {
     let pixels = Pixels { width, height, rgb: rgb.to_vec() };
-    DecodedImage { width, height, pixels, format: Format::Png, orientation: 1 }
+    DecodedImage { width, height, pixels, format: SourceFormat::Png, orientation: 1 }
 }
 
 /// Two pixels: one (1, 2, 3), one (4, 5, 6).
 fn two_pixels() -> DecodedImage {
-    picture(2, 1, &[1, 2, 3, 4, 5, 6])
+    image(2, 1, &[1, 2, 3, 4, 5, 6])
 }
 
-fn only_input(toml: &str, port: Port, picture: &DecodedImage) -> Tensor {
+fn only_input(toml: &str, port: Port, image: &DecodedImage) -> Tensor {
     let preparer = Preprocessor::new(&spec(toml), &[port]).expect("fits");
-    preparer.prepare(picture).expect("prepares").inputs.swap_remove(0)
+    preparer.preprocess(image).expect("prepares").inputs.swap_remove(0)
 }
 
 fn f32s(tensor: &Tensor) -> Vec<f32> {
@@ -80,13 +80,13 @@ fn integers_are_rounded_to_even_and_saturate() {
 fn half_floats_and_grey() {
     let half = only_input("scale = 0.5", port("x", ElementType::F16, &[1, 3, 1, 2]), &two_pixels());
     assert!(matches!(half, Tensor::F16(array) if array[[0, 0, 0, 1]] == f16::from_f32(2.0)));
-    let grey = only_input("", port("x", ElementType::F32, &[1, 1, 1, 2]), &picture(2, 1, &[9, 9, 9, 255, 0, 0]));
+    let grey = only_input("", port("x", ElementType::F32, &[1, 1, 1, 2]), &image(2, 1, &[9, 9, 9, 255, 0, 0]));
     assert_eq!(f32s(&grey), [9.0, 76.0]); // Pillow: Image.new("RGB", (1, 1), (255, 0, 0)).convert("L") is 76
 }
 
 #[test]
 fn bars_are_grey_before_normalisation() {
-    let white = picture(4, 2, &[255; 24]);
+    let white = image(4, 2, &[255; 24]);
     let run = |toml| f32s(&only_input(toml, port("x", ElementType::F32, &[1, 3, 4, 4]), &white));
     let centred = run("fit = 'letterbox'\npad = 10\nmean = [5, 5, 5]");
     let plane = [[5.0; 4], [250.0; 4], [250.0; 4], [5.0; 4]].concat();
@@ -102,7 +102,7 @@ fn a_crop_takes_the_middle() {
     // Scaled to 4×4 of 8×4 (nothing to resample), then the 2×2 in the middle.
     let columns: Vec<u8> = (0..4).flat_map(|_| (0..8u8).flat_map(|x| [x * 10; 3])).collect();
     let toml = "fit = 'crop'\ncrop_ratio = 0.5";
-    let values = f32s(&only_input(toml, port("x", ElementType::F32, &[1, 3, 2, 2]), &picture(8, 4, &columns)));
+    let values = f32s(&only_input(toml, port("x", ElementType::F32, &[1, 3, 2, 2]), &image(8, 4, &columns)));
     assert_eq!(values[..4], [30.0, 40.0, 30.0, 40.0]);
 }
 
@@ -110,23 +110,23 @@ fn a_crop_takes_the_middle() {
 fn bilinear_is_opencvs() {
     // cv2.resize(np.uint8([[0, 100, 200, 40]]), (2, 1)) == [[50, 120]]: the two nearest, no anti-aliasing.
     let row: Vec<u8> = [0, 100, 200, 40].into_iter().flat_map(|v| [v; 3]).collect();
-    let shrunk = only_input("", port("x", ElementType::F32, &[1, 3, 1, 2]), &picture(4, 1, &row));
+    let shrunk = only_input("", port("x", ElementType::F32, &[1, 3, 1, 2]), &image(4, 1, &row));
     assert_eq!(f32s(&shrunk)[..2], [50.0, 120.0]);
     // Eight to two: OpenCV reads pixels 1, 2 and 5, 6 only.
     let row: Vec<u8> = [255, 10, 20, 255, 255, 30, 40, 255].into_iter().flat_map(|v| [v; 3]).collect();
-    let shrunk = only_input("", port("x", ElementType::F32, &[1, 3, 1, 2]), &picture(8, 1, &row));
+    let shrunk = only_input("", port("x", ElementType::F32, &[1, 3, 1, 2]), &image(8, 1, &row));
     assert_eq!(f32s(&shrunk)[..2], [15.0, 35.0]);
-    let area = only_input("resize = 'area'", port("x", ElementType::F32, &[1, 3, 1, 2]), &picture(8, 1, &row));
+    let area = only_input("resize = 'area'", port("x", ElementType::F32, &[1, 3, 1, 2]), &image(8, 1, &row));
     assert_eq!(f32s(&area)[..2], [135.0, 145.0]);
 }
 
 #[test]
-fn the_pictures_size_is_a_second_input() {
+fn the_images_size_is_a_second_input() {
     let inputs = [port("sizes", ElementType::I64, &[0, 2]), port("x", ElementType::F32, &[0, 3, 4, 4])];
     let prepared = |toml: &str| {
         let preparer = Preprocessor::new(&spec(toml), &inputs).expect("fits");
-        assert_eq!(preparer.picture_input(), 1);
-        preparer.prepare(&picture(8, 2, &[0; 48])).expect("prepares").inputs
+        assert_eq!(preparer.image_input(), 1);
+        preparer.preprocess(&image(8, 2, &[0; 48])).expect("prepares").inputs
     };
     let sizes = |width, height| Tensor::I64(ndarray::arr2(&[[width, height]]).into_dyn());
     let stretched = prepared("");
@@ -136,13 +136,13 @@ fn the_pictures_size_is_a_second_input() {
 }
 
 #[test]
-fn pixels_may_be_fewer_than_the_picture_has() {
-    let mut reduced = picture(2, 2, &[50; 12]);
+fn pixels_may_be_fewer_than_the_image_has() {
+    let mut reduced = image(2, 2, &[50; 12]);
     (reduced.width, reduced.height) = (16, 16);
     let preparer = Preprocessor::new(&spec(""), &[port("x", ElementType::F32, &[1, 3, 4, 4])]).expect("fits");
-    let prepared = preparer.prepare(&reduced).expect("prepares");
+    let prepared = preparer.preprocess(&reduced).expect("prepares");
     assert_eq!(f32s(&prepared.inputs[0]), [50.0; 48]);
-    let whole = prepared.placement.to_picture(BBox { x1: 0.0, y1: 0.0, x2: 4.0, y2: 4.0 });
+    let whole = prepared.placement.to_image(BBox { x1: 0.0, y1: 0.0, x2: 4.0, y2: 4.0 });
     assert_eq!(whole, BBox { x1: 0.0, y1: 0.0, x2: 16.0, y2: 16.0 });
 }
 

@@ -1,0 +1,42 @@
+//! Counts what is really sent: each response by route, method and status, and each refusal by its reason.
+//!
+//! This is the only place that counts refusals. A refused request is a response with a [`Problem`] in its extensions; that is so for
+//! handlers, for paths and methods that nobody answers, and for panics. A request with several images may refuse some of them and
+//! answer the others: its response carries [`RefusedImages`]. A request whose client went away before the response was there is not
+//! counted here, since nothing was sent (`ounce_cancelled_total` has it).
+
+use std::sync::Arc;
+
+use axum::{
+    Extension,
+    extract::{Request, State},
+    middleware::Next,
+    response::Response,
+};
+
+use super::{matched_route, method_name, request_info::RequestInfo};
+use crate::{api::problem::Problem, inference::Inference};
+
+/// The images of a request that were refused for themselves, by the reason of each.
+#[derive(Debug, Clone)]
+pub(in crate::api) struct RefusedImages(pub Vec<&'static str>);
+
+/// Counts the response, and the refusals that it stands for.
+pub(in crate::api) async fn count_outcome(
+    State(inference): State<Arc<Inference>>,
+    Extension(info): Extension<RequestInfo>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (method, route) = (method_name(request.method()), matched_route(&request));
+    let response = next.run(request).await;
+    let metrics = inference.metrics();
+    metrics.responded(route.as_deref().unwrap_or("none"), method, response.status().as_u16());
+    let whole = response.extensions().get::<Problem>().and_then(Problem::refusal);
+    let images = response.extensions().get::<RefusedImages>().map_or(&[][..], |RefusedImages(reasons)| reasons);
+    if whole.is_some() || !images.is_empty() {
+        let model = info.model().unwrap_or_default();
+        whole.iter().chain(images).for_each(|reason| metrics.refused(&model, reason));
+    }
+    response
+}

@@ -1,0 +1,105 @@
+//! A request's id, and what is known of the request while it runs.
+//!
+//! The layer puts a [`RequestInfo`] into the request's extensions. Handlers tell it which model they ask and what was answered; the
+//! log, the span and the counters read that. On the way back the layer writes the body of a [`Problem`], since a problem names the
+//! request's id.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
+};
+
+use axum::{
+    extract::Request,
+    http::{HeaderMap, HeaderName, HeaderValue, header},
+    middleware::Next,
+    response::Response,
+};
+use tracing::Span;
+use ulid::Ulid;
+
+use crate::{
+    api::problem::Problem,
+    inference::Timing,
+    telemetry::{Answered, SpanDetails},
+};
+
+/// The header that carries the id, both ways.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The longest id that is taken from a client.
+const MAX_ID_BYTES: usize = 128;
+
+/// What is known of a request while it runs. Clones are the same request's.
+#[derive(Debug, Clone)]
+pub(in crate::api) struct RequestInfo(Arc<SharedInfo>);
+
+#[derive(Debug)]
+struct SharedInfo {
+    id: String,
+    details: Mutex<SpanDetails>,
+}
+
+impl RequestInfo {
+    /// A request with the client's id, when that is short and visible ASCII; else with a new one.
+    fn new(headers: &HeaderMap) -> Self {
+        let theirs = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
+        let sane = |id: &&str| (1..=MAX_ID_BYTES).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
+        let id = theirs.filter(sane).map_or_else(|| Ulid::generate().to_string(), ToOwned::to_owned);
+        Self(Arc::new(SharedInfo { id, details: Mutex::default() }))
+    }
+
+    /// The request's id: in the answer, in problems and in the log.
+    pub(in crate::api) fn id(&self) -> &str {
+        &self.0.id
+    }
+
+    /// Says which model is asked. Only the name of a model that is served may stand here, never one from the wire.
+    pub(in crate::api) fn set_model(&self, name: &str) {
+        Span::current().record("model", name);
+        self.details().model = Some(name.to_owned());
+    }
+
+    /// The model that is asked, once it is known.
+    pub(super) fn model(&self) -> Option<String> {
+        self.details().model.clone()
+    }
+
+    /// Says that an answer is there, from which variant of the model, and where its time went.
+    pub(in crate::api) fn record_answer(&self, variant: &str, timing: &Timing) {
+        self.details().answers.push(Answered {
+            variant: variant.to_owned(),
+            ended: SystemTime::now(),
+            total: timing.total,
+            stages: timing.stages,
+        });
+    }
+
+    /// What handlers have said, for the span of the request.
+    pub(super) fn take_details(&self) -> SpanDetails {
+        std::mem::take(&mut *self.details())
+    }
+
+    fn details(&self) -> MutexGuard<'_, SpanDetails> {
+        self.0.details.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Names the request, and writes the body of a problem.
+pub(in crate::api) async fn identify(mut request: Request, next: Next) -> Response {
+    let info = RequestInfo::new(request.headers());
+    request.extensions_mut().insert(info.clone());
+    let mut response = next.run(request).await;
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        let bare = std::mem::replace(&mut response, problem.render(Some(info.id())));
+        for (name, value) in bare.headers() {
+            if name != header::CONTENT_LENGTH {
+                response.headers_mut().entry(name).or_insert_with(|| value.clone());
+            }
+        }
+    }
+    if let Ok(value) = HeaderValue::from_str(info.id()) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}

@@ -1,0 +1,142 @@
+//! The handler of `/v2/models/{model}/infer`.
+
+use std::{sync::Arc, time::Instant};
+
+use axum::{
+    Extension,
+    extract::{Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+
+use super::{
+    ModelPath,
+    compressed::{self, Packing},
+};
+use crate::{
+    api::{
+        body::{BodyLimits, Upload},
+        docs::Binary,
+        heavy,
+        middleware::request_info::RequestInfo,
+        path::Path,
+        problem::{Problem, Refusals},
+        rest::wire,
+        tenant,
+    },
+    inference::{self, Deadline, Inference, InputKind, Reserved, TensorInputs, TensorOutputs, Terms},
+    models::Model,
+    oip::{self, InferRequest, InferResponse, ModelSignature, RequestedOutput},
+};
+
+/// The header that says where the JSON ends and the bytes begin.
+const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
+
+/// Runs a model on tensors, or on encoded pictures. Also under `/versions/{version}`.
+///
+/// JSON, optionally with the binary tensor extension (`Inference-Header-Content-Length`): tensors of any of the
+/// protocol's datatypes, or datatype BYTES for the picture input, each element an encoded picture (base64 in JSON).
+/// Request parameters: `timeout` (microseconds), `priority` (1 first to 10 last; 0: the default), `variant`, `objective`,
+/// `min_accuracy`, `max_cost_usd`, `binary_data_output`; output parameters: `binary_data`, `classification`.
+#[utoipa::path(
+    post, path = "/v2/models/{model}/infer", tag = "open inference",
+    params(("model" = String, Path, description = "The model's name")),
+    request_body(description = "The request; four times the limit of a picture at most", content(
+        (serde_json::Value = "application/json"),
+        (Binary = "application/octet-stream"),
+    )),
+    responses(
+        (status = 200, description = "The outputs; what they took is among the `parameters`", content(
+            (serde_json::Value = "application/json"),
+            (Binary = "application/octet-stream"),
+        )),
+        Refusals,
+    ),
+)]
+pub(in crate::api) async fn infer(
+    State(inference): State<Arc<Inference>>,
+    Extension(info): Extension<RequestInfo>,
+    Path(path): Path<ModelPath>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let received = Instant::now();
+    let (head, body) = request.into_parts();
+    let mut upload = Upload::new(&head.headers, body);
+    let answered = async {
+        let model = path.find(&inference, &info)?;
+        answer(&inference, &info, model, &head.headers, &mut upload, received).await
+    }
+    .await;
+    if let Err(problem) = &answered {
+        upload.drain(problem).await;
+    }
+    answered
+}
+
+/// Takes a place, reads the body, admits the request, and runs it.
+async fn answer(
+    inference: &Arc<Inference>,
+    info: &RequestInfo,
+    model: Arc<Model>,
+    headers: &HeaderMap,
+    upload: &mut Upload,
+    received: Instant,
+) -> Result<Response, Problem> {
+    let reserved = inference.reserve(Arc::clone(&model), tenant(inference, headers))?;
+    let InferRequest { id, preference, time_budget, priority, inputs, outputs } =
+        read(inference, &reserved, model, headers, upload).await?;
+    let budget = time_budget.unwrap_or(inference.config().requests.deadline);
+    let input = match inputs {
+        TensorInputs::Tensors(_) => InputKind::Tensors,
+        TensorInputs::Images(_) => InputKind::Image,
+    };
+    let terms = Terms { preference, deadline: Deadline::after(received, budget), priority, input };
+    let response = reserved.admit(&terms)?.run_tensors(inputs).await?;
+    info.record_answer(&response.variant().info.name, &response.timing);
+    let elements = response.output.iter().map(|(_, tensor)| tensor.shape().iter().product::<usize>()).sum();
+    heavy(inference, elements, move || Ok(write(&response, id.as_deref(), &outputs))).await
+}
+
+async fn read(
+    inference: &Arc<Inference>,
+    reserved: &Reserved,
+    model: Arc<Model>,
+    headers: &HeaderMap,
+    upload: &mut Upload,
+) -> Result<InferRequest, Problem> {
+    let packing = compressed::packing(headers)?;
+    let header_length = header_length(headers)?;
+    let limits = BodyLimits::of(inference.config());
+    let most = limits.tensors();
+    reserved.hold(if packing == Packing::Plain { upload.expected(most) } else { most * 2 })?;
+    let body = upload.read(most, limits.time).await?;
+    heavy(inference, body.len(), move || {
+        let body = compressed::unpack(body, packing, most)?;
+        let signature = ModelSignature {
+            inputs: &model.info.inputs,
+            outputs: &model.info.outputs,
+            image_input: model.info.image_input,
+            max_image_bytes: limits.image,
+        };
+        Ok(oip::read_http_body(&signature, &body, header_length)?)
+    })
+    .await
+}
+
+/// The length of the JSON, where the client says it.
+fn header_length(headers: &HeaderMap) -> Result<Option<usize>, Problem> {
+    let Some(value) = headers.get(HEADER_LENGTH) else { return Ok(None) };
+    let number = value.to_str().ok().and_then(|text| text.parse().ok());
+    let no_number = || Problem::bad_parameter(oip::HEADER_LENGTH, format!("{value:?} is no number"));
+    number.map(Some).ok_or_else(no_number)
+}
+
+fn write(response: &inference::Response<TensorOutputs>, id: Option<&str>, outputs: &[RequestedOutput]) -> Response {
+    let timing = wire::server_timing(&response.timing, Some(&response.cost));
+    let body = InferResponse::new(response, id, outputs).to_http_body();
+    let content_type = if body.header_length.is_some() { "application/octet-stream" } else { "application/json" };
+    let header_length = body.header_length.map(|length| [(HEADER_LENGTH, HeaderValue::from(length))]);
+    let mut sent = (timing, [(header::CONTENT_TYPE, content_type)], body.bytes).into_response();
+    sent.headers_mut().extend(header_length.into_iter().flatten());
+    sent
+}

@@ -1,0 +1,79 @@
+//! What comes back from a run: the output with its circumstances.
+
+use std::{sync::Arc, time::Duration};
+
+use super::permit::Permit;
+use crate::{
+    cost::RequestCost,
+    manifest::VariantId,
+    models::{Model, Variant},
+    routing::Reason,
+    tasks::Prediction,
+    telemetry::StageTimes,
+    vision::{decode::SourceFormat, tensor::Tensor},
+};
+
+/// An answer.
+#[derive(Debug)]
+pub struct Response<T> {
+    /// The model that answered.
+    pub model: Arc<Model>,
+    /// The variant of it that answered.
+    pub variant: VariantId,
+    /// Why this variant was chosen.
+    pub reason: Reason,
+    /// The answer itself.
+    pub output: T,
+    /// Where the time went.
+    pub timing: Timing,
+    /// Images in the run that it was part of.
+    pub batch_size: usize,
+    /// What it cost.
+    pub cost: RequestCost,
+    /// The place and the room of the request. Keep it as long as what is sent takes memory.
+    pub permit: Arc<Permit>,
+}
+
+/// What a model says about one image.
+#[derive(Debug)]
+pub struct ImageOutput {
+    /// What the image is.
+    pub image: ImageFacts,
+    /// What the model says.
+    pub prediction: Prediction,
+    /// The image with the prediction drawn on it, encoded, where that was asked for.
+    pub drawn: Option<Vec<u8>>,
+}
+
+/// A graph's outputs by name, in its order.
+pub type TensorOutputs = Vec<(String, Tensor)>;
+
+/// What an image is.
+#[derive(Debug, Clone, Copy)]
+pub struct ImageFacts {
+    /// Pixels across, as a person sees it.
+    pub width: u32,
+    /// Pixels down, as a person sees it.
+    pub height: u32,
+    /// The format of its file.
+    pub format: SourceFormat,
+    /// Its EXIF orientation, 1 to 8; already applied.
+    pub orientation: u8,
+}
+
+/// Where a request's time went.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Timing {
+    /// By stage; of several images in one request the slowest.
+    pub stages: StageTimes,
+    /// From the last byte of the request to the answer.
+    pub total: Duration,
+}
+
+impl<T> Response<T> {
+    /// The variant that answered.
+    #[must_use]
+    pub fn variant(&self) -> &Variant {
+        self.model.variant(self.variant)
+    }
+}

@@ -1,0 +1,72 @@
+//! Decoders of detections: a graph's outputs become boxes on the image. There is a file for each family of layouts.
+//!
+//! | file | decodings | outputs |
+//! |---|---|---|
+//! | `yolo` | `yolox`, `yolov5`, `yolov8` | one, a row or a column an anchor |
+//! | `nanodet` | `nanodet` | classes and distance distributions a stride |
+//! | `fastestdet` | `fastestdet` | one grid, channels first |
+//! | `boxes` | `boxes-scores` | boxes and class scores before NMS |
+//! | `listed` | `ssd`, `detr`, `nms-in-graph` | finished boxes, scores, labels |
+//!
+//! Each anchor answers with its best class only, as YOLOX and Ultralytics do when they predict; FastestDet's cells answer
+//! with all that are sure enough.
+//!
+//! To add a decoder: a file here that implements [`DetectionDecoder`], its arm in [`decoder`], its word in
+//! [`Decoding`](crate::manifest::Decoding), a test with hand-made outputs in `tests.rs`, and its line in `docs/models.md`.
+
+mod boxes;
+mod candidates;
+mod fastestdet;
+mod listed;
+mod nanodet;
+mod yolo;
+
+use std::fmt;
+
+use self::{boxes::BoxesScores, fastestdet::Fastestdet, listed::Listed, nanodet::Nanodet, yolo::Yolo};
+use super::Detection;
+use crate::{
+    manifest::Decoding,
+    tasks::{
+        PostprocessOptions,
+        outputs::{OutputPorts, OutputValues},
+    },
+    vision::geometry::Placement,
+};
+
+/// Reads the outputs of one family of detectors.
+pub(in crate::tasks) trait DetectionDecoder: fmt::Debug + Send + Sync {
+    /// One image's detections, best first, in pixels of the image. `placement` says where the image lay on the
+    /// network's input.
+    ///
+    /// # Errors
+    /// When the outputs do not have the shapes that were found at load.
+    fn read(
+        &self,
+        outputs: &OutputValues<'_>,
+        placement: &Placement,
+        options: &PostprocessOptions,
+    ) -> Result<Vec<Detection>, String>;
+}
+
+/// The decoder that the manifest asks for, made for this graph's outputs.
+///
+/// # Errors
+/// When the outputs do not fit it: with the shapes it saw and the shapes it wants.
+pub(in crate::tasks) fn decoder(
+    ports: &OutputPorts<'_>,
+    label_count: usize,
+    input_size: (u32, u32),
+) -> Result<Box<dyn DetectionDecoder>, String> {
+    Ok(match ports.spec.decode {
+        Decoding::Yolox | Decoding::Yolov5 | Decoding::Yolov8 => Box::new(Yolo::new(ports, label_count, input_size)?),
+        Decoding::Nanodet => Box::new(Nanodet::new(ports, label_count, input_size)?),
+        Decoding::Fastestdet => Box::new(Fastestdet::new(ports, label_count)?),
+        Decoding::BoxesScores => Box::new(BoxesScores::new(ports, label_count)?),
+        Decoding::Ssd | Decoding::Detr | Decoding::NmsInGraph => Box::new(Listed::new(ports)?),
+        Decoding::Softmax | Decoding::Logits | Decoding::Sigmoid => return Err(ports.refuse("another task")),
+    })
+}
+
+#[cfg(test)]
+mod tests;

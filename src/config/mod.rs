@@ -210,7 +210,7 @@ pub struct RequestsConfig {
     pub body_timeout: Duration,
 }
 
-/// What a picture may measure before a single pixel of it is decoded.
+/// What an image may measure before a single pixel of it is decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct ImageLimits {
     /// The largest body (encoded bytes); one more byte is 413.
@@ -307,7 +307,7 @@ pub struct ModelOverrides {
     /// Intra-op threads a session.
     #[serde(deserialize_with = "optional")]
     pub threads: Option<Auto>,
-    /// The most pictures in a run.
+    /// The most images in a run.
     #[serde(deserialize_with = "optional")]
     pub max_batch: Option<Auto>,
 }

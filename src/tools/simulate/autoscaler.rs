@@ -3,7 +3,7 @@
 
 use std::{collections::VecDeque, fmt, time::Duration};
 
-use super::{Plan, Rule};
+use super::{Rule, SimulationPlan};
 use crate::stats::Rate;
 
 /// It looks so often.
@@ -68,7 +68,7 @@ pub struct Autoscaler {
 impl Autoscaler {
     /// One of a deployment that has had so many requests a second for long.
     #[must_use]
-    pub fn new(signal: Signal, plan: &Plan, per_second: f64) -> Self {
+    pub fn new(signal: Signal, plan: &SimulationPlan, per_second: f64) -> Self {
         let mut asked = Rate::default();
         let long = Duration::from_secs(3600);
         asked.observe(per_second / plan.capacity_per_s * long.as_secs_f64(), long);

@@ -156,7 +156,7 @@ pub(in crate::api) struct VariantBody {
 
 /// What a run of so many pictures costs.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ProfilePoint)]
+#[schema(as = CurvePoint)]
 pub(in crate::api) struct CurveBody {
     /// Pictures in the run.
     batch_size: usize,

@@ -2,14 +2,13 @@
 
 use super::Inference;
 use crate::{
-    engine::plan::usable_cpus,
+    engine::thread_plan::usable_cpus,
     models::{Model, Variant},
     telemetry::metrics::{GaugeSource, Gauges},
 };
 
 impl GaugeSource for Inference {
     fn read(&self, gauges: &Gauges) {
-        self.ledger.balance();
         self.ledger.read(gauges);
         gauges.cpus(usable_cpus(), self.decoding.threads());
         let estimate = self.estimate();

@@ -14,7 +14,7 @@ mod routing;
 mod variant_id;
 
 pub use self::{
-    routing::{Routing, Shadow},
+    routing::{RoutingSection, ShadowSection},
     variant_id::VariantId,
 };
 pub use crate::config::Task;
@@ -47,7 +47,7 @@ pub struct Manifest {
     pub execution: Execution,
     /// Which variant answers, where a request does not say.
     #[serde(default)]
-    pub routing: Routing,
+    pub routing: RoutingSection,
 }
 
 fn auto() -> String {

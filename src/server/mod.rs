@@ -21,9 +21,9 @@ use tokio::{
 use crate::{
     api,
     config::Config,
-    engine::plan::usable_cpus,
+    engine::thread_plan::usable_cpus,
     inference::{Inference, tick::tick},
-    lifecycle::State,
+    lifecycle::LifecycleState,
     models::{FolderState, Selection},
     telemetry::Export,
 };
@@ -129,7 +129,7 @@ pub async fn run_only(
     watching.abort();
     tracing::info!(drain_delay_ms = drain_delay.as_millis(), "draining");
     // `/readyz` turns to 503; requests are still answered.
-    inference.lifecycle().advance(State::Draining);
+    inference.lifecycle().advance(LifecycleState::Draining);
     tokio::time::sleep(drain_delay).await;
     stop.send_replace(true);
     end(servers, grace + timeouts.linger).await?;

@@ -15,11 +15,11 @@ use crate::{
         middleware::request_info::RequestInfo,
         path::Path,
         problem::{Problem, ProblemBody},
-        rest::models::CurveBody,
+        rest::models::ProfileBody,
     },
     inference::Inference,
     models::{Model, Variant},
-    scheduler::stats::{SizeStats, Total},
+    scheduler::stats::{SizeStats, StatisticDuration},
 };
 
 /// Statistics of one or more models.
@@ -66,7 +66,7 @@ struct BatchStats {
     /// Not in the protocol: the variant.
     variant: String,
     /// Not in the protocol: quantiles of the latest runs of this size, the warm-up included.
-    latest: CurveBody,
+    latest: ProfileBody,
 }
 
 /// How often, and how many nanoseconds in all.
@@ -77,14 +77,14 @@ struct Amount {
 }
 
 impl Amount {
-    fn add(&mut self, total: Total) {
+    fn add(&mut self, total: StatisticDuration) {
         self.count += total.count;
         self.ns += nanoseconds(total.time);
     }
 }
 
-impl From<Total> for Amount {
-    fn from(total: Total) -> Self {
+impl From<StatisticDuration> for Amount {
+    fn from(total: StatisticDuration) -> Self {
         Self { count: total.count, ns: nanoseconds(total.time) }
     }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Exploration, ForecastGuard, Measurement, Pruned, Setting, Subject};
 use crate::{
-    engine::plan::usable_cpus,
+    engine::thread_plan::usable_cpus,
     tools::plot::{Axis, Chart, Label, Reference, Series},
 };
 

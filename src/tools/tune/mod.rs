@@ -16,7 +16,7 @@ pub use self::{
     space::{Pruned, Setting},
     trial::{Exploration, Measurement, Subject},
 };
-use crate::{engine::plan::usable_cpus, tools::bench::Watch};
+use crate::{engine::thread_plan::usable_cpus, tools::bench::Watch};
 
 /// What is promised, and how long each load is measured.
 #[derive(Debug, Clone, Copy)]

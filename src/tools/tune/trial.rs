@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::{ForecastGuard, Setting};
 use crate::{
-    config::{Auto, Config, ModelSettings},
+    config::{Auto, Config, ModelOverrides},
     cost::{PriceSheet, capacity_cpus},
     inference::{
         Inference,
@@ -209,11 +209,11 @@ impl Running {
         config.threads.decode = fixed(setting.decode_threads);
         config.model.insert(
             subject.model.clone(),
-            ModelSettings {
+            ModelOverrides {
                 instances: Some(fixed(setting.instances)),
                 threads: Some(fixed(setting.threads)),
                 max_batch: Some(fixed(setting.max_batch)),
-                ..ModelSettings::default()
+                ..ModelOverrides::default()
             },
         );
         let only = Selection { model: Some(subject.model.clone()), variant: Some(setting.variant.clone()) };

@@ -1,6 +1,6 @@
 //! An ONNX Runtime session as an [`Engine`].
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ort::{
     session::{
@@ -13,9 +13,17 @@ use ort::{
 use super::{Engine, library::Library, provider};
 use crate::{
     config::{Fallback, Provider},
-    models::file::Source,
     vision::tensor::{ElementType, Port, Tensor},
 };
+
+/// A graph ready to be opened.
+#[derive(Debug)]
+pub enum GraphSource {
+    /// A plain file, which may have weights in files beside it.
+    Path(PathBuf),
+    /// The bytes of an unpacked one.
+    Bytes(Vec<u8>),
+}
 
 /// What a session is opened with.
 #[derive(Debug)]
@@ -72,7 +80,7 @@ impl OrtEngine {
     ///
     /// # Errors
     /// With one sentence: the file's fault in ONNX Runtime's words, a missing provider, an input that is no tensor.
-    pub fn open(source: &Source, opening: &Opening<'_>, weights: &SharedWeights) -> Result<Self, String> {
+    pub fn open(source: &GraphSource, opening: &Opening<'_>, weights: &SharedWeights) -> Result<Self, String> {
         let settings = || -> ort::Result<_> {
             Ok(Session::builder(&opening.library.environment)?
                 .with_optimization_level(GraphOptimizationLevel::All)?
@@ -84,8 +92,8 @@ impl OrtEngine {
         let builder = settings().map_err(|error| format!("ONNX Runtime refused the session's settings: {error}"))?;
         let (mut builder, providers) = provider::register(builder, opening)?;
         let session = match source {
-            Source::Path(path) => builder.commit_from_file(path),
-            Source::Bytes(bytes) => builder.commit_from_memory(bytes),
+            GraphSource::Path(path) => builder.commit_from_file(path),
+            GraphSource::Bytes(bytes) => builder.commit_from_memory(bytes),
         }
         .map_err(|error| format!("ONNX Runtime cannot open it: {}", one_line(error.message())))?;
         let inputs = session.inputs().iter().map(port).collect::<Result<_, _>>()?;

@@ -63,7 +63,8 @@ struct ContestantScore {
 /// # Errors
 /// When no picture can be read, or when a model fails: in one sentence.
 pub async fn run(contestants: &[Contestant], data: &Dataset, mut step: impl FnMut()) -> Result<Report, String> {
-    let mut tallies: Vec<ContestantScore> = contestants.iter().map(|contestant| ContestantScore::new(&contestant.model.info)).collect();
+    let mut tallies: Vec<ContestantScore> =
+        contestants.iter().map(|contestant| ContestantScore::new(&contestant.model.info)).collect();
     let mut unreadable = Vec::new();
     for (at, handful) in data.images.chunks(HANDFUL).enumerate() {
         let mut pictures = Vec::new();

@@ -1,4 +1,4 @@
-//! One question to a server over plain HTTP, for commands that ask little.
+//! A small HTTP client for commands that send one request.
 
 use std::{error::Error, time::Duration};
 
@@ -11,13 +11,13 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 
-/// No answer that is asked for here is longer.
+/// Largest body that is read.
 const MAX_BYTES: usize = 16 << 20;
 
-/// Asks for `path` of the server at a URL as in `http://127.0.0.1:8080`: the status, and what it says.
+/// Sends a GET request for `path` to a server such as `http://127.0.0.1:8080`, and returns the status and the body.
 ///
 /// # Errors
-/// With one sentence, where that is no such URL, or nobody answers in time.
+/// The URL cannot be used, or there is no answer within `timeout`.
 pub(super) fn get(server: &str, path: &str, timeout: Duration) -> anyhow::Result<(StatusCode, Bytes)> {
     let url = format!("{}/{path}", server.trim_end_matches('/'));
     let uri: Uri = url.parse().with_context(|| format!("`{server}` is no address"))?;
@@ -27,7 +27,7 @@ pub(super) fn get(server: &str, path: &str, timeout: Duration) -> anyhow::Result
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let asking = async {
         let client: Client<HttpConnector, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
-        let response = client.get(uri).await.map_err(|error| innermost(&error))?;
+        let response = client.get(uri).await.map_err(|error| root_cause(&error))?;
         let status = response.status();
         let body = Limited::new(response.into_body(), MAX_BYTES).collect().await;
         body.map(|body| (status, body.to_bytes())).map_err(|error| error.to_string())
@@ -37,8 +37,8 @@ pub(super) fn get(server: &str, path: &str, timeout: Duration) -> anyhow::Result
     answer.map_err(|why| anyhow::anyhow!("{url} does not answer: {why}"))
 }
 
-/// The cause behind the causes: "Connection refused", not "client error".
-fn innermost(error: &(dyn Error + 'static)) -> String {
+/// The innermost cause of an error, as in "Connection refused" instead of "client error".
+fn root_cause(error: &(dyn Error + 'static)) -> String {
     let mut error = error;
     while let Some(cause) = error.source() {
         error = cause;

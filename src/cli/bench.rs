@@ -68,7 +68,7 @@ impl Bench {
         let target = target.map_err(anyhow::Error::msg)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let report = runtime.block_on(self.measure(&target))?;
-        // Connections are closed before the runtime is.
+        // The connections have to be closed before the runtime is.
         drop(target);
         self.show(&report)?;
         if report.answered() == 0 {
@@ -80,19 +80,19 @@ impl Bench {
     async fn measure(&self, target: &BenchTarget) -> anyhow::Result<BenchReport> {
         target.probe().await.map_err(|why| anyhow::anyhow!("nothing was answered: {why}"))?;
         let connections = || self.connections.iter().map(|count| count.get()).collect();
-        let work = match () {
+        let series = match () {
             () if self.sweep => LoadSeries::Sweep(connections()),
             () if self.rate.is_empty() => LoadSeries::Closed(connections()),
             () => LoadSeries::Open(self.rate.clone()),
         };
         let plan = LoadPlan { warmup: self.warmup, duration: self.duration, slo_p99: self.slo_p99 };
-        let bar = super::progress(work.steps() as u64 * millis(plan.total()), "{wide_bar} {msg}");
-        let watch = RunControl::new({
-            let (bar, steps) = (bar.clone(), work.steps());
+        let bar = super::progress(series.steps() as u64 * millis(plan.total()), "{wide_bar} {msg}");
+        let control = RunControl::new({
+            let (bar, steps) = (bar.clone(), series.steps());
             move |progress| show_progress(&bar, steps, &progress)
         });
-        super::stop_on_ctrl_c(watch.clone());
-        let report = bench::run(target, &work, &plan, &watch).await;
+        super::stop_on_ctrl_c(control.clone());
+        let report = bench::run(target, &series, &plan, &control).await;
         bar.finish_and_clear();
         let report = report.map_err(anyhow::Error::msg)?;
         Ok(BenchReport { generated_image: self.images.is_empty(), ..report })
@@ -115,10 +115,10 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Every request that waits holds a socket, and systems allow a process fewer than it may ask for.
+/// Raises the limit of open files to its maximum, since every request in flight holds a socket.
 fn allow_many_connections() {
     let limit = getrlimit(Resource::Nofile);
-    // Where it is not allowed, requests that find no socket are counted as errors.
+    // Where that fails, requests that find no socket are counted as errors.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 

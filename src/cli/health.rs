@@ -36,7 +36,7 @@ impl Health {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let server = match &self.url {
             Some(url) => url.trim_end_matches('/').to_owned(),
-            None => here(self.settings.layers("warn")?.build()?.listen)?,
+            None => local_url(self.settings.layers("warn")?.build()?.listen)?,
         };
         let path = if self.live { "livez" } else { "readyz" };
         let (status, body) = ask::get(&server, path, self.timeout)?;
@@ -51,8 +51,8 @@ impl Health {
     }
 }
 
-/// The URL of a server that listens there, seen from this machine.
-fn here(listen: SocketAddr) -> anyhow::Result<String> {
+/// The URL at which this machine reaches a server that listens on an address.
+fn local_url(listen: SocketAddr) -> anyhow::Result<String> {
     if listen.port() == 0 {
         bail!("the settings leave the server's port to the system (`listen` is {listen}): name the server with --url");
     }
@@ -64,7 +64,7 @@ fn here(listen: SocketAddr) -> anyhow::Result<String> {
     Ok(format!("http://{}", SocketAddr::new(ip, listen.port())))
 }
 
-/// What is read of a refusal.
+/// The field that is read of a refusal's `problem+json`.
 #[derive(Debug, Deserialize)]
 struct RefusalDetail {
     detail: String,
@@ -75,8 +75,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_address_is_asked_on_this_machine() {
-        let url = |listen: &str| here(listen.parse().expect("an address")).map_err(|error| error.to_string());
+    fn a_server_on_all_addresses_is_asked_on_the_loopback() {
+        let url = |listen: &str| local_url(listen.parse().expect("an address")).map_err(|error| error.to_string());
         assert_eq!(url("0.0.0.0:8080"), Ok("http://127.0.0.1:8080".to_owned()));
         assert_eq!(url("[::]:8080"), Ok("http://[::1]:8080".to_owned()));
         assert_eq!(url("192.0.2.7:80"), Ok("http://192.0.2.7:80".to_owned()));

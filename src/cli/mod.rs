@@ -1,4 +1,4 @@
-//! The command line: one file a subcommand.
+//! The command line: arguments come in, an exit code goes out. Each subcommand has a file.
 
 mod ask;
 mod bench;
@@ -82,7 +82,7 @@ struct Settings {
 }
 
 impl Settings {
-    /// The same settings for another process of ours.
+    /// The given flags again, for a child process with the same settings.
     fn flags(&self) -> Vec<String> {
         let config = self.config.as_ref().map(|path| path.display().to_string());
         let given = [
@@ -96,9 +96,9 @@ impl Settings {
         given.into_iter().filter_map(|(flag, value)| Some(format!("{flag}={}", value.as_ref()?))).collect()
     }
 
-    /// Defaults (with another for what is logged), file, environment, these flags.
+    /// Layers the settings: defaults (with `log` as the default filter), file, environment, flags.
     fn layers(&self, log: &str) -> Result<Layers, ConfigError> {
-        // The file is named from outside the tree, so its variable is none of the tree's.
+        // `OUNCE_CONFIG` names the file and is not a setting itself.
         let ours = std::env::vars_os().filter_map(|(name, value)| {
             let name = name.into_string().ok().filter(|name| name.starts_with("OUNCE_"))?;
             Some((name, value.to_string_lossy().into_owned()))
@@ -126,13 +126,13 @@ impl Settings {
     }
 }
 
-/// Loads the selected models; an error names all that is wrong.
+/// Loads the selected models. The error lists everything that is wrong with them.
 fn load(inference: &Inference, only: &Selection) -> anyhow::Result<()> {
     let in_lines = |wrong: Vec<ModelError>| wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     inference.load(only).map_err(|wrong| anyhow::anyhow!(in_lines(wrong)))
 }
 
-/// A bar on standard error; hidden where nobody looks.
+/// Makes a progress bar on standard error, which is hidden where that is not a terminal.
 fn progress(length: u64, template: &str) -> ProgressBar {
     let bar = ProgressBar::new(length);
     if !std::io::stderr().is_terminal() {
@@ -144,14 +144,14 @@ fn progress(length: u64, template: &str) -> ProgressBar {
     bar
 }
 
-/// Ctrl-C ends what is watched, with what there is so far; a second one does not wait for that.
-fn stop_on_ctrl_c(watch: RunControl) {
+/// Stops a load at Ctrl-C, so that the results so far are shown. A second Ctrl-C ends the process at once.
+fn stop_on_ctrl_c(control: RunControl) {
     tokio::spawn(async move {
         while tokio::signal::ctrl_c().await.is_ok() {
-            if watch.is_stopped() {
+            if control.is_stopped() {
                 std::process::exit(130);
             }
-            watch.stop();
+            control.stop();
         }
     });
 }
@@ -166,7 +166,7 @@ fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     std::fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Prints what came out, for people or as JSON.
+/// Prints a report as text or as JSON.
 fn print(report: &(impl Serialize + Display), json: bool) -> anyhow::Result<()> {
     if json {
         println!("{}", serde_json::to_string_pretty(report)?);
@@ -189,7 +189,7 @@ fn check_chart_path(path: &Path) -> anyhow::Result<()> {
 }
 
 impl Cli {
-    /// Runs the subcommand. A setting or an argument that cannot be used ends with 2, whatever else fails with 1.
+    /// Runs the subcommand. The exit code is 2 for a setting or an argument that cannot be used, and 1 for other failures.
     #[must_use]
     pub fn run(self) -> ExitCode {
         let result = match self.command {

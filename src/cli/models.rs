@@ -79,7 +79,7 @@ fn describe(model: &ModelInfo, variants: &[Variant]) -> String {
     text
 }
 
-/// Whether images share runs, and what runs cost.
+/// Says whether images share runs, and how long runs take.
 fn batches(variant: &Variant) -> String {
     let info = &variant.info;
     let axis = match (info.batch_axis, &info.why_fixed) {

@@ -51,7 +51,7 @@ impl Serve {
                     _ = terminate.recv() => {}
                     _ = interrupt.recv() => {}
                 }
-                // Whoever asks twice does not want to wait.
+                // A second signal ends the process at once.
                 tokio::spawn(async move {
                     tokio::select! {
                         _ = terminate.recv() => {}
@@ -64,7 +64,7 @@ impl Serve {
             let listeners = Listeners::bind(&config).await?;
             server::run(config, listeners, shutdown).await
         })?;
-        // A load that was interrupted may still hold a thread; nothing of it is worth waiting for.
+        // A model load that was interrupted may still hold a thread, which is not waited for.
         runtime.shutdown_background();
         Ok(ExitCode::SUCCESS)
     }

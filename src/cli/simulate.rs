@@ -65,7 +65,7 @@ impl Simulate {
             bail!("--min-replicas {} is more than --max-replicas {}", self.min_replicas, self.max_replicas);
         }
         let (capacity, usd_per_hour) = match (&self.url, self.capacity) {
-            (Some(url), _) => self.learned(url)?,
+            (Some(url), _) => self.read_capacity(url)?,
             (None, capacity) => (capacity.context("name a server with --url, or --capacity")?, None),
         };
         let traffic = match (&self.trace, self.peak) {
@@ -88,8 +88,8 @@ impl Simulate {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// What a server has learned: answers a second within its promise, and dollars an hour.
-    fn learned(&self, url: &str) -> anyhow::Result<(f64, Option<f64>)> {
+    /// Reads from a server's metrics its capacity in answers a second and its price in dollars an hour.
+    fn read_capacity(&self, url: &str) -> anyhow::Result<(f64, Option<f64>)> {
         let (status, text) = ask::get(url, "metrics", Duration::from_secs(5))?;
         if !status.is_success() {
             bail!("{url}/metrics answers {status}: name the address where the metrics are (setting `admin_listen`)");

@@ -58,23 +58,23 @@ impl Tune {
         let config = self.settings.layers("error")?.build()?;
         telemetry::init(&config.log)?;
         let subject = self.subject(config)?;
-        let promise = TuneGoal { slo_p99: self.slo_p99, min_accuracy: self.min_accuracy, step: self.step };
+        let goal = TuneGoal { slo_p99: self.slo_p99, min_accuracy: self.min_accuracy, step: self.step };
         let bar = super::progress(0, "{wide_bar} {pos}/{len} {msg} ({eta} left)");
-        let watch = RunControl::default();
+        let control = RunControl::default();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let found = runtime.block_on(async {
-            super::stop_on_ctrl_c(watch.clone());
-            tune::tune(&subject, &promise, &watch, |stage| show(&bar, stage)).await
+        let report = runtime.block_on(async {
+            super::stop_on_ctrl_c(control.clone());
+            tune::tune(&subject, &goal, &control, |progress| show(&bar, progress)).await
         });
         bar.finish_and_clear();
-        self.tell(&found.map_err(anyhow::Error::msg)?)
+        self.show_report(&report.map_err(anyhow::Error::msg)?)
     }
 
     fn subject(&self, config: Config) -> anyhow::Result<Subject> {
         let named = config.models.join(&self.model);
         let path = [self.model.as_path(), &named].into_iter().find(|path| path.join(MANIFEST).is_file());
         let path = path.with_context(|| format!("{} holds no {MANIFEST}: name one model", self.model.display()))?;
-        // What a link is called is its own; `.` has no name.
+        // A symbolic link keeps its own name; `.` has none and is resolved.
         let path = if path.file_name().is_some() { std::path::absolute(path)? } else { path.canonicalize()? };
         let model = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if !is_plain_name(&model) {
@@ -92,26 +92,26 @@ impl Tune {
         Ok(Subject { config: Config { models, ..config }, model, images: images.map_err(anyhow::Error::msg)? })
     }
 
-    fn tell(&self, found: &TuneReport) -> anyhow::Result<ExitCode> {
-        super::print(found, self.json)?;
-        let settings = found.settings_toml();
+    fn show_report(&self, report: &TuneReport) -> anyhow::Result<ExitCode> {
+        super::print(report, self.json)?;
+        let settings = report.settings_toml();
         if let Some(settings) = &settings {
-            let path = self.output.clone().unwrap_or_else(|| format!("{}.tuned.toml", found.model).into());
+            let path = self.output.clone().unwrap_or_else(|| format!("{}.tuned.toml", report.model).into());
             super::write(&path, settings.as_bytes())?;
             eprintln!("written: {}", path.display());
         }
         if let Some(path) = &self.plot {
-            super::draw(&found.chart(), path)?;
+            super::draw(&report.chart(), path)?;
         }
         Ok(if settings.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
-fn show(bar: &ProgressBar, stage: TuneProgress<'_>) {
-    match stage {
-        TuneProgress::Trying(setting, place, of) => {
-            bar.set_length(of as u64);
-            bar.set_position(place as u64);
+fn show(bar: &ProgressBar, progress: TuneProgress<'_>) {
+    match progress {
+        TuneProgress::Trying { setting, index, count } => {
+            bar.set_length(count as u64);
+            bar.set_position(index as u64);
             bar.set_message(setting.to_string());
         }
         TuneProgress::Confirming(setting) => {

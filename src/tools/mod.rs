@@ -1,4 +1,5 @@
-//! What is no part of serving: a load generator, scores of models, a day on paper, the search for the cheapest setting, charts.
+//! Tools beside the server: a load generator, the evaluation of models, a simulation of autoscaling, the search for the
+//! cheapest setting, and charts.
 
 pub mod bench;
 pub mod evaluate;

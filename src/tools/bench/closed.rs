@@ -1,4 +1,4 @@
-//! A closed loop: the next request goes when an answer has come.
+//! A closed loop: each connection sends its next request when it has the answer to the last one.
 
 use std::{
     sync::Arc,
@@ -9,19 +9,18 @@ use tokio::task::JoinSet;
 
 use super::{BenchTarget, Load, LoadPlan, LoadResult, RunControl, measure::Recorder, send::ResponseKind};
 
-/// Who has no answer at all waits a moment, so that a server that is gone is not asked in a spin.
-const AFTER_AN_ERROR: Duration = Duration::from_millis(10);
+/// Pause of a connection after a request without any answer, so that a server that is gone is not asked in a busy loop.
+const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(10);
 
-/// Keeps `connections` requests waiting for answers, during the warm-up and the duration. Those that are waiting at the
-/// end are waited for.
+/// Keeps `connections` requests in flight during the warm-up and the measured time. It then waits for the last answers.
 ///
 /// # Errors
-/// When there is no memory for the measurements.
+/// The histograms of the measurements cannot be made.
 pub async fn closed_loop(
     target: &BenchTarget,
     connections: usize,
     plan: &LoadPlan,
-    watch: &RunControl,
+    control: &RunControl,
 ) -> Result<LoadResult, String> {
     let recorder = Arc::new(Recorder::start(Load::Closed { connections }, plan)?);
     let mut clients = JoinSet::new();
@@ -31,14 +30,14 @@ pub async fn closed_loop(
             while !recorder.is_over() {
                 let begun = Instant::now();
                 let outcome = target.send().await;
-                let failed = matches!(outcome.fate, ResponseKind::Failed(_));
-                recorder.put(begun, begun, outcome);
+                let failed = matches!(outcome.kind, ResponseKind::Failed(_));
+                recorder.record(begun, begun, outcome);
                 if failed {
-                    tokio::time::sleep(AFTER_AN_ERROR).await;
+                    tokio::time::sleep(PAUSE_AFTER_ERROR).await;
                 }
             }
         });
     }
-    watch.follow(&recorder, async { while clients.join_next().await.is_some() {} }).await;
+    control.follow(&recorder, async { while clients.join_next().await.is_some() {} }).await;
     Ok(recorder.measured())
 }

@@ -1,21 +1,21 @@
-//! The images that are sent.
+//! The images that a load sends: read from files, or generated.
 
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use image::{ImageFormat, Rgb, RgbImage, codecs::jpeg::JpegEncoder};
 
-/// An image as it is sent.
+/// An image file as it is sent.
 #[derive(Debug, Clone)]
 pub struct EncodedImage {
-    /// The encoded file.
+    /// The bytes of the file.
     pub bytes: Bytes,
-    /// The `Content-Type` it is sent with.
+    /// The `Content-Type` that it is sent with.
     pub content_type: &'static str,
 }
 
 impl EncodedImage {
-    /// An image, or whatever the bytes are: the server shall say.
+    /// Takes the bytes of a file. They need not be an image: whether they are is for the server to say.
     #[must_use]
     pub fn new(bytes: Bytes) -> Self {
         let format = image::guess_format(&bytes);
@@ -24,14 +24,14 @@ impl EncodedImage {
     }
 }
 
-/// Reads images from files, and from folders all files that are named like images, in the order of their names.
+/// Reads files, and of folders all files with the extension of an image, in the order of their names.
 ///
 /// # Errors
-/// When one cannot be read, or when a folder holds none.
+/// A file cannot be read, or a folder holds no image.
 pub fn read_images(paths: &[PathBuf]) -> Result<Vec<EncodedImage>, String> {
     let mut images = Vec::new();
     for path in paths {
-        let files = if path.is_dir() { below(path)? } else { vec![path.clone()] };
+        let files = if path.is_dir() { images_in(path)? } else { vec![path.clone()] };
         for file in files {
             let bytes = std::fs::read(&file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
             images.push(EncodedImage::new(bytes.into()));
@@ -40,7 +40,7 @@ pub fn read_images(paths: &[PathBuf]) -> Result<Vec<EncodedImage>, String> {
     Ok(images)
 }
 
-fn below(folder: &Path) -> Result<Vec<PathBuf>, String> {
+fn images_in(folder: &Path) -> Result<Vec<PathBuf>, String> {
     let entries = folder.read_dir().map_err(|error| format!("cannot read {}: {error}", folder.display()))?;
     let paths = entries.flatten().map(|entry| entry.path());
     let mut files: Vec<_> =
@@ -52,10 +52,10 @@ fn below(folder: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(files)
 }
 
-/// A JPEG of 640×480 pixels with about as much detail as a photo has.
+/// Makes a JPEG of 640×480 pixels with about as much detail as a photo has.
 ///
 /// # Errors
-/// When it cannot be encoded.
+/// The image cannot be encoded.
 pub fn generated_image() -> Result<EncodedImage, String> {
     let mut random = fastrand::Rng::with_seed(1);
     let image = RgbImage::from_fn(640, 480, |x, y| {

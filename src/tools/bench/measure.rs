@@ -1,8 +1,8 @@
-//! What a load showed, while it runs and in the end.
+//! Measures a load: takes in the outcome of each request, and returns counts, rates and latencies.
 //!
 //! Counts and latencies are of the requests that were due after the warm-up, whenever their answers come. Rates are of
-//! the answers that came between the end of the warm-up and the end of the load: what is answered after the load has
-//! gone says nothing about how many a second can be.
+//! the answers that arrive between the end of the warm-up and the end of the load, since answers that arrive later say
+//! nothing about how many a second the server can give.
 
 use std::{
     collections::BTreeMap,
@@ -18,61 +18,62 @@ use super::{
     send::{ResponseKind, SendOutcome},
 };
 
-/// More names than this are counted as one: a server may make up a new one for each answer.
-const MOST_NAMES: usize = 32;
+/// Largest number of names that are counted apart, since a server may make up a new one for each answer.
+const MAX_NAMES: usize = 32;
 
-/// What one load showed.
+/// Measurements of one load.
 #[derive(Debug, Clone, Serialize)]
 pub struct LoadResult {
-    /// The load.
+    /// The load that was measured.
     #[serde(flatten)]
     pub load: Load,
-    /// For how long it was measured; less than planned where it was stopped.
+    /// Measured time in seconds. It is shorter than planned where the load was stopped.
     pub seconds: f64,
-    /// Requests whose end is known.
+    /// Number of requests that were sent and have ended.
     pub sent: u64,
-    /// Requests that were due while too many were outstanding: never sent.
+    /// Number of requests that were not sent, since too many were in flight when they were due.
     pub not_sent: u64,
-    /// Of those sent: 2xx.
+    /// Number of answers with a status of 2xx.
     pub answered: u64,
-    /// Of those sent: 429 and 503.
+    /// Number of answers with a status of 429 or 503.
     pub refused: u64,
-    /// Of those sent: 504.
+    /// Number of answers with a status of 504.
     pub late: u64,
-    /// Of those sent: all others, by status or by what went wrong.
+    /// Number of other results, by status or by the reason why there is no answer.
     pub errors: BTreeMap<String, u64>,
-    /// The first answer that was not 2xx, in words.
+    /// The first answer whose status was not 2xx, in words.
     pub first_error: Option<String>,
-    /// Answers that came, a second.
+    /// Answers a second.
     pub answers_per_s: f64,
-    /// Answers that came within the SLO, a second.
+    /// Answers within the SLO a second.
     pub goodput_per_s: f64,
-    /// Milliseconds within which half the answers came; from when they were due to their last byte.
+    /// Median latency in milliseconds, from when a request was due to the last byte of its answer.
     pub p50_ms: Option<f64>,
-    /// Nine of ten.
+    /// Latency that nine of ten answers did not exceed.
     pub p90_ms: Option<f64>,
-    /// 99 of a hundred.
+    /// Latency that 99 of a hundred answers did not exceed.
     pub p99_ms: Option<f64>,
-    /// 999 of a thousand.
+    /// Latency that 999 of a thousand answers did not exceed.
     pub p99_9_ms: Option<f64>,
-    /// All.
+    /// Largest latency.
     pub max_ms: Option<f64>,
-    /// Dollars for a million answers, by what those that tell it tell.
+    /// Dollars for a million answers, from the cost that answers name.
     pub usd_per_million: Option<f64>,
-    /// Answers by the variant that they name.
+    /// Number of answers by the variant that they name.
     pub variants: BTreeMap<String, u64>,
-    /// Milliseconds after which 99 of a hundred requests were sent when they were due; open loops only.
+    /// Delay in milliseconds from when a request was due to when it was sent, which 99 of a hundred requests did not
+    /// exceed. It is measured for open loops only.
     pub send_lag_p99_ms: Option<f64>,
-    /// Was that more than a tenth of the SLO? Then the client's own slowness is in these latencies.
+    /// Whether that delay was more than a tenth of the SLO. Then the latencies include the slowness of the client itself.
     pub client_was_limit: bool,
 }
 
-/// Takes down what becomes of requests.
+/// Collects the outcomes of a load's requests.
 #[derive(Debug)]
 pub(super) struct Recorder {
     load: Load,
     begun: Instant,
-    /// The end of the warm-up.
+    /// End of the warm-up.
     from: Instant,
     until: Instant,
     slo: Duration,
@@ -82,7 +83,7 @@ pub(super) struct Recorder {
 #[derive(Debug)]
 struct RecorderState {
     stopped: Option<Instant>,
-    /// Those of the warm-up, too.
+    /// Number of answers, including the warm-up.
     answers: u64,
     not_sent: u64,
     answered: u64,
@@ -90,17 +91,20 @@ struct RecorderState {
     late: u64,
     errors: BTreeMap<String, u64>,
     first_error: Option<String>,
-    /// Answers that came in the measured time, and those of them within the SLO.
-    came: u64,
-    came_in_time: u64,
+    /// Number of answers that arrived in the measured time.
+    arrived: u64,
+    /// Number of these within the SLO.
+    arrived_in_time: u64,
+    /// Sum of the costs that answers name.
     usd: f64,
-    told_usd: u64,
+    /// Number of answers that name a cost.
+    with_usd: u64,
     variants: BTreeMap<String, u64>,
     latency: LatencyHistogram,
     lag: LatencyHistogram,
 }
 
-/// How times are spread, to a thousandth of each, in memory that does not grow with their number.
+/// Histogram of durations with a precision of 0.1 %, whose memory does not grow with their number.
 #[derive(Debug)]
 struct LatencyHistogram {
     micros: Histogram<u64>,
@@ -109,21 +113,21 @@ struct LatencyHistogram {
 
 impl LatencyHistogram {
     fn new() -> Result<Self, String> {
-        // From a microsecond to an hour.
+        // It covers one microsecond to one hour.
         let micros = Histogram::new_with_bounds(1, 3_600_000_000, 3).map_err(|error| error.to_string())?;
         Ok(Self { micros, longest: Duration::ZERO })
     }
 
-    fn put(&mut self, took: Duration) {
+    fn record(&mut self, took: Duration) {
         self.micros.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
         self.longest = self.longest.max(took);
     }
 
-    /// Milliseconds within which a share of them lies.
-    fn within_ms(&self, share: f64) -> Option<f64> {
-        // The histogram answers with the end of a class, which may lie above all that was seen.
+    /// The duration in milliseconds that a share (0 to 1) of all durations does not exceed; none where there are none.
+    fn quantile_ms(&self, share: f64) -> Option<f64> {
+        // The histogram returns the upper end of a class, which may lie above the largest duration.
         let micros = self.micros.value_at_quantile(share) as f64;
-        (!self.micros.is_empty()).then(|| places((micros / 1e3).min(self.longest.as_secs_f64() * 1e3), 3))
+        (!self.micros.is_empty()).then(|| rounded((micros / 1e3).min(self.longest.as_secs_f64() * 1e3), 3))
     }
 }
 
@@ -140,10 +144,10 @@ impl Recorder {
             late: 0,
             errors: BTreeMap::new(),
             first_error: None,
-            came: 0,
-            came_in_time: 0,
+            arrived: 0,
+            arrived_in_time: 0,
             usd: 0.0,
-            told_usd: 0,
+            with_usd: 0,
             variants: BTreeMap::new(),
             latency: LatencyHistogram::new()?,
             lag: LatencyHistogram::new()?,
@@ -151,12 +155,12 @@ impl Recorder {
         Ok(Self { load, begun, from, until: from + plan.duration, slo: plan.slo_p99, state: Mutex::new(state) })
     }
 
-    /// When the load began.
+    /// The start of the load.
     pub fn begun(&self) -> Instant {
         self.begun
     }
 
-    /// When it ends.
+    /// The planned end of the load.
     pub fn until(&self) -> Instant {
         self.until
     }
@@ -165,34 +169,34 @@ impl Recorder {
         Instant::now() >= self.until
     }
 
-    /// The load ends now.
+    /// Ends the load now.
     pub fn stop(&self) {
         self.state().stopped = Some(Instant::now());
     }
 
-    /// A request was due and could not be sent.
+    /// Counts a request that was due and could not be sent.
     pub fn not_sent(&self, due: Instant) {
         self.state().not_sent += u64::from(due >= self.from);
     }
 
-    /// What became of a request that was due, and sent perhaps later.
-    pub fn put(&self, due: Instant, sent: Instant, outcome: SendOutcome) {
+    /// Takes in the outcome of a request that was due at one time and sent at the same time or later.
+    pub fn record(&self, due: Instant, sent: Instant, outcome: SendOutcome) {
         let mut state = self.state();
         let took = outcome.done.duration_since(due);
-        let answered = outcome.fate == ResponseKind::Answered;
+        let answered = outcome.kind == ResponseKind::Answered;
         state.answers += u64::from(answered);
         if answered && outcome.done >= self.from && outcome.done < self.until {
-            state.came += 1;
-            state.came_in_time += u64::from(took <= self.slo);
+            state.arrived += 1;
+            state.arrived_in_time += u64::from(took <= self.slo);
         }
         if due < self.from {
             return;
         }
-        state.lag.put(sent.duration_since(due));
-        match outcome.fate {
+        state.lag.record(sent.duration_since(due));
+        match outcome.kind {
             ResponseKind::Answered => {
                 state.answered += 1;
-                state.latency.put(took);
+                state.latency.record(took);
             }
             ResponseKind::Refused => state.refused += 1,
             ResponseKind::Late => state.late += 1,
@@ -205,7 +209,7 @@ impl Recorder {
         }
         if let Some(usd) = outcome.usd {
             state.usd += usd;
-            state.told_usd += 1;
+            state.with_usd += 1;
         }
         if let Some(variant) = outcome.variant {
             count(&mut state.variants, variant);
@@ -221,13 +225,13 @@ impl Recorder {
         let state = self.state();
         let until = state.stopped.map_or(self.until, |stopped| stopped.min(self.until));
         let seconds = until.saturating_duration_since(self.from).as_secs_f64();
-        let per_s = |count: u64| if seconds > 0.0 { places(count as f64 / seconds, 2) } else { 0.0 };
+        let per_s = |count: u64| if seconds > 0.0 { rounded(count as f64 / seconds, 2) } else { 0.0 };
         let open = matches!(self.load, Load::Open { .. });
-        let send_lag_p99_ms = state.lag.within_ms(0.99).filter(|_| open);
-        let mean_usd = state.usd / state.told_usd as f64;
+        let send_lag_p99_ms = state.lag.quantile_ms(0.99).filter(|_| open);
+        let mean_usd = state.usd / state.with_usd as f64;
         LoadResult {
             load: self.load,
-            seconds: places(seconds, 3),
+            seconds: rounded(seconds, 3),
             sent: state.answered + state.refused + state.late + state.errors.values().sum::<u64>(),
             not_sent: state.not_sent,
             answered: state.answered,
@@ -235,14 +239,14 @@ impl Recorder {
             late: state.late,
             errors: state.errors.clone(),
             first_error: state.first_error.clone(),
-            answers_per_s: per_s(state.came),
-            goodput_per_s: per_s(state.came_in_time),
-            p50_ms: state.latency.within_ms(0.5),
-            p90_ms: state.latency.within_ms(0.9),
-            p99_ms: state.latency.within_ms(0.99),
-            p99_9_ms: state.latency.within_ms(0.999),
-            max_ms: state.latency.within_ms(1.0),
-            usd_per_million: (state.told_usd > 0).then(|| places(mean_usd * 1e6, 6)),
+            answers_per_s: per_s(state.arrived),
+            goodput_per_s: per_s(state.arrived_in_time),
+            p50_ms: state.latency.quantile_ms(0.5),
+            p90_ms: state.latency.quantile_ms(0.9),
+            p99_ms: state.latency.quantile_ms(0.99),
+            p99_9_ms: state.latency.quantile_ms(0.999),
+            max_ms: state.latency.quantile_ms(1.0),
+            usd_per_million: (state.with_usd > 0).then(|| rounded(mean_usd * 1e6, 6)),
             variants: state.variants.clone(),
             send_lag_p99_ms,
             client_was_limit: send_lag_p99_ms.is_some_and(|ms| ms > self.slo.as_secs_f64() * 1e3 / 10.0),
@@ -250,18 +254,18 @@ impl Recorder {
     }
 
     fn state(&self) -> MutexGuard<'_, RecorderState> {
-        // Counts are whole, whoever has panicked.
+        // A panic cannot leave the counts half changed, so poison means nothing here.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn count(counts: &mut BTreeMap<String, u64>, name: String) {
-    let name = if counts.len() < MOST_NAMES || counts.contains_key(&name) { name } else { "others".to_owned() };
+    let name = if counts.len() < MAX_NAMES || counts.contains_key(&name) { name } else { "others".to_owned() };
     *counts.entry(name).or_default() += 1;
 }
 
-/// Rounded to so many decimal places.
-fn places(value: f64, decimals: i32) -> f64 {
+/// Rounds to a number of decimal places.
+fn rounded(value: f64, decimals: i32) -> f64 {
     let scale = 10f64.powi(decimals);
     (value * scale).round() / scale
 }
@@ -270,9 +274,9 @@ fn places(value: f64, decimals: i32) -> f64 {
 mod tests {
     use super::*;
 
-    fn outcome(fate: ResponseKind, done: Instant) -> SendOutcome {
-        let why = (fate != ResponseKind::Answered).then(|| format!("{fate:?}"));
-        SendOutcome { fate, done, variant: Some("int8".to_owned()), usd: Some(2e-7), why }
+    fn outcome(kind: ResponseKind, done: Instant) -> SendOutcome {
+        let why = (kind != ResponseKind::Answered).then(|| format!("{kind:?}"));
+        SendOutcome { kind, done, variant: Some("int8".to_owned()), usd: Some(2e-7), why }
     }
 
     fn recorder(load: Load) -> Recorder {
@@ -287,10 +291,10 @@ mod tests {
         let (from, ms) = (recorder.from, Duration::from_millis(1));
         for took in 1..=1000 {
             let due = from + ms * took;
-            recorder.put(due, due, outcome(ResponseKind::Answered, due + ms * took));
+            recorder.record(due, due, outcome(ResponseKind::Answered, due + ms * took));
         }
         let warm_up = from - ms;
-        recorder.put(warm_up, warm_up, outcome(ResponseKind::Answered, warm_up + ms * 5000));
+        recorder.record(warm_up, warm_up, outcome(ResponseKind::Answered, warm_up + ms * 5000));
         let measured = recorder.measured();
         assert_eq!((measured.sent, measured.answered, measured.send_lag_p99_ms), (1000, 1000, None));
         let near = |ms: Option<f64>, wanted: f64| assert!((ms.expect("some") / wanted - 1.0).abs() < 2e-3, "{ms:?}");
@@ -299,25 +303,25 @@ mod tests {
         near(measured.p99_ms, 990.0);
         near(measured.p99_9_ms, 999.0);
         assert_eq!(measured.max_ms, Some(1000.0));
-        // The one of the warm-up came in the measured time.
+        // The answer to the request of the warm-up arrived in the measured time.
         assert_eq!((measured.answers_per_s, measured.goodput_per_s), (100.1, 10.0));
         assert_eq!(measured.usd_per_million, Some(0.2));
         assert_eq!(measured.variants["int8"], 1000);
     }
 
     #[test]
-    fn each_fate_is_counted_and_the_lag_of_the_client_told() {
+    fn each_result_is_counted_and_the_lag_of_the_client_measured() {
         let recorder = recorder(Load::Open { rate_per_s: 5.0 });
         let (due, ms) = (recorder.from, Duration::from_millis(1));
-        let fates = [
+        let kinds = [
             ResponseKind::Refused,
             ResponseKind::Late,
             ResponseKind::Status(500),
             ResponseKind::Failed("gone".to_owned()),
             ResponseKind::Failed("gone".to_owned()),
         ];
-        for fate in fates {
-            recorder.put(due, due + ms * 11, outcome(fate, due + ms * 12));
+        for kind in kinds {
+            recorder.record(due, due + ms * 11, outcome(kind, due + ms * 12));
         }
         recorder.not_sent(due);
         recorder.not_sent(due - ms);
@@ -335,6 +339,6 @@ mod tests {
     fn names_are_bounded() {
         let mut counts = BTreeMap::new();
         (0..100).for_each(|name| count(&mut counts, name.to_string()));
-        assert_eq!((counts.len(), counts["others"]), (MOST_NAMES + 1, 100 - MOST_NAMES as u64));
+        assert_eq!((counts.len(), counts["others"]), (MAX_NAMES + 1, 100 - MAX_NAMES as u64));
     }
 }

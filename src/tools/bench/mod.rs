@@ -1,23 +1,23 @@
-//! A load generator: how fast a server answers, and how many requests it can take.
+//! A load generator: it measures how fast a server answers and how many requests a second it can take.
 //!
-//! - [`closed_loop`]: so many connections, each always waiting for one answer. Finds capacity; a slow server slows the
-//!   load down, so its latencies flatter.
-//! - [`open_loop`]: requests come at a rate whatever the answers do, as those of the world do. Latency counts from when
-//!   a request was due, so that a server (or client) that stalls cannot hide what it kept waiting: the correction for
-//!   coordinated omission.
-//! - [`run`]: several of these in a row, as a [`BenchReport`].
+//! - [`closed_loop`]: each of several connections always waits for one answer. It finds the capacity. A slow server slows
+//!   the load down, so the latencies look better than they are.
+//! - [`open_loop`]: requests are sent at a given rate, whether answers come or not. Latency counts from the time when a
+//!   request was due, so that a server or client that stalls cannot hide how long requests waited (the correction for
+//!   coordinated omission).
+//! - [`run`]: several of these, one after the other, with a [`BenchReport`] as the result.
 //!
 //! It knows nothing of the rest of ounce: any server that takes an image by POST will do. `cost.usd` and `variant` of
-//! the answers are read where they are told.
+//! the answers are read where they are present.
 
 mod closed;
+mod control;
 mod images;
 mod measure;
 mod open;
 mod report;
 mod send;
 mod target;
-mod watch;
 
 use std::{fmt, time::Duration};
 
@@ -25,25 +25,25 @@ use serde::Serialize;
 
 pub use self::{
     closed::closed_loop,
+    control::{BenchProgress, RunControl},
     images::{EncodedImage, generated_image, read_images},
     measure::LoadResult,
-    open::{MOST_OUTSTANDING, open_loop},
+    open::{MAX_IN_FLIGHT, open_loop},
     report::BenchReport,
     target::BenchTarget,
-    watch::{BenchProgress, RunControl},
 };
 
-/// What fractions of capacity a sweep offers.
+/// Fractions of the capacity that a sweep offers.
 pub const SWEEP: [f64; 8] = [0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.25, 1.5];
 
-/// How one load is measured.
+/// How each load of a series is measured.
 #[derive(Debug, Clone, Copy)]
 pub struct LoadPlan {
-    /// The load goes on for so long before anything counts.
+    /// Time for which the load goes on before anything is measured.
     pub warmup: Duration,
-    /// What is due in this time after it counts.
+    /// Time after the warm-up in which requests are measured.
     pub duration: Duration,
-    /// An answer within this time is a good one.
+    /// Latency up to which an answer counts as goodput.
     pub slo_p99: Duration,
 }
 
@@ -51,26 +51,27 @@ pub struct LoadPlan {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(tag = "loop", rename_all = "snake_case")]
 pub enum Load {
-    /// The next request goes when an answer has come.
+    /// Each connection sends its next request when it has its answer.
     Closed {
-        /// Requests that wait for answers at any time.
+        /// Number of connections, each with one request in flight.
         connections: usize,
     },
-    /// Requests go when they are due.
+    /// Requests are sent when they are due, whether answers come or not.
     Open {
-        /// How many are due a second, in the mean.
+        /// Mean number of requests that are due a second.
         rate_per_s: f64,
     },
 }
 
-/// Loads, one after the other.
+/// Several loads, which are measured one after the other.
 #[derive(Debug, Clone)]
 pub enum LoadSeries {
-    /// Closed loops with so many connections.
+    /// Closed loops with these numbers of connections.
     Closed(Vec<usize>),
-    /// Open loops at these rates a second.
+    /// Open loops at these rates (requests a second).
     Open(Vec<f64>),
-    /// Closed loops with so many connections, then open loops at [`SWEEP`] of the best one's answers a second.
+    /// Closed loops with these numbers of connections to find the capacity, then open loops at the fractions [`SWEEP`] of
+    /// it.
     Sweep(Vec<usize>),
 }
 
@@ -85,7 +86,7 @@ impl fmt::Display for Load {
 }
 
 impl LoadSeries {
-    /// How many loads that are.
+    /// Number of loads in the series.
     #[must_use]
     pub fn steps(&self) -> usize {
         match self {
@@ -97,35 +98,35 @@ impl LoadSeries {
 }
 
 impl LoadPlan {
-    /// From the first request of a load to the last one.
+    /// Duration of one load, from its first request to its last.
     #[must_use]
     pub fn total(&self) -> Duration {
         self.warmup + self.duration
     }
 }
 
-/// Measures all loads, or as many as there is time for until `watch` is stopped.
+/// Measures all loads of a series, or those that are finished until `control` stops it.
 ///
 /// # Errors
-/// When a rate is no positive number, when a sweep finds no capacity, or when the system gives no thread.
+/// A rate is not a positive number, a sweep finds no capacity, or the system gives no thread.
 pub async fn run(
     target: &BenchTarget,
-    work: &LoadSeries,
+    series: &LoadSeries,
     plan: &LoadPlan,
-    watch: &RunControl,
+    control: &RunControl,
 ) -> Result<BenchReport, String> {
     let mut report = BenchReport::new(target, plan);
-    let (connections, rates) = match work {
+    let (connections, rates) = match series {
         LoadSeries::Closed(connections) | LoadSeries::Sweep(connections) => (&connections[..], Vec::new()),
         LoadSeries::Open(rates) => (&[][..], rates.clone()),
     };
     for connections in connections {
-        if watch.is_stopped() {
+        if control.is_stopped() {
             break;
         }
-        report.steps.push(closed_loop(target, *connections, plan, &watch.at_step(report.steps.len())).await?);
+        report.steps.push(closed_loop(target, *connections, plan, &control.at_step(report.steps.len())).await?);
     }
-    let rates = if matches!(work, LoadSeries::Sweep(_)) && !watch.is_stopped() {
+    let rates = if matches!(series, LoadSeries::Sweep(_)) && !control.is_stopped() {
         let capacity = report.steps.iter().map(|step| step.answers_per_s).fold(0.0, f64::max);
         if capacity <= 0.0 {
             let why = report.steps.iter().find_map(|step| step.first_error.clone());
@@ -137,11 +138,11 @@ pub async fn run(
         rates
     };
     for rate in rates {
-        if watch.is_stopped() {
+        if control.is_stopped() {
             break;
         }
-        report.steps.push(open_loop(target, rate, plan, &watch.at_step(report.steps.len())).await?);
+        report.steps.push(open_loop(target, rate, plan, &control.at_step(report.steps.len())).await?);
     }
-    report.interrupted = watch.is_stopped();
+    report.interrupted = control.is_stopped();
     Ok(report)
 }

@@ -1,4 +1,4 @@
-//! An open loop: requests go when they are due, whatever the answers do.
+//! An open loop: requests are sent when they are due, whether answers come or not.
 
 use std::{
     sync::Arc,
@@ -14,28 +14,27 @@ use tokio::{
 
 use super::{BenchTarget, Load, LoadPlan, LoadResult, RunControl, measure::Recorder};
 
-/// No more requests than this wait for answers at once; what is due then is counted as not sent.
-pub const MOST_OUTSTANDING: usize = 4096;
+/// Largest number of requests in flight. A request that is due beyond it is counted as not sent.
+pub const MAX_IN_FLIGHT: usize = 4096;
 
-/// Sends requests at random moments, `rate_per_s` a second in the mean (Poisson arrivals; the same moments each time),
-/// during the warm-up and the duration. Latencies count from when a request was due. Those without an answer at the
-/// end are waited for.
+/// Sends `rate_per_s` requests a second at random moments (Poisson arrivals, with the same seed each time) during the
+/// warm-up and the measured time. It then waits for the last answers. Latency counts from when a request was due.
 ///
 /// # Errors
-/// When the rate is no positive number, or when the system gives no thread.
+/// The rate is not a positive number, or the system gives no thread.
 pub async fn open_loop(
     target: &BenchTarget,
     rate_per_s: f64,
     plan: &LoadPlan,
-    watch: &RunControl,
+    control: &RunControl,
 ) -> Result<LoadResult, String> {
     if !(rate_per_s.is_finite() && rate_per_s > 0.0) {
         return Err(format!("a rate is a number of requests a second above 0, not {rate_per_s}"));
     }
     let recorder = Arc::new(Recorder::start(Load::Open { rate_per_s }, plan)?);
     let (sender, mut due) = mpsc::unbounded_channel();
-    // A thread of its own, since the timers of tokio are no finer than a millisecond.
-    let pacer = Pacer { recorder: recorder.clone(), permits: Arc::new(Semaphore::new(MOST_OUTSTANDING)), sender };
+    // The pacer has a thread of its own, since tokio's timers are no finer than a millisecond.
+    let pacer = Pacer { recorder: recorder.clone(), permits: Arc::new(Semaphore::new(MAX_IN_FLIGHT)), sender };
     let pace = move || pacer.run(Schedule::new(rate_per_s));
     thread::Builder::new().name("pacer".to_owned()).spawn(pace).map_err(|error| format!("no thread: {error}"))?;
     let mut requests = JoinSet::new();
@@ -51,29 +50,33 @@ pub async fn open_loop(
         }
         while requests.join_next().await.is_some() {}
     };
-    watch.follow(&recorder, work).await;
+    control.follow(&recorder, work).await;
     Ok(recorder.measured())
 }
 
-/// A request that is due since a moment, and its place among those that may be outstanding.
-type Due = (Instant, OwnedSemaphorePermit);
-
-async fn answer(target: BenchTarget, recorder: Arc<Recorder>, (due, permit): Due) {
-    let sent = Instant::now();
-    let outcome = target.send().await;
-    recorder.put(due, sent, outcome);
-    drop(permit);
+/// A request that is due.
+struct DueRequest {
+    due: Instant,
+    /// Its place among the requests that may be in flight.
+    permit: OwnedSemaphorePermit,
 }
 
-/// Says when requests are due. Its channel holds no more than there are permits.
+async fn answer(target: BenchTarget, recorder: Arc<Recorder>, request: DueRequest) {
+    let sent = Instant::now();
+    let outcome = target.send().await;
+    recorder.record(request.due, sent, outcome);
+    drop(request.permit);
+}
+
+/// Sends each request through a channel when it is due. The channel holds no more requests than there are permits.
 struct Pacer {
     recorder: Arc<Recorder>,
     permits: Arc<Semaphore>,
-    sender: mpsc::UnboundedSender<Due>,
+    sender: mpsc::UnboundedSender<DueRequest>,
 }
 
 impl Pacer {
-    /// Ends with the schedule, or when nobody listens any more.
+    /// Runs until the end of the schedule, or until the receiver is dropped.
     fn run(self, schedule: Schedule) {
         for after in schedule {
             let due = self.recorder.begun() + after;
@@ -91,14 +94,14 @@ impl Pacer {
                 thread::sleep(left.min(Duration::from_millis(50)));
             }
             match self.permits.clone().try_acquire_owned() {
-                Ok(permit) => drop(self.sender.send((due, permit))),
+                Ok(permit) => drop(self.sender.send(DueRequest { due, permit })),
                 Err(_) => self.recorder.not_sent(due),
             }
         }
     }
 }
 
-/// Moments of Poisson arrivals: what is between two of them is exponentially distributed.
+/// Times of Poisson arrivals, from the start of the load: the gaps between them are exponentially distributed.
 struct Schedule {
     rate_per_s: f64,
     at_seconds: f64,
@@ -117,7 +120,7 @@ impl Iterator for Schedule {
     fn next(&mut self) -> Option<Duration> {
         // From 0 to below 1, so that the logarithm is finite.
         self.at_seconds -= (1.0 - self.random.f64()).ln() / self.rate_per_s;
-        // What is later than all time is never due.
+        // A time that no `Duration` can hold is never due.
         Duration::try_from_secs_f64(self.at_seconds).ok().filter(|at| at.as_secs() < 1 << 32)
     }
 }

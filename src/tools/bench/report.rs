@@ -1,50 +1,49 @@
-//! What came out: as a table, as JSON, as a chart.
+//! The result of a benchmark, as a table, as JSON and as a chart.
 
 use std::fmt;
 
 use serde::Serialize;
 
-use super::{BenchTarget, Load, LoadPlan, LoadResult, MOST_OUTSTANDING};
+use super::{BenchTarget, Load, LoadPlan, LoadResult, MAX_IN_FLIGHT};
 use crate::tools::plot::{Axis, Chart, Reference, Series};
 
-/// All loads of one run.
+/// Measurements of all loads of a benchmark.
 #[derive(Debug, Clone, Serialize)]
 pub struct BenchReport {
-    /// The version of ounce that asked.
+    /// Version of the load generator.
     pub ounce: &'static str,
-    /// Where requests went.
+    /// URL that requests were sent to.
     pub url: String,
-    /// How many images were sent in turn.
+    /// Number of images that were sent in turn.
     #[serde(rename = "pictures")]
     pub images: usize,
-    /// How large they were in the mean.
+    /// Mean size of the images in bytes.
     #[serde(rename = "picture_bytes")]
     pub image_bytes: usize,
-    /// Was the image made up, since none was given?
+    /// Whether the image was generated, since none was given.
     #[serde(rename = "generated_picture")]
     pub generated_image: bool,
-    /// Of each load, before anything counts.
+    /// Warm-up of each load in seconds.
     pub warmup_s: f64,
-    /// Of each load.
+    /// Measured time of each load in seconds.
     pub duration_s: f64,
-    /// What an answer had to take at most to count as goodput.
+    /// Latency in milliseconds up to which an answer counts as goodput.
     pub slo_p99_ms: f64,
-    /// Of a sweep: the most answers a second of its closed loops.
+    /// Capacity in answers a second, which is the best of a sweep's closed loops; none without a sweep.
     pub capacity_per_s: Option<f64>,
-    /// Was it ended early?
+    /// Whether the benchmark was stopped early.
     pub interrupted: bool,
-    /// A load each.
+    /// One entry for each load.
     pub steps: Vec<LoadResult>,
 }
 
 impl BenchReport {
     pub(super) fn new(target: &BenchTarget, plan: &LoadPlan) -> Self {
-        let (images, image_bytes) = target.images();
         Self {
             ounce: env!("CARGO_PKG_VERSION"),
             url: target.url(),
-            images,
-            image_bytes,
+            images: target.image_count(),
+            image_bytes: target.mean_image_bytes(),
             generated_image: false,
             warmup_s: plan.warmup.as_secs_f64(),
             duration_s: plan.duration.as_secs_f64(),
@@ -55,19 +54,19 @@ impl BenchReport {
         }
     }
 
-    /// Answers of all loads.
+    /// Number of answers of all loads.
     #[must_use]
     pub fn answered(&self) -> u64 {
         self.steps.iter().map(|step| step.answered).sum()
     }
 
-    /// The first answer that was not 2xx, in words.
+    /// The first answer whose status was not 2xx, in words.
     #[must_use]
     pub fn first_error(&self) -> Option<&str> {
         self.steps.iter().find_map(|step| step.first_error.as_deref())
     }
 
-    /// Latency quantiles over the offered rate where there are open loops, else over connections.
+    /// Draws p50 and p99 over the offered rate where there are open loops, else over the number of connections.
     #[must_use]
     pub fn chart(&self) -> Chart {
         let open = self.steps.iter().any(|step| matches!(step.load, Load::Open { .. }));
@@ -108,7 +107,7 @@ const HEAD: [&str; 13] = [
     "$/million",
 ];
 
-/// The table, then what is worth knowing beside it.
+/// Writes the table, and remarks below it.
 impl fmt::Display for BenchReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let made = if self.generated_image { " generated" } else { "" };
@@ -159,7 +158,7 @@ impl BenchReport {
         row
     }
 
-    /// What a table has no column for.
+    /// Writes what the table has no column for.
     fn remarks(&self, f: &mut fmt::Formatter<'_>, step: &LoadResult) -> fmt::Result {
         let at = step.load;
         let list = |counts: &std::collections::BTreeMap<String, u64>| {
@@ -174,7 +173,7 @@ impl BenchReport {
         }
         if step.not_sent > 0 {
             let count = step.not_sent;
-            writeln!(f, "{at}: {count} requests were due while {MOST_OUTSTANDING} waited, and were not sent.")?;
+            writeln!(f, "{at}: {count} requests were due while {MAX_IN_FLIGHT} waited, and were not sent.")?;
         }
         if step.client_was_limit {
             let lag = milliseconds(step.send_lag_p99_ms);
@@ -188,12 +187,13 @@ impl BenchReport {
     }
 }
 
-/// With no more digits than can be read.
+/// Milliseconds with three significant digits or so, or `-` for none.
 fn milliseconds(ms: Option<f64>) -> String {
     ms.map_or("-".to_owned(), |ms| if ms < 10.0 { format!("{ms:.2}") } else { format!("{ms:.1}") })
 }
 
-/// The first column to the left, the others to the right, each as wide as it must be; an empty line before each title.
+/// Writes rows in aligned columns, the first one flush left and the others flush right. An empty line comes before each
+/// head of a table.
 fn write_aligned(f: &mut fmt::Formatter<'_>, rows: &[Vec<String>]) -> fmt::Result {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();

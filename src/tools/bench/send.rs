@@ -1,4 +1,4 @@
-//! One request and what became of it.
+//! Sends one request and reads its answer.
 
 use std::{
     borrow::Cow,
@@ -12,39 +12,39 @@ use serde::Deserialize;
 
 use super::BenchTarget;
 
-/// Who has waited so long waits no longer.
+/// Time after which a request without an answer has failed.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What became of a request, and when.
+/// The answer to a request, or why there is none.
 #[derive(Debug)]
 pub(super) struct SendOutcome {
-    pub fate: ResponseKind,
-    /// When the last byte was there.
+    pub kind: ResponseKind,
+    /// When the last byte of the answer had arrived.
     pub done: Instant,
-    /// What the answer told of itself.
+    /// The variant that the answer names.
     pub variant: Option<String>,
-    /// Dollars, if the answer told.
+    /// The cost in dollars that the answer names.
     pub usd: Option<f64>,
-    /// In words, where it is no answer.
+    /// The reason in words, where the status is not 2xx.
     pub why: Option<String>,
 }
 
-/// What may become of a request.
+/// Result of a request by its status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ResponseKind {
-    /// 2xx.
+    /// The status is 2xx.
     Answered,
-    /// 429 or 503.
+    /// The status is 429 or 503.
     Refused,
-    /// 504.
+    /// The status is 504.
     Late,
-    /// Another status.
+    /// The answer has another status.
     Status(u16),
-    /// No status at all: why, in a few words.
+    /// There is no answer, for this reason.
     Failed(String),
 }
 
-/// What is read of an answer.
+/// The fields that are read of an answer's JSON.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct AnswerFields<'a> {
@@ -62,13 +62,13 @@ struct AnswerCost {
 }
 
 impl BenchTarget {
-    /// One request before the load, so that what cannot be answered is told at once.
+    /// Sends one request before the load, so that a wrong address or image is reported at once.
     ///
     /// # Errors
-    /// When the server cannot be reached or does not answer, in a sentence. To be refused because of load is no error.
+    /// The server cannot be reached, or answers with an error. A refusal because of load is not an error.
     pub async fn probe(&self) -> Result<(), String> {
         let outcome = self.send().await;
-        match outcome.fate {
+        match outcome.kind {
             ResponseKind::Answered | ResponseKind::Refused | ResponseKind::Late => Ok(()),
             ResponseKind::Status(_) | ResponseKind::Failed(_) => Err(outcome.why.unwrap_or_default()),
         }
@@ -76,9 +76,9 @@ impl BenchTarget {
 
     pub(super) async fn send(&self) -> SendOutcome {
         let received = tokio::time::timeout(TIMEOUT, async {
-            let response = self.client.request(self.request()).await.map_err(|error| root(&error))?;
+            let response = self.client.request(self.request()).await.map_err(|error| root_cause(&error))?;
             let status = response.status();
-            let body = response.into_body().collect().await.map_err(|error| root(&error))?;
+            let body = response.into_body().collect().await.map_err(|error| root_cause(&error))?;
             Ok((status, body.to_bytes()))
         });
         let received = received.await.unwrap_or_else(|_| Err(format!("no answer within {} s", TIMEOUT.as_secs())));
@@ -87,7 +87,7 @@ impl BenchTarget {
             Ok((status, body)) => SendOutcome::answered(status, &body, done),
             Err(why) => {
                 let sentence = format!("{}: {why}", self.host());
-                SendOutcome { fate: ResponseKind::Failed(why), done, variant: None, usd: None, why: Some(sentence) }
+                SendOutcome { kind: ResponseKind::Failed(why), done, variant: None, usd: None, why: Some(sentence) }
             }
         }
     }
@@ -95,26 +95,26 @@ impl BenchTarget {
 
 impl SendOutcome {
     fn answered(status: StatusCode, body: &[u8], done: Instant) -> Self {
-        let fate = match status.as_u16() {
+        let kind = match status.as_u16() {
             200..300 => ResponseKind::Answered,
             429 | 503 => ResponseKind::Refused,
             504 => ResponseKind::Late,
             other => ResponseKind::Status(other),
         };
-        // An answer that is no JSON tells nothing.
-        let told: AnswerFields<'_> = serde_json::from_slice(body).unwrap_or_default();
-        let why = (fate != ResponseKind::Answered).then(|| {
-            let detail = told.detail.clone().unwrap_or_else(|| String::from_utf8_lossy(body));
+        // An answer that is not JSON has none of these fields.
+        let fields: AnswerFields<'_> = serde_json::from_slice(body).unwrap_or_default();
+        let why = (kind != ResponseKind::Answered).then(|| {
+            let detail = fields.detail.clone().unwrap_or_else(|| String::from_utf8_lossy(body));
             let detail: String = detail.trim().chars().take(300).collect();
             if detail.is_empty() { status.to_string() } else { format!("{status}: {detail}") }
         });
-        let variant = told.variant.map(Cow::into_owned);
-        Self { fate, done, variant, usd: told.cost.and_then(|cost| cost.usd), why }
+        let variant = fields.variant.map(Cow::into_owned);
+        Self { kind, done, variant, usd: fields.cost.and_then(|cost| cost.usd), why }
     }
 }
 
-/// The innermost cause of an error, without the system's number for it.
-fn root(error: &(dyn Error + 'static)) -> String {
+/// The innermost cause of an error, without the system's number of it.
+fn root_cause(error: &(dyn Error + 'static)) -> String {
     let mut cause = error;
     while let Some(inner) = cause.source() {
         cause = inner;
@@ -135,19 +135,19 @@ mod tests {
     fn answers_are_sorted_by_status_and_read_where_they_can_be() {
         let answer = read(200, r#"{"variant":"int\u0038","cost":{"usd":2e-7,"more":1},"detections":[{"label":"a"}]}"#);
         assert_eq!(
-            (answer.fate, answer.variant.as_deref(), answer.usd),
+            (answer.kind, answer.variant.as_deref(), answer.usd),
             (ResponseKind::Answered, Some("int8"), Some(2e-7))
         );
         let plain = read(201, "fine");
-        assert_eq!((plain.fate, plain.variant, plain.usd, plain.why), (ResponseKind::Answered, None, None, None));
-        assert_eq!(read(200, r#"{"variant":7}"#).fate, ResponseKind::Answered);
+        assert_eq!((plain.kind, plain.variant, plain.usd, plain.why), (ResponseKind::Answered, None, None, None));
+        assert_eq!(read(200, r#"{"variant":7}"#).kind, ResponseKind::Answered);
         assert_eq!(
-            (read(429, "").fate, read(503, "").fate, read(504, "").fate),
+            (read(429, "").kind, read(503, "").kind, read(504, "").kind),
             (ResponseKind::Refused, ResponseKind::Refused, ResponseKind::Late)
         );
         let bad = read(422, r#"{"detail":"no image"}"#);
         assert_eq!(
-            (bad.fate, bad.why.as_deref()),
+            (bad.kind, bad.why.as_deref()),
             (ResponseKind::Status(422), Some("422 Unprocessable Entity: no picture"))
         );
     }

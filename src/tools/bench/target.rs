@@ -1,4 +1,4 @@
-//! Where requests go, and what they hold.
+//! The server under load, and the requests that are sent to it.
 
 use std::{
     sync::{
@@ -18,63 +18,68 @@ use hyper_util::{
 
 use super::EncodedImage;
 
-/// The path where none is given.
+/// Default path.
 const PATH: &str = "/v1/detect";
 
-/// A server, and the requests it gets: images in turn. Clones share connections, and the turn.
+/// A server, and the images that are sent to it in turn. Clones share the connections and the turn.
 #[derive(Debug, Clone)]
 pub struct BenchTarget {
     uri: Uri,
     headers: HeaderMap,
     images: Arc<[EncodedImage]>,
-    turn: Arc<AtomicUsize>,
+    next_image: Arc<AtomicUsize>,
     pub(super) client: Client<HttpConnector, Full<Bytes>>,
 }
 
 impl BenchTarget {
-    /// Requests to an `http://` address with these headers more. Without a path they go to `/v1/detect`.
+    /// Makes a target of an `http://` address, with additional headers. The default path is `/v1/detect`.
     ///
     /// # Errors
-    /// When the address or a header cannot be used, or when there is no image.
+    /// The address or a header cannot be used, or there is no image.
     pub fn new(url: &str, images: Vec<EncodedImage>, headers: &[(String, String)]) -> Result<Self, String> {
         if images.is_empty() {
             return Err("there is no picture to send".to_owned());
         }
-        let mut more = HeaderMap::new();
+        let mut additional = HeaderMap::new();
         for (name, value) in headers {
             let name_ok = HeaderName::try_from(name).map_err(|_| format!("`{name}` is no name of a header"))?;
             let value =
                 HeaderValue::try_from(value).map_err(|_| format!("the value of header `{name}` cannot be sent"))?;
-            more.append(name_ok, value);
+            additional.append(name_ok, value);
         }
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(Duration::from_secs(5)));
         let client = Client::builder(TokioExecutor::new()).build(connector);
-        Ok(Self { uri: address(url)?, headers: more, images: images.into(), turn: Arc::default(), client })
+        Ok(Self { uri: address(url)?, headers: additional, images: images.into(), next_image: Arc::default(), client })
     }
 
-    /// Where requests go.
+    /// The URL that requests are sent to.
     #[must_use]
     pub fn url(&self) -> String {
         self.uri.to_string()
     }
 
-    /// How many images are sent in turn, and how many bytes they have in the mean.
+    /// Number of images that are sent in turn.
     #[must_use]
-    pub fn images(&self) -> (usize, usize) {
-        let bytes: usize = self.images.iter().map(|image| image.bytes.len()).sum();
-        (self.images.len(), bytes / self.images.len())
+    pub fn image_count(&self) -> usize {
+        self.images.len()
+    }
+
+    /// Mean size of the images in bytes.
+    #[must_use]
+    pub fn mean_image_bytes(&self) -> usize {
+        self.images.iter().map(|image| image.bytes.len()).sum::<usize>() / self.images.len()
     }
 
     pub(super) fn host(&self) -> &str {
         self.uri.authority().map_or("", |authority| authority.as_str())
     }
 
-    /// The next request; a header that was given stands in for one of ours.
+    /// Makes the next request. An additional header replaces a default one of the same name.
     pub(super) fn request(&self) -> Request<Full<Bytes>> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let image = &self.images[turn % self.images.len()];
+        let next = self.next_image.fetch_add(1, Ordering::Relaxed);
+        let image = &self.images[next % self.images.len()];
         let mut request = Request::new(Full::new(image.bytes.clone()));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.uri.clone();
@@ -89,7 +94,7 @@ impl BenchTarget {
     }
 }
 
-/// The address in full.
+/// Reads an address, and adds the default path where it has none.
 fn address(url: &str) -> Result<Uri, String> {
     let example = "as in http://127.0.0.1:8080/v1/detect";
     let uri: Uri = url.parse().map_err(|error| format!("`{url}` is no address ({error}); give one {example}"))?;
@@ -115,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_needs_no_path_but_http() {
+    fn an_address_needs_http_but_no_path() {
         let full = |url| address(url).map(|uri| uri.to_string());
         assert_eq!(full("http://h:1"), Ok("http://h:1/v1/detect".to_owned()));
         assert_eq!(full("http://h:1/?model=a"), Ok("http://h:1/v1/detect?model=a".to_owned()));
@@ -128,11 +133,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn images_come_in_turn_and_headers_stand_in_for_ours() {
+    async fn images_are_sent_in_turn_and_headers_replace_the_defaults() {
         let image = |bytes: &'static [u8]| EncodedImage::new(Bytes::from_static(bytes));
         let header = ("content-type".to_owned(), "image/x".to_owned());
         let target = BenchTarget::new("http://h", vec![image(b"a"), image(b"bcd")], &[header]).expect("fine");
-        assert_eq!(target.images(), (2, 2));
+        assert_eq!((target.image_count(), target.mean_image_bytes()), (2, 2));
         for expected in ["a", "bcd", "a"] {
             let body = target.request().into_body().collect().await.expect("a body");
             assert_eq!(body.to_bytes(), expected);

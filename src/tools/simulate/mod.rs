@@ -1,8 +1,9 @@
-//! A day on paper: requests as they come, replicas that an autoscaler starts and ends, and what it costs. Pure, second
-//! by second; ten thousand replicas take no longer than one.
+//! Simulates a day of requests: how many replicas an autoscaler starts, how many requests are refused, and what it costs.
 //!
-//! A replica is what it has learned of itself: so many answers a second within the promise. What comes beyond that waits
-//! as long as the promise allows and is refused then. [`autoscaler`] has Kubernetes' rules, [`traffic`] the day.
+//! A plan and the day's traffic go in, and a [`SimulationReport`] comes out. The simulation goes second by second and has
+//! no clock; ten thousand replicas take no longer than one. A replica is a number of answers a second. Requests beyond
+//! that wait as long as the deadline allows and are then refused. [`autoscaler`] has Kubernetes' rules, and [`traffic`]
+//! the day.
 
 pub mod autoscaler;
 mod report;
@@ -13,11 +14,11 @@ use std::{collections::VecDeque, time::Duration};
 use serde::Serialize;
 
 use self::{
-    autoscaler::{Autoscaler, Signal},
+    autoscaler::{Autoscaler, Observed, Signal},
     traffic::Traffic,
 };
 
-/// What holds for all ways to run a day.
+/// What all rules of a simulation have in common.
 #[derive(Debug, Clone)]
 pub struct SimulationPlan {
     /// Answers a second that a replica can give within the promise.
@@ -26,73 +27,73 @@ pub struct SimulationPlan {
     pub usd_per_hour: f64,
     /// How long a request may wait before it is refused.
     pub promise: Duration,
-    /// From the decision to start a replica to its first answer.
+    /// Time from the decision to start a replica to its first answer.
     pub ready_after: Duration,
-    /// How full replicas should be.
+    /// Load that replicas should have, from 0 to 1.
     pub target_load: f64,
-    /// Never fewer replicas.
+    /// Smallest number of replicas.
     pub min_replicas: u64,
-    /// Never more.
+    /// Largest number of replicas.
     pub max_replicas: u64,
 }
 
 impl SimulationPlan {
-    /// The replicas that so many requests a second need.
+    /// Number of replicas that a rate of requests needs.
     fn needed(&self, per_s: f64) -> u64 {
         (per_s / self.capacity_per_s / self.target_load).ceil().max(1.0) as u64
     }
 }
 
-/// Who decides how many replicas there are.
+/// Rule that decides how many replicas there are.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Rule {
-    /// So many, all day.
+    /// The same number of replicas all day.
     Fixed(u64),
-    /// An autoscaler that goes by a signal.
+    /// An autoscaler that follows a signal.
     Scaled(Signal),
 }
 
-/// A day under one rule.
+/// Result of a day under one rule.
 #[derive(Debug, Clone, Serialize)]
 pub struct RuleOutcome {
     /// The rule, in words.
     pub rule: String,
-    /// The fewest, the mean and the most replicas.
+    /// Smallest, mean and largest number of replicas.
     pub replicas: (u64, f64, u64),
-    /// The share of the requests that was refused.
+    /// Share of the requests that were refused.
     pub refused_ratio: f64,
-    /// What the replicas cost, for 24 hours.
+    /// Cost of the replicas in dollars for 24 hours.
     pub usd_per_day: f64,
-    /// What a million answers cost.
+    /// Dollars for a million answers.
     pub usd_per_million: f64,
-    /// The share of what replicas could have answered and did not.
+    /// Share of the replicas' capacity that was not used.
     pub idle_ratio: f64,
-    /// How often their number changed its direction.
+    /// Number of times that the number of replicas changed its direction.
     pub turns: usize,
-    /// Replicas that are paid for, a number a second.
+    /// Number of replicas that are paid for, for each second.
     #[serde(skip)]
     pub each_second: Vec<u64>,
 }
 
-/// All rules on one day.
+/// Results of one day under several rules.
 #[derive(Debug, Clone, Serialize)]
 pub struct SimulationReport {
     /// Answers a second that a replica can give within the promise.
     pub capacity_per_s: f64,
-    /// Requests of the day.
+    /// Number of requests of the day.
     pub requests: f64,
-    /// The most a second.
+    /// Highest rate in requests a second.
     pub peak_per_s: f64,
-    /// How long the day is, in seconds.
+    /// Length of the day in seconds.
     pub seconds: usize,
-    /// One outcome a rule.
+    /// One outcome for each rule.
     pub outcomes: Vec<RuleOutcome>,
     #[serde(skip)]
     traffic: Vec<f64>,
 }
 
-/// Runs the day with as many replicas as its peak needs, with as many as its mean needs, and with autoscalers that go by
-/// CPU and by what requests ask for.
+/// Simulates the day with as many fixed replicas as its peak needs, with as many as its mean needs, and with autoscalers
+/// that follow the CPU and the requests.
 #[must_use]
 pub fn compare(plan: &SimulationPlan, traffic: &Traffic) -> SimulationReport {
     let rules = [
@@ -112,7 +113,7 @@ pub fn compare(plan: &SimulationPlan, traffic: &Traffic) -> SimulationReport {
     }
 }
 
-/// Runs the day under one rule.
+/// Simulates the day under one rule.
 #[must_use]
 pub fn run(plan: &SimulationPlan, traffic: &Traffic, rule: Rule) -> RuleOutcome {
     let first = traffic.each_second().first().copied().unwrap_or_default();
@@ -123,34 +124,37 @@ pub fn run(plan: &SimulationPlan, traffic: &Traffic, rule: Rule) -> RuleOutcome 
     };
     let mut noise = traffic.noise();
     for (second, &rate) in traffic.each_second().iter().enumerate() {
-        let came = noise.second(rate);
-        fleet.second(plan, second as u64, came);
+        let requests = noise.second(rate);
+        fleet.second(plan, second as u64, requests);
         if let Some(autoscaler) = &mut autoscaler {
-            let wanted = autoscaler.second(second as u64, came, fleet.busy, fleet.ready, fleet.paid());
+            let observed =
+                Observed { requests, utilization: fleet.utilization, ready: fleet.ready, paid: fleet.paid() };
+            let wanted = autoscaler.second(second as u64, observed);
             fleet.resize(wanted, second as u64 + plan.ready_after.as_secs());
         }
     }
     fleet.outcome(plan, rule)
 }
 
-/// The replicas and what they have done.
+/// The replicas, and totals of what they have done.
 #[derive(Debug, Default)]
 struct Fleet {
     ready: u64,
-    /// (ready at this second, how many).
+    /// Replicas that start: when they will be ready (in seconds), and how many they are.
     starting: VecDeque<(u64, u64)>,
     waiting: f64,
-    /// The part of what they can give that they gave in the last second.
-    busy: f64,
-    came: f64,
+    /// Share of their capacity that the ready replicas used in the last second.
+    utilization: f64,
+    requests: f64,
     refused: f64,
     answered: f64,
-    could: f64,
+    /// Requests that the paid replicas could have answered.
+    capacity: f64,
     each_second: Vec<u64>,
 }
 
 impl Fleet {
-    /// As many as the first second needs.
+    /// Starts with as many replicas as the first second needs.
     fn new(plan: &SimulationPlan, rule: Rule, rate: f64) -> Self {
         let ready = match rule {
             Rule::Fixed(replicas) => replicas,
@@ -159,32 +163,33 @@ impl Fleet {
         Self { ready, ..Self::default() }
     }
 
-    /// Those that are paid for: they are from the moment they start.
+    /// Number of replicas that are paid for, which includes those that are starting.
     fn paid(&self) -> u64 {
         self.ready + self.starting.iter().map(|(_, replicas)| replicas).sum::<u64>()
     }
 
-    fn second(&mut self, plan: &SimulationPlan, now: u64, came: f64) {
+    /// Simulates one second in which `requests` arrive.
+    fn second(&mut self, plan: &SimulationPlan, now: u64, requests: f64) {
         while self.starting.front().is_some_and(|(at, _)| *at <= now) {
             self.ready += self.starting.pop_front().map_or(0, |(_, replicas)| replicas);
         }
         #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^53")]
         let can = self.ready as f64 * plan.capacity_per_s;
-        let wanted = self.waiting + came;
-        let answered = wanted.min(can);
-        let left = wanted - answered;
+        let asked = self.waiting + requests;
+        let answered = asked.min(can);
+        let left = asked - answered;
         self.waiting = left.min(can * plan.promise.as_secs_f64());
-        self.busy = if can > 0.0 { answered / can } else { 1.0 };
-        self.came += came;
+        self.utilization = if can > 0.0 { answered / can } else { 1.0 };
+        self.requests += requests;
         self.answered += answered;
         self.refused += left - self.waiting;
         #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^53")]
         let paid = self.paid() as f64;
-        self.could += paid * plan.capacity_per_s;
+        self.capacity += paid * plan.capacity_per_s;
         self.each_second.push(self.paid());
     }
 
-    /// New ones are ready later; of those that are too many, what has not started yet goes first.
+    /// Changes the number of replicas. New ones are ready at `ready_at`; replicas that are still starting are ended first.
     fn resize(&mut self, wanted: u64, ready_at: u64) {
         let now = self.paid();
         if wanted > now {
@@ -218,17 +223,17 @@ impl Fleet {
         RuleOutcome {
             rule: rule.to_string(),
             replicas: (fewest.copied().unwrap_or(0), share(replica_seconds, seconds), most.copied().unwrap_or(0)),
-            refused_ratio: share(self.refused, self.came),
+            refused_ratio: share(self.refused, self.requests),
             usd_per_day: share(usd, seconds) * 86_400.0,
             usd_per_million: share(usd, self.answered) * 1e6,
-            idle_ratio: 1.0 - share(self.answered, self.could),
+            idle_ratio: 1.0 - share(self.answered, self.capacity),
             turns: turns(&self.each_second),
             each_second: self.each_second,
         }
     }
 }
 
-/// How often a series goes down after it went up, or up after it went down.
+/// Number of times that a series goes down after it went up, or up after it went down.
 fn turns(series: &[u64]) -> usize {
     let mut directions: Vec<bool> =
         series.windows(2).filter(|pair| pair[0] != pair[1]).map(|pair| pair[1] > pair[0]).collect();

@@ -1,14 +1,14 @@
-//! What came out: as a table, as an image of the day.
+//! The result of a simulation, as a table and as a chart of the day.
 
 use std::fmt;
 
 use super::{RuleOutcome, SimulationReport};
 use crate::tools::plot::{Axis, Chart, Series};
 
-/// The names of the lines need room above them.
+/// Height of the chart over its largest value, which leaves room for the legend.
 const LEGEND: f64 = 1.5;
 
-/// A chart has no more points a line than these.
+/// Largest number of points of a line in the chart.
 const POINTS: usize = 720;
 
 impl fmt::Display for SimulationReport {
@@ -44,7 +44,7 @@ impl fmt::Display for SimulationReport {
 }
 
 impl SimulationReport {
-    /// Replicas over the hours of the day, and those that the requests needed at full load.
+    /// Draws the number of replicas over the day, and how many the requests needed at full load.
     #[must_use]
     pub fn chart(&self) -> Chart {
         #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^53")]

@@ -1,23 +1,23 @@
-//! The requests of a day: recorded, or made up.
+//! The requests of a day, from a recorded trace or made up.
 
 use std::f64::consts::TAU;
 
 use fastrand::Rng;
 
-/// A day has so many seconds.
+/// Seconds of a day.
 const DAY_S: usize = 86_400;
 
-/// The quietest hour of a made-up day has this part of the peak.
+/// Rate of the quietest hour of a made-up day, as a share of its peak.
 const NIGHT: f64 = 0.1;
 
-/// The longest trace that is read: a month.
-const MOST_S: usize = 31 * DAY_S;
+/// Longest trace in seconds, which is a month.
+const MAX_S: usize = 31 * DAY_S;
 
-/// Requests a second, a number a second.
+/// Rate in requests a second, for each second of the day.
 #[derive(Debug, Clone)]
 pub struct Traffic(Vec<f64>);
 
-/// A spike of a made-up day.
+/// Spikes of a made-up day.
 const SPIKES: [Spike; 4] = [
     Spike { at_h: 8.5, minutes: 10.0, height: 0.5 },
     Spike { at_h: 12.25, minutes: 20.0, height: 0.8 },
@@ -25,12 +25,12 @@ const SPIKES: [Spike; 4] = [
     Spike { at_h: 22.5, minutes: 5.0, height: 0.6 },
 ];
 
-/// Comes within two minutes, and goes as fast.
+/// A spike that rises within two minutes and falls as fast.
 #[derive(Debug, Clone, Copy)]
 struct Spike {
     at_h: f64,
     minutes: f64,
-    /// In parts of the day's highest point without spikes.
+    /// Height as a share of the day's peak without spikes.
     height: f64,
 }
 
@@ -45,8 +45,8 @@ impl Spike {
 }
 
 impl Traffic {
-    /// A day that is quiet at night, highest in the afternoon, with four spikes within minutes; `peak` is its highest
-    /// second.
+    /// Makes up a day that is quiet at night and highest in the afternoon, with four spikes. `peak_per_s` is its highest
+    /// rate.
     #[must_use]
     pub fn day(peak_per_s: f64) -> Self {
         #[expect(clippy::cast_precision_loss, reason = "a day")]
@@ -61,10 +61,11 @@ impl Traffic {
         Self(day.into_iter().map(|rate| rate / highest * peak_per_s).collect())
     }
 
-    /// A trace: lines of `seconds,requests_per_second`, each of which holds until the next; a heading may be above them.
+    /// Reads a trace: lines of `seconds,requests_per_second`, each of which holds until the next. The first line may be a
+    /// heading.
     ///
     /// # Errors
-    /// With the line that cannot be read, and how one is written.
+    /// A line cannot be read. The message names it and says how one is written.
     pub fn read(trace: &str) -> Result<Self, String> {
         let mut points: Vec<(usize, f64)> = Vec::new();
         for (number, line) in trace.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
@@ -76,11 +77,8 @@ impl Traffic {
                 Some((seconds, _)) if points.last().is_some_and(|(last, _)| seconds <= *last) => {
                     return Err(format!("line {}: {seconds} s is not after the line before", number + 1));
                 }
-                Some((seconds, _)) if seconds > MOST_S => {
-                    return Err(format!(
-                        "line {}: a trace is no longer than 31 days, which are {MOST_S} s",
-                        number + 1
-                    ));
+                Some((seconds, _)) if seconds > MAX_S => {
+                    return Err(format!("line {}: a trace is no longer than 31 days, which are {MAX_S} s", number + 1));
                 }
                 Some(point) => points.push(point),
                 None if points.is_empty() && number == 0 => {}
@@ -105,19 +103,19 @@ impl Traffic {
         Ok(Self(seconds))
     }
 
-    /// Requests a second, a number a second.
+    /// Rates in requests a second, one for each second.
     #[must_use]
     pub fn each_second(&self) -> &[f64] {
         &self.0
     }
 
-    /// The highest second.
+    /// Highest rate in requests a second.
     #[must_use]
     pub fn peak(&self) -> f64 {
         self.0.iter().copied().fold(0.0, f64::max)
     }
 
-    /// Requests a second in the mean.
+    /// Mean rate in requests a second.
     #[must_use]
     pub fn mean(&self) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "a month at most")]
@@ -125,14 +123,13 @@ impl Traffic {
         self.0.iter().sum::<f64>() / seconds
     }
 
-    /// How far what comes is from what is expected; the same for each run.
+    /// Random deviation of the requests from their rate, with the same seed for each run.
     pub(super) fn noise(&self) -> Noise {
         Noise(Rng::with_seed(2))
     }
 }
 
-/// Requests come at random moments: how many come in a second varies as the square root of the mean (Poisson, by its normal
-/// approximation).
+/// Random number of requests in a second at a given rate: a Poisson distribution, by its normal approximation.
 #[derive(Debug)]
 pub(super) struct Noise(Rng);
 

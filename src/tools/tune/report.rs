@@ -1,4 +1,4 @@
-//! What came out: as a table, as a settings file, as an image of the frontier.
+//! The result of a search, as a table, as a settings file and as a chart of the frontier.
 
 use std::fmt;
 
@@ -10,46 +10,46 @@ use crate::{
     tools::plot::{Axis, Chart, Label, Reference, Series},
 };
 
-/// All that was tried, and the cheapest that keeps the promise.
+/// All settings that were tried, and the cheapest one that meets the goal.
 #[derive(Debug, Clone, Serialize)]
 pub struct TuneReport {
-    /// The model.
+    /// Name of the model.
     pub model: String,
-    /// CPUs of this machine.
+    /// Number of CPUs of this machine.
     pub cpus: usize,
-    /// Dollars an hour for it.
+    /// Price of this machine in dollars an hour.
     pub usd_per_hour: f64,
-    /// The promise.
+    /// Latency goal in milliseconds.
     pub slo_p99_ms: f64,
-    /// The floor.
+    /// Least accuracy of a variant.
     pub min_accuracy: Option<f64>,
-    /// What was tried.
+    /// Settings that were tried.
     pub tried: Vec<SettingResult>,
-    /// What was not, or only once.
+    /// Variants that were not tried, or only once.
     pub pruned: Vec<Pruned>,
-    /// The cheapest that keeps the promise.
+    /// The cheapest setting that meets the goal.
     pub chosen: Option<Chosen>,
-    /// Was it ended early?
+    /// Whether the search was stopped early.
     pub interrupted: bool,
 }
 
-/// A setting that keeps the promise when requests come whatever the answers do.
+/// A setting that meets the goal under an open loop, too.
 #[derive(Debug, Clone, Serialize)]
 pub struct Chosen {
     /// The setting.
     pub setting: Setting,
-    /// At the highest rate that was confirmed.
+    /// Its measurement at the highest rate that meets the goal.
     pub at: Measurement,
 }
 
 impl TuneReport {
-    pub(super) fn new(subject: &Subject, promise: &TuneGoal, pruned: Vec<Pruned>) -> Self {
+    pub(super) fn new(subject: &Subject, goal: &TuneGoal, pruned: Vec<Pruned>) -> Self {
         Self {
             model: subject.model.clone(),
             cpus: usable_cpus(),
             usd_per_hour: subject.usd_per_hour(),
-            slo_p99_ms: promise.slo_p99.as_secs_f64() * 1e3,
-            min_accuracy: promise.min_accuracy,
+            slo_p99_ms: goal.slo_p99.as_secs_f64() * 1e3,
+            min_accuracy: goal.min_accuracy,
             tried: Vec::new(),
             pruned,
             chosen: None,
@@ -57,23 +57,24 @@ impl TuneReport {
         }
     }
 
-    /// The cheapest so many that kept the promise, the cheapest first.
-    pub(super) fn best(&self, most: usize) -> Vec<SettingResult> {
+    /// At most `count` settings that met the goal, the cheapest first.
+    pub(super) fn best(&self, count: usize) -> Vec<SettingResult> {
         let usd = |tried: &SettingResult| tried.best().map_or(f64::INFINITY, |load| load.usd_per_million);
         let mut kept: Vec<SettingResult> = self.tried.iter().filter(|tried| tried.best().is_some()).cloned().collect();
         kept.sort_by(|a, b| usd(a).total_cmp(&usd(b)));
-        kept.truncate(most);
+        kept.truncate(count);
         kept
     }
 
+    /// Takes in a confirmed setting, and chooses it if it is the cheapest so far.
     pub(super) fn confirmed(&mut self, setting: Setting, at: Measurement) {
         if self.chosen.as_ref().is_none_or(|chosen| at.usd_per_million < chosen.at.usd_per_million) {
             self.chosen = Some(Chosen { setting, at });
         }
     }
 
-    /// What to write to a file for `ounce serve --config`: the chosen setting, or, where there was no time to confirm one,
-    /// the cheapest that kept the promise.
+    /// The settings file for `ounce serve --config`: the chosen setting, or the cheapest that met the goal where the search
+    /// was stopped before one was confirmed.
     #[must_use]
     pub fn settings_toml(&self) -> Option<String> {
         let unconfirmed = || {
@@ -101,7 +102,7 @@ impl TuneReport {
             at.usd_per_million,
             setting.decode_threads,
             self.model,
-            // As TOML writes a string.
+            // Quoted as a TOML string.
             toml::Value::from(setting.variant),
             self.slo_p99_ms,
             setting.instances,
@@ -110,8 +111,8 @@ impl TuneReport {
         ))
     }
 
-    /// What a million answers cost over the p99 of the answers, for every load of every setting; the frontier is the line
-    /// below and left of which there is nothing.
+    /// Draws the price of a million answers over their p99, for every load of every setting. The frontier is the line with
+    /// no point below or left of it.
     #[must_use]
     pub fn chart(&self) -> Chart {
         let title = format!("{} on {} CPUs at ${} an hour", self.model, self.cpus, self.usd_per_hour);
@@ -144,7 +145,7 @@ impl TuneReport {
     }
 }
 
-/// The points that no other beats in both, from left to right.
+/// The points that no other point beats in both coordinates, from left to right.
 fn frontier(mut points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
     points.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
     let mut line: Vec<(f64, f64)> = Vec::new();
@@ -244,7 +245,7 @@ mod tests {
     fn the_settings_are_settings() {
         let folder = tempfile::tempdir().expect("tempdir");
         let path = folder.path().join("tuned.toml");
-        std::fs::write(&path, found().settings_toml().expect("one keeps the promise")).expect("write");
+        std::fs::write(&path, found().settings_toml().expect("one meets the goal")).expect("write");
         let config = Layers::defaults().and_then(|layers| layers.file(&path)).and_then(|layers| layers.build());
         let config = config.expect("valid settings");
         let model = &config.model["pedestrian"];

@@ -1,4 +1,4 @@
-//! What there is to try, and what the latency curve says needs no trial.
+//! The settings to try. Variants that the latency profile rules out are pruned.
 
 use std::{collections::BTreeSet, fmt, time::Duration};
 
@@ -6,24 +6,24 @@ use serde::Serialize;
 
 use crate::{inference::frontier::FrontierPoint, routing::frontier::Point};
 
-/// Only what is better by so much is clearly better.
-const CLEARLY: f64 = 0.9;
+/// Ratio of two times or prices below which the smaller one is clearly better.
+const CLEARLY_BETTER: f64 = 0.9;
 
-/// A larger batch has to be so much cheaper an image to be tried.
+/// Ratio of the prices an image below which a larger batch is tried.
 const GAIN: f64 = 0.95;
 
 /// One way to serve a model.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Setting {
-    /// The variant.
+    /// Name of the variant.
     pub variant: String,
-    /// Sessions side by side.
+    /// Number of sessions side by side.
     pub instances: usize,
-    /// Intra-op threads a session.
+    /// Number of intra-op threads of each session.
     pub threads: usize,
-    /// Threads that decode.
+    /// Number of threads that decode images.
     pub decode_threads: usize,
-    /// The most images in a run.
+    /// Largest number of images in a run.
     pub max_batch: usize,
 }
 
@@ -37,31 +37,34 @@ impl fmt::Display for Setting {
 /// A variant that is not tried, or only once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Pruned {
-    /// The variant.
+    /// Name of the variant.
     pub variant: String,
-    /// Why.
+    /// The reason.
     pub why: String,
 }
 
-/// What the curve says.
+/// The variants to search, by their latency profiles.
 #[derive(Debug, Clone)]
 pub(super) struct SearchSpace<'a> {
-    /// One point a variant that is accurate enough: an image a run.
-    pub alone: Vec<&'a Point>,
-    /// Those whose settings are searched.
+    /// Runs of one image, for each variant that is accurate enough.
+    pub single: Vec<&'a Point>,
+    /// Variants whose settings are searched.
     pub searched: Vec<&'a str>,
-    /// Those that are not.
+    /// Variants that are not searched.
     pub pruned: Vec<Pruned>,
 }
 
 impl SearchSpace<'_> {
     pub(super) fn accuracy(&self, variant: &str) -> Option<f64> {
-        self.alone.iter().find(|point| point.variant == variant).and_then(|point| point.accuracy)
+        self.single.iter().find(|point| point.variant == variant).and_then(|point| point.accuracy)
     }
 }
 
-/// Looks at the curve of every variant.
-pub(super) fn survey<'a>(
+/// Sorts the variants into those that are searched and those that are pruned, by their latency profiles.
+///
+/// # Errors
+/// No variant reaches the accuracy `floor`.
+pub(super) fn search_space<'a>(
     points: &'a [FrontierPoint],
     slo: Duration,
     floor: Option<f64>,
@@ -75,12 +78,12 @@ pub(super) fn survey<'a>(
     let mut pruned = Vec::new();
     let mut prune = |point: &Point, why: String| pruned.push(Pruned { variant: point.variant.clone(), why });
     let accurate = |point: &Point| floor.is_none_or(|floor| point.accuracy.is_some_and(|accuracy| accuracy >= floor));
-    let (alone, poor): (Vec<&Point>, Vec<&Point>) = all.iter().copied().partition(|point| accurate(point));
+    let (single, poor): (Vec<&Point>, Vec<&Point>) = all.iter().copied().partition(|point| accurate(point));
     for point in &poor {
         let has = point.accuracy.map_or("an accuracy that nobody knows".to_owned(), |accuracy| format!("{accuracy}"));
         prune(point, format!("it has {has}, which is below {}", floor.unwrap_or_default()));
     }
-    if alone.is_empty() {
+    if single.is_empty() {
         let best = poor.iter().filter_map(|point| Some((point.accuracy?, &point.variant)));
         let best = best.rev().max_by(|a, b| a.0.total_cmp(&b.0));
         let best = best.map_or("none says how accurate it is".to_owned(), |(accuracy, variant)| {
@@ -89,8 +92,8 @@ pub(super) fn survey<'a>(
         return Err(format!("no variant reaches the accuracy of {}; {best}", floor.unwrap_or_default()));
     }
     let mut searched = Vec::new();
-    for point in &alone {
-        let clearly = |one: f64, other: f64| one <= other * CLEARLY;
+    for point in &single {
+        let clearly = |one: f64, other: f64| one <= other * CLEARLY_BETTER;
         let beats = |other: &&&Point| {
             clearly(other.p50.as_secs_f64(), point.p50.as_secs_f64())
                 && clearly(other.usd_per_million, point.usd_per_million)
@@ -98,17 +101,17 @@ pub(super) fn survey<'a>(
         };
         if point.p50 > slo {
             prune(point, format!("a run alone takes {:.1} ms", point.p50.as_secs_f64() * 1e3));
-        } else if let Some(better) = alone.iter().find(beats) {
+        } else if let Some(better) = single.iter().find(beats) {
             prune(point, format!("{} is faster, cheaper and no less accurate: tried once", better.variant));
         } else {
             searched.push(point.variant.as_str());
         }
     }
-    Ok(SearchSpace { alone, searched, pruned })
+    Ok(SearchSpace { single, searched, pruned })
 }
 
-/// Each variant once, as the thread plan has it; then all there is to try for those that are searched.
-pub(super) fn settings(survey: &SearchSpace<'_>, points: &[FrontierPoint], cpus: usize) -> Vec<Setting> {
+/// Lists the settings: each variant once with the default thread plan, then all settings of the variants to search.
+pub(super) fn settings(space: &SearchSpace<'_>, points: &[FrontierPoint], cpus: usize) -> Vec<Setting> {
     let of = |variant: &str, (instances, threads): (usize, usize), decode_threads, max_batch| Setting {
         variant: variant.to_owned(),
         instances,
@@ -116,8 +119,8 @@ pub(super) fn settings(survey: &SearchSpace<'_>, points: &[FrontierPoint], cpus:
         decode_threads,
         max_batch,
     };
-    let mut all: Vec<Setting> = survey
-        .alone
+    let mut all: Vec<Setting> = space
+        .single
         .iter()
         .map(|point| of(&point.variant, (cpus, 1), cpus, best_batch(points, &point.variant)))
         .collect();
@@ -125,7 +128,7 @@ pub(super) fn settings(survey: &SearchSpace<'_>, points: &[FrontierPoint], cpus:
     let powers = std::iter::successors(Some(2), |threads| Some(threads * 2)).take_while(|threads| *threads <= cpus);
     let plans: BTreeSet<(usize, usize)> =
         powers.map(|threads| (cpus / threads, threads)).chain([(cpus, 1), (half, 1)]).collect();
-    for variant in &survey.searched {
+    for variant in &space.searched {
         for &plan in plans.iter().rev() {
             for decode_threads in BTreeSet::from([cpus, half]).into_iter().rev() {
                 for max_batch in BTreeSet::from([1, best_batch(points, variant)]) {
@@ -140,7 +143,7 @@ pub(super) fn settings(survey: &SearchSpace<'_>, points: &[FrontierPoint], cpus:
     all
 }
 
-/// The largest batch that the curve says is clearly cheaper an image than the ones below it.
+/// The largest batch size that is clearly cheaper an image than the smaller ones, by the latency profile.
 fn best_batch(points: &[FrontierPoint], variant: &str) -> usize {
     let sizes = points.iter().map(|of| &of.point).filter(|point| point.variant == variant);
     let mut best: Option<(usize, f64)> = None;
@@ -183,17 +186,17 @@ mod tests {
     }
 
     #[test]
-    fn the_curve_spares_trials() {
+    fn the_latency_profile_prunes_settings() {
         let points = points();
-        let survey = survey(&points, Duration::from_millis(50), Some(0.5)).expect("some will do");
-        assert_eq!(survey.searched, ["int8"]);
-        let why: Vec<_> = survey.pruned.iter().map(|pruned| format!("{}: {}", pruned.variant, pruned.why)).collect();
+        let space = search_space(&points, Duration::from_millis(50), Some(0.5)).expect("some will do");
+        assert_eq!(space.searched, ["int8"]);
+        let why: Vec<_> = space.pruned.iter().map(|pruned| format!("{}: {}", pruned.variant, pruned.why)).collect();
         insta::assert_snapshot!(why.join("\n"), @r"
         poor: it has 0.3, which is below 0.5
         fp32: int8 is faster, cheaper and no less accurate: tried once
         large: a run alone takes 90.0 ms
         ");
-        let settings: Vec<_> = settings(&survey, &points, 2).iter().map(ToString::to_string).collect();
+        let settings: Vec<_> = settings(&space, &points, 2).iter().map(ToString::to_string).collect();
         insta::assert_snapshot!(settings.join("\n"), @r"
         int8, 2×1 threads, 2 decoding, batches up to 4
         fp32, 2×1 threads, 2 decoding, batches up to 1
@@ -213,8 +216,8 @@ mod tests {
     }
 
     #[test]
-    fn an_accuracy_that_nobody_has_is_named() {
-        let refused = survey(&points(), Duration::from_millis(50), Some(0.95)).expect_err("refused");
+    fn an_accuracy_that_no_variant_reaches_is_an_error() {
+        let refused = search_space(&points(), Duration::from_millis(50), Some(0.95)).expect_err("refused");
         assert_eq!(refused, "no variant reaches the accuracy of 0.95; the best, large, has 0.9");
     }
 }

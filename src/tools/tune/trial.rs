@@ -1,4 +1,4 @@
-//! One setting, served by this process on a port of its own, and loaded until it breaks the promise.
+//! Tries one setting: this process serves it on a port of its own, and loads it until it misses the goal.
 
 use std::{num::NonZeroUsize, thread::JoinHandle, time::Duration};
 
@@ -18,59 +18,59 @@ use crate::{
     tools::bench::{BenchTarget, EncodedImage, LoadPlan, LoadResult, RunControl, closed_loop, open_loop},
 };
 
-/// The part of a load that is not measured.
+/// Warm-up of a load, as a share of its measured time.
 const WARMUP: f64 = 0.2;
 
-/// More connections than this are never tried.
-const MOST_CONNECTIONS: usize = 256;
+/// Largest number of connections that is tried.
+const MAX_CONNECTIONS: usize = 256;
 
-/// More connections that bring no more answers than this bring nothing.
-const NO_MORE: f64 = 1.02;
+/// Ratio of answers a second below which more connections do not pay.
+const LEAST_GAIN: f64 = 1.02;
 
-/// Of what a closed loop reached, these parts are tried with arrivals that do not wait for answers.
-const CONFIRMED: [f64; 5] = [0.95, 0.9, 0.8, 0.7, 0.5];
+/// Shares of the closed loop's rate at which the goal is confirmed with an open loop.
+const CONFIRMED_SHARES: [f64; 5] = [0.95, 0.9, 0.8, 0.7, 0.5];
 
-/// What is tuned.
+/// The model to tune, and what is sent to it.
 #[derive(Debug)]
 pub struct Subject {
-    /// The settings that stay; their folder of models holds the model.
+    /// The settings that are the same for all trials. Their model folder holds the model.
     pub config: Config,
-    /// The model.
+    /// Name of the model.
     pub model: String,
-    /// What is sent.
+    /// The images that are sent.
     pub images: Vec<EncodedImage>,
 }
 
-/// A load that a setting was under.
+/// Measurement of a setting under one load.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Measurement {
-    /// Requests that waited for answers at any time; none where they came at a rate.
+    /// Number of connections of a closed loop; none for an open loop.
     pub connections: Option<usize>,
     /// Answers a second.
     pub answers_per_s: f64,
-    /// Half of the answers came within it.
+    /// Median latency in milliseconds.
     pub p50_ms: f64,
-    /// 99 in 100 came within it.
+    /// Latency in milliseconds that 99 in 100 answers did not exceed.
     pub p99_ms: f64,
-    /// Dollars for a million answers, if the replica answers as many as that all the time.
+    /// Dollars for a million answers, if the replica is always this busy.
     pub usd_per_million: f64,
-    /// Was the promise kept?
+    /// Whether the goal was met.
     pub keeps: bool,
 }
 
-/// A setting, and what it did under more and more load.
+/// A setting, and its measurements under growing load.
 #[derive(Debug, Clone, Serialize)]
 pub struct SettingResult {
     /// The setting.
     pub setting: Setting,
-    /// Of its variant.
+    /// Accuracy of its variant.
     pub accuracy: Option<f64>,
-    /// By connections.
+    /// Measurements in ascending order of connections.
     pub loads: Vec<Measurement>,
 }
 
 impl SettingResult {
-    /// The load with the most answers that kept the promise.
+    /// The load with the most answers a second that met the goal.
     #[must_use]
     pub fn best(&self) -> Option<&Measurement> {
         let kept = self.loads.iter().filter(|load| load.keeps);
@@ -79,13 +79,13 @@ impl SettingResult {
 }
 
 impl Subject {
-    /// Dollars an hour for this machine.
+    /// Price of this machine in dollars an hour.
     #[must_use]
     pub fn usd_per_hour(&self) -> f64 {
         PriceSheet::new(&self.config.cost, capacity_cpus()).usd_per_hour
     }
 
-    /// What runs of each variant cost here.
+    /// Loads the model and returns its frontier: latency and price of each variant and batch size.
     pub(super) async fn curve(&self) -> Result<Vec<FrontierPoint>, String> {
         let inference = Inference::new(self.config.clone()).map_err(|error| format!("{error:#}"))?;
         let name = self.model.clone();
@@ -101,28 +101,28 @@ impl Subject {
         loaded.map_err(|errors: Vec<crate::models::ModelError>| wrong(errors))
     }
 
-    /// Serves a setting and loads it with more and more connections, until the promise is broken or more bring nothing.
-    /// Nothing comes back when it was stopped before the first load was measured.
+    /// Serves a setting and loads it with more and more connections, until it misses the goal or more connections do not
+    /// pay. Returns none where the search was stopped before the first load was measured.
     pub(super) async fn serve(
         &self,
         setting: &Setting,
         accuracy: Option<f64>,
-        promise: &TuneGoal,
-        watch: &RunControl,
+        goal: &TuneGoal,
+        control: &RunControl,
     ) -> Result<Option<SettingResult>, String> {
-        let server = Running::start(self, setting).await?;
+        let server = TrialServer::start(self, setting).await?;
         let target = self.target(&server)?;
         let mut tried = SettingResult { setting: setting.clone(), accuracy, loads: Vec::new() };
-        let counts = std::iter::successors(Some(1), |count| Some(count * 2)).take_while(|n| *n <= MOST_CONNECTIONS);
+        let counts = std::iter::successors(Some(1), |count| Some(count * 2)).take_while(|n| *n <= MAX_CONNECTIONS);
         for connections in counts {
-            let measured = closed_loop(&target, connections, &plan(promise), watch).await?;
-            if watch.is_stopped() {
+            let measured = closed_loop(&target, connections, &plan(goal), control).await?;
+            if control.is_stopped() {
                 break;
             }
-            let load = self.measurement(&measured, Some(connections), promise)?;
+            let load = self.measurement(&measured, Some(connections), goal)?;
             let most = tried.loads.iter().map(|load| load.answers_per_s).fold(0.0, f64::max);
             tried.loads.push(load);
-            if !load.keeps || load.answers_per_s < most * NO_MORE {
+            if !load.keeps || load.answers_per_s < most * LEAST_GAIN {
                 break;
             }
         }
@@ -131,24 +131,24 @@ impl Subject {
         Ok(Some(tried).filter(|tried| !tried.loads.is_empty()))
     }
 
-    /// The highest rate of arrivals at which the promise is kept, of those that a closed loop makes likely.
+    /// Loads a setting with an open loop and returns the highest rate that meets the goal; none where no rate does.
     pub(super) async fn confirm(
         &self,
         tried: &SettingResult,
-        promise: &TuneGoal,
-        watch: &RunControl,
+        goal: &TuneGoal,
+        control: &RunControl,
     ) -> Result<Option<Measurement>, String> {
         let Some(best) = tried.best() else { return Ok(None) };
-        let server = Running::start(self, &tried.setting).await?;
+        let server = TrialServer::start(self, &tried.setting).await?;
         let target = self.target(&server)?;
         let mut confirmed = None;
-        for part in CONFIRMED {
-            let plan = LoadPlan { duration: promise.step * 2, ..plan(promise) };
-            let measured = open_loop(&target, best.answers_per_s * part, &plan, watch).await?;
-            if watch.is_stopped() {
+        for part in CONFIRMED_SHARES {
+            let plan = LoadPlan { duration: goal.step * 2, ..plan(goal) };
+            let measured = open_loop(&target, best.answers_per_s * part, &plan, control).await?;
+            if control.is_stopped() {
                 break;
             }
-            let load = self.measurement(&measured, None, promise)?;
+            let load = self.measurement(&measured, None, goal)?;
             if load.keeps {
                 confirmed = Some(load);
                 break;
@@ -159,8 +159,8 @@ impl Subject {
         Ok(confirmed)
     }
 
-    fn target(&self, server: &Running) -> Result<BenchTarget, String> {
-        // Named, so that no floor or budget of the router is in its way.
+    fn target(&self, server: &TrialServer) -> Result<BenchTarget, String> {
+        // The variant is named, so that the router cannot choose another one.
         let url = format!("{}/v1/models/{}/predict?variant={}", server.url, self.model, server.variant);
         BenchTarget::new(&url, self.images.clone(), &[])
     }
@@ -169,7 +169,7 @@ impl Subject {
         &self,
         measured: &LoadResult,
         connections: Option<usize>,
-        promise: &TuneGoal,
+        goal: &TuneGoal,
     ) -> Result<Measurement, String> {
         let (Some(p50_ms), Some(p99_ms)) = (measured.p50_ms, measured.p99_ms) else {
             let why = measured.first_error.clone().unwrap_or_else(|| "no answer came".to_owned());
@@ -178,30 +178,30 @@ impl Subject {
         let missed = measured.refused + measured.late + measured.not_sent + measured.errors.values().sum::<u64>();
         let all_answered = missed * 100 <= measured.sent + measured.not_sent;
         let usd_per_million = self.usd_per_hour() / 3600.0 / measured.answers_per_s * 1e6;
-        let keeps = all_answered && p99_ms <= promise.slo_p99.as_secs_f64() * 1e3;
+        let keeps = all_answered && p99_ms <= goal.slo_p99.as_secs_f64() * 1e3;
         Ok(Measurement { connections, answers_per_s: measured.answers_per_s, p50_ms, p99_ms, usd_per_million, keeps })
     }
 }
 
-fn plan(promise: &TuneGoal) -> LoadPlan {
-    LoadPlan { warmup: promise.step.mul_f64(WARMUP), duration: promise.step, slo_p99: promise.slo_p99 }
+fn plan(goal: &TuneGoal) -> LoadPlan {
+    LoadPlan { warmup: goal.step.mul_f64(WARMUP), duration: goal.step, slo_p99: goal.slo_p99 }
 }
 
-/// A server in this process; on a runtime of its own, so that the load generator does not share its threads.
-struct Running {
+/// A server in this process. It has a runtime of its own, so that the load generator does not share its threads.
+struct TrialServer {
     url: String,
     variant: String,
     stop: oneshot::Sender<()>,
     thread: JoinHandle<Result<(), String>>,
 }
 
-impl Running {
+impl TrialServer {
     async fn start(subject: &Subject, setting: &Setting) -> Result<Self, String> {
         let fixed = |n: usize| NonZeroUsize::new(n).map_or(Auto::Auto, Auto::Fixed);
         let mut config = subject.config.clone();
         config.listen = ([127, 0, 0, 1], 0).into();
         config.admin_listen = None;
-        // A trial spends nobody's budget, and is no request that a collector should hear of.
+        // A trial must not be limited by budgets, and its traces must not reach the collector.
         config.cost.budget_usd_per_hour = None;
         config.tenants.clear();
         config.telemetry.otlp_endpoint = None;
@@ -236,7 +236,7 @@ impl Running {
                 let variant = form_urlencoded::byte_serialize(setting.variant.as_bytes()).collect();
                 Ok(Self { url: format!("http://{address}"), variant, stop, thread })
             }
-            // It ended before it was ready, and has the reason.
+            // The server ended before it was ready, and returns the reason.
             Err(_) => Err(match join(thread).await {
                 Err(why) => why,
                 Ok(()) => "the server ended before it was ready".to_owned(),

@@ -1,4 +1,4 @@
-//! Watching a load while it runs, and ending it early.
+//! Reports the progress of a load while it runs, and stops it early.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -6,22 +6,22 @@ use tokio::sync::watch;
 
 use super::{Load, measure::Recorder};
 
-/// How far a load is.
+/// Progress of a load.
 #[derive(Debug, Clone, Copy)]
 pub struct BenchProgress {
-    /// Which of several loads, from 0.
+    /// Index of the load in its series.
     pub step: usize,
-    /// The load.
+    /// The load that runs.
     pub load: Load,
-    /// Since its start.
+    /// Time since its start.
     pub elapsed: Duration,
-    /// How long it takes, but for answers that are still awaited then.
+    /// Planned duration, without the wait for the last answers.
     pub total: Duration,
-    /// Answers until now, those of the warm-up included.
+    /// Number of answers so far, including the warm-up.
     pub answered: u64,
 }
 
-/// Hears of progress, and ends the load when told to. Clones are the same watch.
+/// Observes and stops a running load. Clones control the same load.
 #[derive(Clone)]
 pub struct RunControl {
     step: usize,
@@ -30,18 +30,18 @@ pub struct RunControl {
 }
 
 impl RunControl {
-    /// Calls `progress` about ten times a second, on the runtime's thread.
+    /// Makes a control that calls `progress` ten times a second, on the runtime's thread.
     #[must_use]
     pub fn new(progress: impl Fn(BenchProgress) + Send + Sync + 'static) -> Self {
         Self { step: 0, stop: Arc::new(watch::Sender::new(false)), progress: Arc::new(progress) }
     }
 
-    /// Ends the load; what was measured is kept, what is still awaited is dropped.
+    /// Stops the load. The measurements so far are kept, and requests in flight are dropped.
     pub fn stop(&self) {
         self.stop.send_replace(true);
     }
 
-    /// Was it stopped?
+    /// Whether the load was stopped.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         *self.stop.borrow()
@@ -51,7 +51,7 @@ impl RunControl {
         Self { step, ..self.clone() }
     }
 
-    /// Runs `work` to its end, or until stopped.
+    /// Runs `work` to its end, or until the load is stopped.
     pub(super) async fn follow(&self, recorder: &Recorder, work: impl Future<Output = ()>) {
         let mut work = std::pin::pin!(work);
         let mut stopped = self.stop.subscribe();
@@ -67,7 +67,7 @@ impl RunControl {
     }
 }
 
-/// Nobody watches.
+/// A control that reports no progress.
 impl Default for RunControl {
     fn default() -> Self {
         Self::new(|_| {})

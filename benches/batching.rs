@@ -20,10 +20,10 @@ use ounce::{
     scheduler::{
         job::{Job, Priority},
         latency_profile::LatencyProfile,
-        policy::{Limits, Pending},
-        pool::PoolCpu,
+        policy::{BatchLimits, Pending},
+        pool_cpu_time::PoolCpuTime,
         queue::Queue,
-        worker::{self, RunsOn, Stopwatch, WorkerConfig},
+        worker::{self, ExecutionMode, Stopwatch, WorkerConfig},
     },
     telemetry::metrics::Metrics,
     vision::tensor::Tensor,
@@ -37,8 +37,8 @@ const MAX: usize = 32;
 const DEADLINE: Duration = Duration::from_millis(100);
 const SECONDS: f64 = 20.0;
 
-fn limits() -> Limits {
-    Limits { max_rows: MAX, buckets: Vec::new(), max_delay: None }
+fn limits() -> BatchLimits {
+    BatchLimits { max_rows: MAX, buckets: Vec::new(), max_delay: None }
 }
 
 /// Answers in time a second, and the median latency in ms.
@@ -126,15 +126,15 @@ fn real(per_second: f64, seconds: f64) -> Measured {
         let inputs = Tensor::stack(&[&row()], rows, None).expect("rows");
         let watch = Stopwatch::start();
         Sleeper.run(&[inputs]).expect("it only sleeps");
-        curve.record(rows, watch.stop(RunsOn::Device));
+        curve.record(rows, watch.stop(ExecutionMode::Device));
     }
     let queue = Arc::new(Queue::new(256, 1, limits(), curve));
     let metrics = Arc::new(Metrics::new().expect("metrics"));
     let setting = WorkerConfig {
         model: "sleeper".into(),
         limits: limits(),
-        runs_on: RunsOn::Device,
-        pool_cpu: PoolCpu::default(),
+        execution_mode: ExecutionMode::Device,
+        pool_cpu_time: PoolCpuTime::default(),
         device: Arc::default(),
         metrics,
     };
@@ -156,8 +156,8 @@ fn real(per_second: f64, seconds: f64) -> Measured {
         thread::sleep((begun + arrival.at).saturating_duration_since(Instant::now()));
         let (reply, answer) = oneshot::channel();
         let queued_at = Instant::now();
-        let waiting = Pending { rows: 1, shares: true, queued_at, deadline: queued_at + DEADLINE };
-        if queue.push(Job { inputs: vec![row()], waiting, priority: Priority::default(), reply, meter: None }).is_ok() {
+        let pending = Pending { rows: 1, batchable: true, queued_at, deadline: queued_at + DEADLINE };
+        if queue.push(Job { inputs: vec![row()], pending, priority: Priority::default(), reply, meter: None }).is_ok() {
             sender.send((queued_at, answer)).expect("the collector lives");
         }
     }

@@ -14,7 +14,7 @@ use std::{
 
 use ounce::{
     config::Config,
-    cost::{Account, Bill, CpuTime, Ledger, Meter, Tenant},
+    cost::{Account, BillingInfo, CpuTime, Ledger, Meter, Tenant},
     telemetry::{Stage, StageTimes, metrics::Metrics},
 };
 use server::Server;
@@ -42,23 +42,23 @@ fn bookkeeping_seconds() -> f64 {
     Stage::ALL.into_iter().for_each(|stage| stages.set(stage, Duration::from_micros(300)));
     let one = || {
         let (model, variant) = ("pedestrian".into(), "int8".into());
-        assert!(ledger.means(tenant).is_ok());
+        assert!(ledger.budget_state(tenant).is_ok());
         series.routed("cost");
-        let meter = Meter::new(&ledger, Bill { account: Account::Request, model, variant, tenant });
+        let meter = Meter::new(&ledger, BillingInfo { account: Account::Request, model, variant, tenant });
         for nanos in [400_000, 900_000, 20_000, 1_000] {
             // Each with the two looks at the thread's clock that a measurement takes.
             let began = CpuTime::of_this_thread();
-            meter.charge((CpuTime::since(began) + CpuTime::from_nanos(nanos)).into());
+            meter.charge((CpuTime::of_this_thread_since(began) + CpuTime::from_nanos(nanos)).into());
         }
         metrics.ran("pedestrian", 1);
-        let cost = meter.settle();
+        let cost = meter.bill();
         series.answered(Duration::from_millis(2), &stages);
         std::hint::black_box(cost);
     };
     (0..REPEATED / 10).for_each(|_| one());
     let began = CpuTime::of_this_thread();
     (0..REPEATED).for_each(|_| one());
-    CpuTime::since(began).seconds() / REPEATED as f64
+    CpuTime::of_this_thread_since(began).seconds() / REPEATED as f64
 }
 
 async fn request_seconds() -> f64 {

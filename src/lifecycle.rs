@@ -1,37 +1,37 @@
-//! Starting → Ready → Draining.
+//! The server's lifecycle: `Starting` → `Ready` → `Draining`.
 
 use tokio::sync::watch;
 
-/// Where the server is in its life.
+/// A phase of the server's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// Models are being loaded and warmed; requests are refused with 503.
+pub enum LifecycleState {
+    /// Models are being loaded and warmed up. Requests are refused with 503.
     Starting,
     /// Requests are answered.
     Ready,
-    /// Requests are still answered, but `/readyz` says 503 so that a load balancer turns away.
+    /// Requests are still answered, but `/readyz` says 503, so that a load balancer sends no more of them.
     Draining,
 }
 
-/// The state, shared; a change can be awaited.
+/// The server's state, which all rooms share.
 #[derive(Debug)]
-pub struct Lifecycle(watch::Sender<State>);
+pub struct Lifecycle(watch::Sender<LifecycleState>);
 
 impl Default for Lifecycle {
     fn default() -> Self {
-        Self(watch::Sender::new(State::Starting))
+        Self(watch::Sender::new(LifecycleState::Starting))
     }
 }
 
 impl Lifecycle {
-    /// The state now.
+    /// Returns the current state.
     #[must_use]
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> LifecycleState {
         *self.0.borrow()
     }
 
-    /// Moves on; there is no way back.
-    pub fn advance(&self, to: State) {
+    /// Moves on to a later state. A move to an earlier state is ignored.
+    pub fn advance(&self, to: LifecycleState) {
         self.0.send_if_modified(|state| {
             let later = (*state as u8) < (to as u8);
             if later {
@@ -47,10 +47,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_is_no_way_back() {
+    fn an_earlier_state_is_ignored() {
         let life = Lifecycle::default();
-        life.advance(State::Draining);
-        life.advance(State::Ready);
-        assert_eq!(life.state(), State::Draining);
+        life.advance(LifecycleState::Draining);
+        life.advance(LifecycleState::Ready);
+        assert_eq!(life.state(), LifecycleState::Draining);
     }
 }

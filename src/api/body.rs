@@ -33,7 +33,7 @@ pub(super) struct BodyLimits {
 impl BodyLimits {
     /// The limits that the operator has set.
     pub(super) fn of(config: &Config) -> Self {
-        Self { image: config.pictures.max_bytes, time: config.requests.body_timeout }
+        Self { image: config.images.max_bytes, time: config.requests.body_timeout }
     }
 
     /// The limit of a body made of several images: eight of the largest, and room for the headers of the parts.

@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Footprint, saturation, tally::Asked};
-use crate::{cost::CpuTime, manifest::VariantId, stats::Rate};
+use crate::{cost::ProcessUsage, manifest::VariantId, stats::Rate};
 
 /// Below this part of the CPUs' time, what the process does beside requests would be taken for their overhead.
 const BUSY_ENOUGH: f64 = 0.05;
@@ -48,17 +48,6 @@ pub struct VariantLoad {
     pub footprint: Footprint,
     /// The least time that one image occupies a session, of the batch sizes whose runs leave time to keep the promise.
     pub service_time: Duration,
-}
-
-/// What the process had used at the time of an update.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct ProcessUsage {
-    /// CPU time of the whole process since it began.
-    pub process: CpuTime,
-    /// What of that was charged to requests, shadow runs and loads.
-    pub charged: CpuTime,
-    /// Whether models are being loaded.
-    pub loading: bool,
 }
 
 /// What the estimator says.
@@ -124,9 +113,9 @@ impl CapacityEstimator {
         }
         let total = |of: fn(&Asked) -> f64| models.iter().map(|model| of(&model.asked)).sum::<f64>();
         let answered = total(Asked::answers);
-        self.load.came(needs.of_the_replica(self.cpus), elapsed);
-        self.answered.came(answered, elapsed);
-        self.refused.came(total(|asked| asked.refused_for_room), elapsed);
+        self.load.observe(needs.of_the_replica(self.cpus), elapsed);
+        self.answered.observe(answered, elapsed);
+        self.refused.observe(total(|asked| asked.refused_for_room), elapsed);
         self.learn_overhead(usage, answered, total(|asked| asked.refused), elapsed);
         Estimate { load: self.load(), answers_per_second }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::cost::{CpuTime, Used};
+use crate::cost::{CpuTime, ResourceUsage};
 
 /// The sessions of a variant and what they run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,11 +30,11 @@ impl Footprint {
 
     /// What one answer uses, out of a run of `batch_size` images that lasts `run`, with `overhead` of CPU time beside it.
     #[must_use]
-    pub fn usage(&self, run: Duration, batch_size: usize, overhead: Duration) -> Used {
+    pub fn usage(&self, run: Duration, batch_size: usize, overhead: Duration) -> ResourceUsage {
         let (run, overhead) = (CpuTime::from(run) / batch_size, CpuTime::from(overhead));
         match self.on_device {
-            true => Used { cpu: overhead, gpu: run },
-            false => Used::from(run * self.threads + overhead),
+            true => ResourceUsage { cpu: overhead, gpu: run },
+            false => ResourceUsage::from(run * self.threads + overhead),
         }
     }
 

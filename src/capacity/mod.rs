@@ -10,7 +10,7 @@ mod saturation;
 mod tally;
 
 pub use self::{
-    estimator::{CapacityEstimator, Estimate, ModelLoad, ProcessUsage, VariantLoad},
+    estimator::{CapacityEstimator, Estimate, ModelLoad, VariantLoad},
     footprint::Footprint,
     saturation::saturation,
     tally::{Asked, Tally},

@@ -7,7 +7,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::tools::bench::{self, Plan, Progress, Report, Target, Watch, Work};
+use crate::tools::bench::{self, BenchProgress, BenchReport, BenchTarget, LoadPlan, LoadSeries, RunControl};
 
 /// Load a server with pictures: how fast it answers, how many it can take, what they cost.
 ///
@@ -19,8 +19,8 @@ pub(super) struct Bench {
     /// Where to: http://HOST:PORT, with /v1/detect or any other path that takes a picture by POST
     url: String,
     /// A picture to send, or a folder of pictures; may be given again, then they are sent in turn
-    #[arg(long, value_name = "FILE|DIR")]
-    picture: Vec<PathBuf>,
+    #[arg(long = "picture", value_name = "FILE|DIR")]
+    images: Vec<PathBuf>,
     /// Closed loops with so many connections
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,8,32")]
     connections: Vec<NonZeroUsize>,
@@ -59,12 +59,12 @@ impl Bench {
             bail!("--duration is longer than nothing");
         }
         allow_many_connections();
-        let pictures = if self.picture.is_empty() {
-            bench::generated_picture().map(|picture| vec![picture])
+        let images = if self.images.is_empty() {
+            bench::generated_image().map(|image| vec![image])
         } else {
-            bench::read_pictures(&self.picture)
+            bench::read_images(&self.images)
         };
-        let target = Target::new(&self.url, pictures.map_err(anyhow::Error::msg)?, &self.header);
+        let target = BenchTarget::new(&self.url, images.map_err(anyhow::Error::msg)?, &self.header);
         let target = target.map_err(anyhow::Error::msg)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let report = runtime.block_on(self.measure(&target))?;
@@ -77,17 +77,17 @@ impl Bench {
         Ok(ExitCode::SUCCESS)
     }
 
-    async fn measure(&self, target: &Target) -> anyhow::Result<Report> {
+    async fn measure(&self, target: &BenchTarget) -> anyhow::Result<BenchReport> {
         target.probe().await.map_err(|why| anyhow::anyhow!("nothing was answered: {why}"))?;
         let connections = || self.connections.iter().map(|count| count.get()).collect();
         let work = match () {
-            () if self.sweep => Work::Sweep(connections()),
-            () if self.rate.is_empty() => Work::Closed(connections()),
-            () => Work::Open(self.rate.clone()),
+            () if self.sweep => LoadSeries::Sweep(connections()),
+            () if self.rate.is_empty() => LoadSeries::Closed(connections()),
+            () => LoadSeries::Open(self.rate.clone()),
         };
-        let plan = Plan { warmup: self.warmup, duration: self.duration, slo_p99: self.slo_p99 };
+        let plan = LoadPlan { warmup: self.warmup, duration: self.duration, slo_p99: self.slo_p99 };
         let bar = super::progress(work.steps() as u64 * millis(plan.total()), "{wide_bar} {msg}");
-        let watch = Watch::new({
+        let watch = RunControl::new({
             let (bar, steps) = (bar.clone(), work.steps());
             move |progress| show_progress(&bar, steps, &progress)
         });
@@ -95,19 +95,19 @@ impl Bench {
         let report = bench::run(target, &work, &plan, &watch).await;
         bar.finish_and_clear();
         let report = report.map_err(anyhow::Error::msg)?;
-        Ok(Report { generated_picture: self.picture.is_empty(), ..report })
+        Ok(BenchReport { generated_image: self.images.is_empty(), ..report })
     }
 
-    fn show(&self, report: &Report) -> anyhow::Result<()> {
+    fn show(&self, report: &BenchReport) -> anyhow::Result<()> {
         super::print(report, self.json)?;
         self.output.as_deref().map_or(Ok(()), |path| super::draw(&report.chart(), path))
     }
 }
 
-fn show_progress(bar: &ProgressBar, steps: usize, progress: &Progress) {
+fn show_progress(bar: &ProgressBar, steps: usize, progress: &BenchProgress) {
     bar.set_position(progress.step as u64 * millis(progress.total) + millis(progress.elapsed));
     let left = bar.length().unwrap_or(0).saturating_sub(bar.position()).div_ceil(1000);
-    let Progress { step, load, answered, .. } = *progress;
+    let BenchProgress { step, load, answered, .. } = *progress;
     bar.set_message(format!("{} of {steps}: {load}, {answered} answers, {left} s left", step + 1));
 }
 

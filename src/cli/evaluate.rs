@@ -55,7 +55,7 @@ pub(super) struct Evaluate {
     /// Draw the precision-recall curves to this file (.svg)
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Prediction these pictures with one variant, and print this process's resident memory
+    /// Answer these pictures with one variant, and print this process's resident memory
     #[arg(long, hide = true, num_args = 1..)]
     resident: Vec<PathBuf>,
 }

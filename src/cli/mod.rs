@@ -26,7 +26,7 @@ use crate::{
     config::{ConfigError, Layers},
     inference::Inference,
     models::{ModelError, Selection},
-    tools::bench::Watch,
+    tools::bench::RunControl,
     tools::plot::Chart,
 };
 
@@ -42,7 +42,7 @@ pub struct Cli {
 enum Command {
     /// Serve the models of a folder over HTTP
     Serve(serve::Serve),
-    /// Prediction for pictures from files, without a server
+    /// Answer for pictures from files, without a server
     Predict(predict::Predict),
     /// Score a model on labelled pictures: every variant side by side
     Evaluate(evaluate::Evaluate),
@@ -145,7 +145,7 @@ fn progress(length: u64, template: &str) -> ProgressBar {
 }
 
 /// Ctrl-C ends what is watched, with what there is so far; a second one does not wait for that.
-fn stop_on_ctrl_c(watch: Watch) {
+fn stop_on_ctrl_c(watch: RunControl) {
     tokio::spawn(async move {
         while tokio::signal::ctrl_c().await.is_ok() {
             if watch.is_stopped() {

@@ -79,7 +79,7 @@ fn describe(model: &ModelInfo, variants: &[Variant]) -> String {
     text
 }
 
-/// Whether pictures share runs, and what runs cost.
+/// Whether images share runs, and what runs cost.
 fn batches(variant: &Variant) -> String {
     let info = &variant.info;
     let axis = match (info.batch_axis, &info.why_fixed) {

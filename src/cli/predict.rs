@@ -22,7 +22,7 @@ use crate::{
     vision::draw::ImageFormat,
 };
 
-/// Prediction for pictures from files, without a server.
+/// Answer for pictures from files, without a server.
 #[derive(Debug, Args)]
 pub(super) struct Predict {
     #[command(flatten)]

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 
 use super::{ask, bench};
-use crate::tools::simulate::{self, Plan, Report, traffic::Traffic};
+use crate::tools::simulate::{self, SimulationPlan, SimulationReport, traffic::Traffic};
 
 /// Run a day of requests on paper: how many replicas autoscalers would start, what they refuse, what they cost.
 ///
@@ -75,7 +75,7 @@ impl Simulate {
             }
             (None, peak) => Traffic::day(peak.context("name a trace with --trace, or --peak")?),
         };
-        let plan = Plan {
+        let plan = SimulationPlan {
             capacity_per_s: capacity,
             usd_per_hour: self.usd_per_hour.or(usd_per_hour).unwrap_or(0.10),
             promise: self.promise,
@@ -119,7 +119,7 @@ impl Simulate {
         Ok((*capacity, price.and_then(number)))
     }
 
-    fn show(&self, report: &Report) -> anyhow::Result<()> {
+    fn show(&self, report: &SimulationReport) -> anyhow::Result<()> {
         super::print(report, self.json)?;
         self.output.as_deref().map_or(Ok(()), |path| super::draw(&report.chart(), path))
     }

@@ -11,8 +11,8 @@ use crate::{
     config::{Config, is_plain_name},
     models::folder::MANIFEST,
     telemetry,
-    tools::bench::{self, Watch},
-    tools::tune::{self, ForecastGuard, Found, Stage, Subject},
+    tools::bench::{self, RunControl},
+    tools::tune::{self, Subject, TuneGoal, TuneProgress, TuneReport},
 };
 
 /// Find the cheapest way to serve a model on this machine that keeps a promise.
@@ -34,8 +34,8 @@ pub(super) struct Tune {
     #[arg(long, value_name = "0..1")]
     min_accuracy: Option<f64>,
     /// A picture to send, or a folder of pictures; may be given again
-    #[arg(long, value_name = "FILE|DIR")]
-    picture: Vec<PathBuf>,
+    #[arg(long = "picture", value_name = "FILE|DIR")]
+    images: Vec<PathBuf>,
     /// How long each load is measured
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
     step: Duration,
@@ -58,9 +58,9 @@ impl Tune {
         let config = self.settings.layers("error")?.build()?;
         telemetry::init(&config.log)?;
         let subject = self.subject(config)?;
-        let promise = ForecastGuard { slo_p99: self.slo_p99, min_accuracy: self.min_accuracy, step: self.step };
+        let promise = TuneGoal { slo_p99: self.slo_p99, min_accuracy: self.min_accuracy, step: self.step };
         let bar = super::progress(0, "{wide_bar} {pos}/{len} {msg} ({eta} left)");
-        let watch = Watch::default();
+        let watch = RunControl::default();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let found = runtime.block_on(async {
             super::stop_on_ctrl_c(watch.clone());
@@ -81,18 +81,18 @@ impl Tune {
             bail!("settings cannot name `{model}`: give its folder a name of letters, digits, - and _");
         }
         let models = path.parent().unwrap_or(&path).to_owned();
-        let pictures = if self.picture.is_empty() {
+        let images = if self.images.is_empty() {
             eprintln!(
                 "no --picture: a made-up one of 640×480 pixels is sent; yours may take longer or shorter to decode"
             );
-            bench::generated_picture().map(|picture| vec![picture])
+            bench::generated_image().map(|image| vec![image])
         } else {
-            bench::read_pictures(&self.picture)
+            bench::read_images(&self.images)
         };
-        Ok(Subject { config: Config { models, ..config }, model, pictures: pictures.map_err(anyhow::Error::msg)? })
+        Ok(Subject { config: Config { models, ..config }, model, images: images.map_err(anyhow::Error::msg)? })
     }
 
-    fn tell(&self, found: &Found) -> anyhow::Result<ExitCode> {
+    fn tell(&self, found: &TuneReport) -> anyhow::Result<ExitCode> {
         super::print(found, self.json)?;
         let settings = found.settings_toml();
         if let Some(settings) = &settings {
@@ -107,14 +107,14 @@ impl Tune {
     }
 }
 
-fn show(bar: &ProgressBar, stage: Stage<'_>) {
+fn show(bar: &ProgressBar, stage: TuneProgress<'_>) {
     match stage {
-        Stage::Trying(setting, place, of) => {
+        TuneProgress::Trying(setting, place, of) => {
             bar.set_length(of as u64);
             bar.set_position(place as u64);
             bar.set_message(setting.to_string());
         }
-        Stage::Confirming(setting) => {
+        TuneProgress::Confirming(setting) => {
             bar.set_position(bar.length().unwrap_or_default());
             bar.set_message(format!("once more: {setting}"));
         }

@@ -37,31 +37,32 @@ pub struct Config {
     /// The folder of model folders.
     pub models: PathBuf,
     /// How changes of the model folder are noticed.
-    pub reload: Reload,
+    pub reload: ReloadConfig,
     /// ONNX Runtime.
-    pub runtime: Runtime,
+    pub runtime: RuntimeConfig,
     /// Threads beside the models' own.
-    pub threads: Threads,
+    pub threads: ThreadsConfig,
     /// What a request may take.
-    pub requests: Requests,
-    /// What a picture may measure.
-    pub pictures: ImageLimits,
+    pub requests: RequestsConfig,
+    /// Largest images that are decoded.
+    #[serde(rename = "pictures")]
+    pub images: ImageLimits,
     /// How the server ends.
-    pub shutdown: Shutdown,
+    pub shutdown: ShutdownConfig,
     /// When more replicas are asked for.
-    pub scale: Scale,
+    pub scale: ScaleConfig,
     /// What this replica costs.
-    pub cost: Cost,
+    pub cost: CostConfig,
     /// Who pays, by name.
     #[serde(default)]
-    pub tenants: BTreeMap<String, Tenant>,
+    pub tenants: BTreeMap<String, TenantConfig>,
     /// What the operator decides instead of a model's manifest, by the model's name.
     #[serde(default)]
-    pub model: BTreeMap<String, ModelSettings>,
+    pub model: BTreeMap<String, ModelOverrides>,
     /// What is logged.
-    pub log: Log,
+    pub log: LogConfig,
     /// Where traces go.
-    pub telemetry: Telemetry,
+    pub telemetry: TelemetryConfig,
 }
 
 impl Config {
@@ -93,7 +94,7 @@ impl Config {
 
 /// How changes of the model folder are noticed.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Reload {
+pub struct ReloadConfig {
     /// The time from one look to the next; 0: nobody looks.
     #[serde(rename = "watch_ms", deserialize_with = "milliseconds")]
     pub watch: Duration,
@@ -101,7 +102,7 @@ pub struct Reload {
 
 /// Which ONNX Runtime is loaded, and what it runs on.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Runtime {
+pub struct RuntimeConfig {
     /// The folder `.runtime/<flavour>/` that is searched.
     pub flavour: Flavour,
     /// The library's file.
@@ -115,7 +116,7 @@ pub struct Runtime {
     pub fallback: Fallback,
 }
 
-impl Runtime {
+impl RuntimeConfig {
     /// The execution providers in order, `auto` spelt out.
     #[must_use]
     pub fn providers(&self) -> Vec<Provider> {
@@ -186,14 +187,14 @@ pub enum Fallback {
 
 /// Threads beside the models' own.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Threads {
+pub struct ThreadsConfig {
     /// Threads that decode and post-process.
     pub decode: Auto,
 }
 
 /// What a request may take.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Requests {
+pub struct RequestsConfig {
     /// Requests held at once.
     pub max_in_flight: NonZeroUsize,
     /// Bytes of bodies held at once.
@@ -209,7 +210,7 @@ pub struct Requests {
     pub body_timeout: Duration,
 }
 
-/// What a picture may measure before a single pixel of it is decoded.
+/// What an image may measure before a single pixel of it is decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct ImageLimits {
     /// The largest body (encoded bytes); one more byte is 413.
@@ -228,7 +229,7 @@ impl Default for ImageLimits {
 
 /// How the server ends.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Shutdown {
+pub struct ShutdownConfig {
     /// How long `/readyz` says 503 while requests are still taken.
     #[serde(rename = "drain_delay_ms", deserialize_with = "milliseconds")]
     pub drain_delay: Duration,
@@ -239,14 +240,14 @@ pub struct Shutdown {
 
 /// When more replicas are asked for.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Scale {
+pub struct ScaleConfig {
     /// The part of what a replica can give within the promise that it is to be asked for.
     pub target_load: Ratio,
 }
 
 /// What this replica costs.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Cost {
+pub struct CostConfig {
     /// Dollars an hour for the whole replica.
     pub usd_per_hour: NonNegative,
     /// Dollars an hour for one CPU, instead.
@@ -275,7 +276,7 @@ pub struct Cost {
 
 /// Who pays.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Tenant {
+pub struct TenantConfig {
     /// The keys whose requests are theirs.
     #[serde(default)]
     pub api_keys: Vec<Secret>,
@@ -287,7 +288,7 @@ pub struct Tenant {
 /// What the operator decides instead of a model's manifest.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub struct ModelSettings {
+pub struct ModelOverrides {
     /// The variant that answers, or `auto`.
     #[serde(deserialize_with = "unless_empty")]
     pub default_variant: Option<String>,
@@ -306,14 +307,14 @@ pub struct ModelSettings {
     /// Intra-op threads a session.
     #[serde(deserialize_with = "optional")]
     pub threads: Option<Auto>,
-    /// The most pictures in a run.
+    /// The most images in a run.
     #[serde(deserialize_with = "optional")]
     pub max_batch: Option<Auto>,
 }
 
 /// What is logged.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Log {
+pub struct LogConfig {
     /// As `RUST_LOG`.
     pub filter: String,
     /// How a line looks.
@@ -332,7 +333,7 @@ pub enum LogFormat {
 
 /// Where traces go.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Telemetry {
+pub struct TelemetryConfig {
     /// The collector that takes spans; none: no span is made.
     #[serde(deserialize_with = "unless_empty")]
     pub otlp_endpoint: Option<OtlpEndpoint>,

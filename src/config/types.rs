@@ -156,7 +156,7 @@ impl FromStr for OtlpEndpoint {
 pub enum Task {
     /// Where things are: boxes with a label and a score.
     Detect,
-    /// What the picture shows: labels with a score, best first.
+    /// What the image shows: labels with a score, best first.
     Classify,
 }
 

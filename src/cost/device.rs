@@ -1,7 +1,7 @@
-//! A GPU's time, shared by the runs that go on at once: of a second in which two run, each is charged half.
+//! Divides a GPU's time among the runs that are on it at once: of a second in which two runs go on, each is charged half.
 //!
-//! A clock of its own counts the GPU's seconds divided by the runs in progress; what it advances during a run is that
-//! run's. So all runs together are charged the time in which there was any.
+//! The clock counts the GPU's seconds divided by the number of runs in progress, and a run is charged what the clock
+//! advances while it lasts. So all runs together are charged the time during which at least one was in progress.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -10,56 +10,56 @@ use std::{
 
 use super::time::CpuTime;
 
-/// The GPU's time.
+/// Clock of one GPU, shared by all workers that run on it.
 #[derive(Debug, Default)]
-pub struct DeviceClock(Mutex<Shared>);
+pub struct DeviceClock(Mutex<ClockState>);
 
 #[derive(Debug, Default)]
-struct Shared {
+struct ClockState {
     running: u32,
-    // What one run has been charged that goes on since ever.
-    charged: Duration,
-    // When the number of runs changed last.
-    since: Option<Instant>,
+    // Time that a run would have been charged that has lasted since the clock was made.
+    time: Duration,
+    // When the number of runs last changed.
+    changed_at: Option<Instant>,
 }
 
-/// A run in progress.
+/// A run in progress on the GPU.
 #[derive(Debug)]
-pub struct OnDevice<'a> {
+pub struct DeviceRun<'a> {
     clock: &'a DeviceClock,
     began_at: Duration,
 }
 
 impl DeviceClock {
-    /// A run begins.
-    pub fn begin(&self, now: Instant) -> OnDevice<'_> {
-        let mut shared = self.lock();
-        shared.advance(now);
-        shared.running += 1;
-        OnDevice { clock: self, began_at: shared.charged }
+    /// Starts to count a run.
+    pub fn begin(&self, now: Instant) -> DeviceRun<'_> {
+        let mut state = self.lock();
+        state.advance(now);
+        state.running += 1;
+        DeviceRun { clock: self, began_at: state.time }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Shared> {
+    fn lock(&self) -> MutexGuard<'_, ClockState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl OnDevice<'_> {
-    /// It has ended: its part of the GPU's time.
+impl DeviceRun<'_> {
+    /// Ends the run and returns its share of the GPU's time.
     #[must_use]
     pub fn end(self, now: Instant) -> CpuTime {
-        let mut shared = self.clock.lock();
-        shared.advance(now);
-        shared.running = shared.running.saturating_sub(1);
-        shared.charged.saturating_sub(self.began_at).into()
+        let mut state = self.clock.lock();
+        state.advance(now);
+        state.running = state.running.saturating_sub(1);
+        state.time.saturating_sub(self.began_at).into()
     }
 }
 
-impl Shared {
+impl ClockState {
     fn advance(&mut self, now: Instant) {
-        let since = self.since.replace(now);
-        if let (Some(since), true) = (since, self.running > 0) {
-            self.charged += now.saturating_duration_since(since) / self.running;
+        let changed_at = self.changed_at.replace(now);
+        if let (Some(changed_at), true) = (changed_at, self.running > 0) {
+            self.time += now.saturating_duration_since(changed_at) / self.running;
         }
     }
 }
@@ -76,6 +76,6 @@ mod tests {
         let short = clock.begin(at(10));
         let charged = [short.end(at(20)), long.end(at(30))].map(|time| time.nanos() / 1_000_000);
         assert_eq!(charged, [5, 25], "of thirty milliseconds");
-        assert_eq!(clock.begin(at(90)).end(at(91)).nanos(), 1_000_000, "idle time is nobody's");
+        assert_eq!(clock.begin(at(90)).end(at(91)).nanos(), 1_000_000, "idle time is charged to no run");
     }
 }

@@ -1,8 +1,7 @@
-//! Energy, where the machine tells: RAPL's counters (Linux powercap) for its CPUs, NVML's for its GPU.
+//! Energy in joules, where the machine has counters: RAPL (Linux powercap) for its CPUs, NVML for its GPU.
 //!
-//! The counters are the whole machine's. A second of one of its CPUs is charged its part of what all of them drew
-//! since the last look, as a second of a CPU is charged its part of the price. Where there is no counter, energy is
-//! unknown, which is not zero.
+//! The counters are of the whole machine. A second of one CPU is charged the mean of what all CPUs drew since the last
+//! sample. Where there is no counter, energy is unknown, which is not the same as zero.
 
 use std::{
     fs,
@@ -12,9 +11,9 @@ use std::{
 
 use nvml_wrapper::Nvml;
 
-use super::time::Used;
+use super::time::ResourceUsage;
 
-/// Joules a second of one CPU and of the GPU.
+/// Power of one CPU and of the GPU, in joules a second.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Watts {
     cpu: f64,
@@ -22,91 +21,95 @@ pub struct Watts {
 }
 
 impl Watts {
-    /// The energy of what was used.
-    pub fn joules(self, used: Used) -> f64 {
-        used.cpu.seconds() * self.cpu + used.gpu.seconds() * self.gpu
+    /// Energy in joules of the time that was used.
+    pub fn joules(self, usage: ResourceUsage) -> f64 {
+        usage.cpu.seconds() * self.cpu + usage.gpu.seconds() * self.gpu
     }
 }
 
-/// What was drawn since the last look.
+/// Energy that the machine drew since the last sample; none where there is no counter.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Drawn {
-    /// By the machine's CPUs.
+pub struct EnergyDrawn {
+    /// Joules of the machine's CPUs.
     pub cpu_joules: Option<f64>,
-    /// By the GPU.
+    /// Joules of the GPU.
     pub gpu_joules: Option<f64>,
 }
 
-/// The counters and where they stood.
+/// The energy counters of the machine, with their values at the last sample.
 #[derive(Debug)]
-pub struct Energy {
-    packages: Vec<Package>,
+pub struct EnergyMeter {
+    packages: Vec<CpuPackage>,
     gpu: Option<(Nvml, f64)>,
     machine_cpus: f64,
-    looked_at: Instant,
+    sampled_at: Instant,
 }
 
-/// One CPU package's counter in microjoules, which starts anew when it is full.
+/// Counter of one CPU package in microjoules. It wraps around to zero at `range`.
 #[derive(Debug)]
-struct Package {
+struct CpuPackage {
     counter: PathBuf,
-    stood_at: f64,
+    last: f64,
     range: f64,
 }
 
-impl Energy {
-    /// The counters of this machine; those of a GPU only where one is used.
+impl EnergyMeter {
+    /// Finds the counters of this machine; the GPU's only where a GPU is used.
     pub fn new(with_gpu: bool, now: Instant) -> Self {
         let gpu = with_gpu.then(Nvml::init).and_then(Result::ok);
         let gpu = gpu.and_then(|nvml| gpu_joules(&nvml).map(|joules| (nvml, joules)));
         let packages = packages(Path::new("/sys/class/powercap"));
-        Self { packages, gpu, machine_cpus: machine_cpus(), looked_at: now }
+        Self { packages, gpu, machine_cpus: machine_cpus(), sampled_at: now }
     }
 
-    /// What was drawn since the last look, and what that is a second of a CPU and of the GPU.
-    pub fn look(&mut self, now: Instant) -> (Drawn, Option<Watts>) {
-        let passed = now.saturating_duration_since(self.looked_at);
+    /// Reads the counters. Returns the energy drawn since the last sample and the power that it amounts to.
+    ///
+    /// The power is none where a counter is missing, and where the last sample is less than 0.1 s ago.
+    pub fn sample(&mut self, now: Instant) -> (EnergyDrawn, Option<Watts>) {
+        let passed = now.saturating_duration_since(self.sampled_at);
         if passed < Duration::from_millis(100) {
-            return (Drawn::default(), None);
+            return (EnergyDrawn::default(), None);
         }
-        self.looked_at = now;
-        let drawn: Vec<f64> = self.packages.iter_mut().filter_map(Package::look).collect();
+        self.sampled_at = now;
+        let drawn: Vec<f64> = self.packages.iter_mut().filter_map(CpuPackage::sample).collect();
         let cpu_joules = (!drawn.is_empty()).then(|| drawn.iter().sum::<f64>());
-        let gpu_joules = self.gpu.as_mut().and_then(|(nvml, stood_at)| {
-            let stands_at = gpu_joules(nvml)?;
-            Some(stands_at - std::mem::replace(stood_at, stands_at))
+        let gpu_joules = self.gpu.as_mut().and_then(|(nvml, last)| {
+            let value = gpu_joules(nvml)?;
+            Some(value - std::mem::replace(last, value))
         });
         let seconds = passed.as_secs_f64();
-        // Where there is a GPU, half of the truth is none.
-        let whole = cpu_joules.is_some() && (self.gpu.is_none() || gpu_joules.is_some());
-        let watts = whole.then(|| Watts {
+        // Where there is a GPU, the CPUs' energy alone would be misleading.
+        let complete = cpu_joules.is_some() && (self.gpu.is_none() || gpu_joules.is_some());
+        let watts = complete.then(|| Watts {
             cpu: cpu_joules.unwrap_or_default() / seconds / self.machine_cpus,
             gpu: gpu_joules.unwrap_or_default() / seconds,
         });
-        (Drawn { cpu_joules, gpu_joules }, watts)
+        (EnergyDrawn { cpu_joules, gpu_joules }, watts)
     }
 }
 
-impl Package {
-    fn look(&mut self) -> Option<f64> {
-        let stands_at = number(&self.counter)?;
-        let drawn = stands_at - std::mem::replace(&mut self.stood_at, stands_at);
+impl CpuPackage {
+    /// Joules since the last sample.
+    fn sample(&mut self) -> Option<f64> {
+        let value = number(&self.counter)?;
+        let drawn = value - std::mem::replace(&mut self.last, value);
         Some(if drawn < 0.0 { drawn + self.range } else { drawn } / 1e6)
     }
 }
 
-/// The packages (`intel-rapl:0`), not their parts (`intel-rapl:0:0`), which are counted with them.
-fn packages(folder: &Path) -> Vec<Package> {
+/// Finds the CPU packages (`intel-rapl:0`) in a powercap folder. Their parts (`intel-rapl:0:0`) are left out, since a
+/// package's counter includes them.
+fn packages(folder: &Path) -> Vec<CpuPackage> {
     let zones = fs::read_dir(folder).into_iter().flatten().flatten().map(|zone| zone.path());
     let package = |zone: PathBuf| {
         let name = zone.file_name()?.to_str()?.to_owned();
         let (kind, place) = name.split_once(':')?;
         let counter = zone.join("energy_uj");
-        // `psys` is the whole platform, packages included.
-        let called = fs::read_to_string(zone.join("name")).unwrap_or_default();
-        let is_package = kind == "intel-rapl" && !place.contains(':') && called.starts_with("package");
-        let stood_at = number(&counter).filter(|_| is_package)?;
-        Some(Package { counter, stood_at, range: number(&zone.join("max_energy_range_uj")).unwrap_or(0.0) })
+        // The zone `psys` is left out, too: it is the whole platform and includes the packages.
+        let zone_name = fs::read_to_string(zone.join("name")).unwrap_or_default();
+        let is_package = kind == "intel-rapl" && !place.contains(':') && zone_name.starts_with("package");
+        let last = number(&counter).filter(|_| is_package)?;
+        Some(CpuPackage { counter, last, range: number(&zone.join("max_energy_range_uj")).unwrap_or(0.0) })
     };
     zones.filter_map(package).collect()
 }
@@ -148,11 +151,12 @@ mod tests {
         write("intel-rapl:0:0", "5\n");
         write("intel-rapl:1", "7\n");
         let start = Instant::now();
-        let mut energy = Energy { packages: packages(folder.path()), gpu: None, machine_cpus: 4.0, looked_at: start };
+        let mut energy =
+            EnergyMeter { packages: packages(folder.path()), gpu: None, machine_cpus: 4.0, sampled_at: start };
         write("intel-rapl:0", "19000000\n");
-        let (drawn, watts) = energy.look(start + Duration::from_secs(2));
-        assert_eq!(drawn, Drawn { cpu_joules: Some(20.0), gpu_joules: None }, "the counter started anew");
-        let second = Used::from(CpuTime::from(Duration::from_secs(1)));
+        let (drawn, watts) = energy.sample(start + Duration::from_secs(2));
+        assert_eq!(drawn, EnergyDrawn { cpu_joules: Some(20.0), gpu_joules: None }, "the counter wrapped around");
+        let second = ResourceUsage::from(CpuTime::from(Duration::from_secs(1)));
         assert_eq!(watts.map(|watts| watts.joules(second)), Some(2.5));
     }
 
@@ -160,7 +164,7 @@ mod tests {
     fn without_a_counter_energy_is_unknown() {
         let start = Instant::now();
         let packages = packages(Path::new("/nowhere"));
-        let mut energy = Energy { packages, gpu: None, machine_cpus: 4.0, looked_at: start };
-        assert_eq!(energy.look(start + Duration::from_secs(2)), (Drawn::default(), None));
+        let mut energy = EnergyMeter { packages, gpu: None, machine_cpus: 4.0, sampled_at: start };
+        assert_eq!(energy.sample(start + Duration::from_secs(2)), (EnergyDrawn::default(), None));
     }
 }

@@ -1,9 +1,9 @@
-//! Where the money goes: accounts that together are the price of the replica times the time that passed.
+//! The ledger: accounts whose sum is the price of the replica times the time that has passed.
 //!
-//! What was used for requests, for loading models and for shadow runs is booked when it was measured, by the threads
-//! that worked. From time to time the system is asked what the whole process used: what of that is on no account is
-//! `overhead` (sockets, JSON, the runtime), and what of its CPUs it did not use is `idle`. So if more is charged than the
-//! whole process used, the sum comes out too large.
+//! The threads that work for requests, model loading and shadow runs measure their time, and it is booked at once.
+//! [`Ledger::balance`] asks the system once a second how much CPU time the whole process used. What of that is on no
+//! account is `overhead` (sockets, JSON, the runtime), and CPU time that the process did not use is `idle`. So if more is
+//! charged than the process used, the sum comes out too large, and a test notices.
 
 #[cfg(test)]
 mod tests;
@@ -19,40 +19,40 @@ use std::{
 
 use super::{
     budget::{Budget, BudgetState},
-    capacity::capacity_cpus,
+    cpu_quota::capacity_cpus,
     device::DeviceClock,
-    energy::{Energy, Watts},
-    meter::Bill,
+    energy::{EnergyMeter, Watts},
+    meter::BillingInfo,
     price::{PriceSheet, RequestCost},
     tenants::{Tenant, Tenants},
-    time::{CpuTime, Used},
+    time::{CpuTime, ResourceUsage},
 };
 use crate::{
     config::{Config, Flavour, NonNegative},
     telemetry::metrics::{Gauges, Metrics},
 };
 
-/// What money is spent on.
+/// An account of the ledger: what money is spent on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Account {
-    /// Requests that were answered: the sum of the costs in the answers.
+    /// Requests that were answered. It is the sum of the costs in the answers.
     Request,
-    /// Requests that were not, in spite of work for them: bad pictures, late ones, clients that went away.
+    /// Requests that took work but were not answered: bad images, passed deadlines, clients that went away.
     Unanswered,
-    /// Runs beside the requests, to compare variants.
+    /// Shadow runs, which compare variants.
     Shadow,
-    /// Loading models before the first request.
+    /// Models that are loaded before the first request.
     Warmup,
-    /// Loading models while others answer.
+    /// Models that are loaded while others answer.
     Reload,
-    /// What the process used for none of these.
+    /// CPU time of the process that is on no other account.
     Overhead,
-    /// What it could have used and did not.
+    /// CPU time and GPU time that the process did not use.
     Idle,
 }
 
 impl Account {
-    /// As metrics label it.
+    /// The value of the metrics' `account` label.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -67,68 +67,69 @@ impl Account {
     }
 }
 
-/// The rate of spending is that of so long.
-const LATELY: Duration = Duration::from_secs(60);
+/// Time over which the rate of spending is measured.
+const SPENDING_WINDOW: Duration = Duration::from_secs(60);
 
-/// How busy the CPUs are is that of so long.
-const JUST_NOW: Duration = Duration::from_secs(2);
+/// Time over which the CPU utilization is measured.
+const UTILIZATION_WINDOW: Duration = Duration::from_secs(2);
 
-/// Of what was known then, no more is remembered than at moments so far apart.
-const APART: Duration = Duration::from_millis(500);
+/// Least time between two samples of the history.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// All accounts of a server.
 #[derive(Debug)]
 pub struct Ledger {
     prices: PriceSheet,
-    /// CPUs that are paid for.
+    /// Number of CPUs that are paid for.
     pub cpus: f64,
     usd_per_kwh: Option<NonNegative>,
     co2_g_per_kwh: Option<NonNegative>,
-    /// Who pays.
+    /// The tenants that pay.
     pub tenants: Tenants,
     metrics: Arc<Metrics>,
     booked_cpu_nanos: AtomicU64,
     booked_gpu_nanos: AtomicU64,
-    /// The GPU's time.
+    /// Clock that divides the GPU's time among the runs on it.
     pub device: Arc<DeviceClock>,
-    // What meters have counted and not booked yet: no overhead either.
+    // Time that meters have counted but not booked yet. It is not overhead.
     pending_cpu_nanos: AtomicU64,
-    // Loads that go on, and are booked when they have ended; till then they are no overhead.
+    // Number of model loads in progress. Each is booked when it ends and must not count as overhead until then.
     loading: AtomicUsize,
     books: Mutex<Books>,
-    // Locked apart: the system takes its time to answer.
-    energy: Mutex<Energy>,
-    // None where nobody has a budget.
+    // Has a lock of its own, since the counters may be slow to read.
+    energy: Mutex<EnergyMeter>,
+    // None where neither the replica nor a tenant has a budget.
     budgets: Option<Mutex<Budgets>>,
 }
 
 #[derive(Debug)]
 struct Books {
     began: Instant,
-    process_then: CpuTime,
+    // CPU time of the process when the ledger was opened.
+    process_at_start: CpuTime,
     request_usd: f64,
-    // What the metrics were told, which count upwards only.
-    overhead: Used,
-    idle: Used,
-    // What was known at moments of the last minute, oldest first.
-    history: VecDeque<Then>,
+    // Overhead and idle time that are in the metrics already. The metrics are counters, so they only go up.
+    overhead: ResourceUsage,
+    idle: ResourceUsage,
+    // Samples of the last minute, oldest first.
+    history: VecDeque<UsageSample>,
     watts: Option<Watts>,
 }
 
-/// What was true when the books were balanced.
+/// State of the clocks and accounts at a moment, from which the books are balanced.
 #[derive(Debug, Clone, Copy)]
-struct Moment {
-    /// Whether models were being loaded.
+struct BalanceInput {
+    /// Whether models are being loaded.
     loading: bool,
-    /// What was on accounts.
-    booked: Used,
-    /// What the process had used since it began.
+    /// Time that is booked on accounts.
+    booked: ResourceUsage,
+    /// CPU time of the process since it began.
     process: CpuTime,
     now: Instant,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Then {
+struct UsageSample {
     at: Instant,
     request_usd: f64,
     process: CpuTime,
@@ -137,33 +138,34 @@ struct Then {
 #[derive(Debug)]
 struct Budgets {
     replica: Option<Budget>,
-    // By the tenants' places.
+    // By the tenants' indices.
     tenants: Vec<Option<Budget>>,
 }
 
-/// A budget that leaves nothing to spend.
+/// The error of a request whose budget has nothing left.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BudgetExceeded {
-    /// The tenant's name; none for the whole replica's.
+    /// Name of the tenant whose budget it is; none for the budget of the whole replica.
     pub tenant: Option<String>,
-    /// The budget.
+    /// The budget in dollars an hour.
     pub usd_per_hour: f64,
-    /// When there will be something again.
+    /// Time until there is something to spend again; none where the budget is zero.
     pub retry_after: Option<Duration>,
 }
 
 impl Ledger {
-    /// Open accounts.
+    /// Opens the accounts.
     #[must_use]
     pub fn new(config: &Config, metrics: Arc<Metrics>) -> Arc<Self> {
         let (now, cpus) = (Instant::now(), capacity_cpus());
         let prices = PriceSheet::new(&config.cost, cpus);
         let tenants = Tenants::new(config);
         let budget = |usd: Option<NonNegative>| Some(Budget::new(usd?.get(), now));
-        let theirs = |name: &String| budget(config.tenants.get(name).and_then(|tenant| tenant.budget_usd_per_hour));
+        let tenant_budget =
+            |name: &String| budget(config.tenants.get(name).and_then(|tenant| tenant.budget_usd_per_hour));
         let budgets = Budgets {
             replica: budget(config.cost.budget_usd_per_hour),
-            tenants: tenants.names().iter().map(theirs).collect(),
+            tenants: tenants.names().iter().map(tenant_budget).collect(),
         };
         let limited = budgets.replica.iter().chain(budgets.tenants.iter().flatten()).next().is_some();
         Arc::new(Self {
@@ -177,13 +179,13 @@ impl Ledger {
             device: Arc::default(),
             pending_cpu_nanos: AtomicU64::new(0),
             loading: AtomicUsize::new(0),
-            energy: Mutex::new(Energy::new(config.runtime.flavour == Flavour::Gpu, now)),
+            energy: Mutex::new(EnergyMeter::new(config.runtime.flavour == Flavour::Gpu, now)),
             books: Mutex::new(Books {
                 began: now,
-                process_then: CpuTime::of_this_process(),
+                process_at_start: CpuTime::of_this_process(),
                 request_usd: 0.0,
-                overhead: Used::default(),
-                idle: Used::default(),
+                overhead: ResourceUsage::default(),
+                idle: ResourceUsage::default(),
                 history: VecDeque::new(),
                 watts: None,
             }),
@@ -192,93 +194,95 @@ impl Ledger {
         })
     }
 
-    /// Dollars for what was used.
+    /// The price in dollars of the time that was used.
     #[must_use]
-    pub fn usd(&self, used: Used) -> f64 {
-        self.prices.usd(used)
+    pub fn usd(&self, usage: ResourceUsage) -> f64 {
+        self.prices.usd(usage)
     }
 
-    /// What that costs.
-    pub(super) fn price(&self, used: Used) -> RequestCost {
-        self.prices.price(used, self.books().watts)
+    /// The price and the energy of the time that was used.
+    pub(super) fn price(&self, usage: ResourceUsage) -> RequestCost {
+        self.prices.price(usage, self.books().watts)
     }
 
-    /// A meter has counted so much, which it will book.
-    pub(super) fn pend(&self, used: Used) {
-        self.pending_cpu_nanos.fetch_add(used.cpu.nanos(), Ordering::Relaxed);
+    /// Notes time that a meter has counted and will book later.
+    pub(super) fn add_pending(&self, usage: ResourceUsage) {
+        self.pending_cpu_nanos.fetch_add(usage.cpu.nanos(), Ordering::Relaxed);
     }
 
-    /// Books what was used for a request or a shadow run, and was pending.
-    pub(super) fn book(&self, account: Account, bill: &Bill, used: Used) {
-        let tenant = self.tenants.name(bill.tenant);
-        let usd = self.book_on(account, [&bill.model, &bill.variant, tenant], used);
-        self.pending_cpu_nanos.fetch_sub(used.cpu.nanos(), Ordering::Relaxed);
+    /// Books pending time of a request or a shadow run on `account`, and draws its price from the budgets.
+    pub(super) fn book(&self, account: Account, info: &BillingInfo, usage: ResourceUsage) {
+        let tenant = self.tenants.name(info.tenant);
+        let usd = self.book_on(account, [&info.model, &info.variant, tenant], usage);
+        self.pending_cpu_nanos.fetch_sub(usage.cpu.nanos(), Ordering::Relaxed);
         if matches!(account, Account::Request | Account::Unanswered) {
             self.books().request_usd += usd;
             let Some(mut budgets) = self.budgets() else { return };
             let (Budgets { replica, tenants }, now) = (&mut *budgets, Instant::now());
-            let theirs = tenants.get_mut(bill.tenant.place()).and_then(Option::as_mut);
-            replica.iter_mut().chain(theirs).for_each(|budget| budget.spend(usd, now));
+            let tenant_budget = tenants.get_mut(info.tenant.index()).and_then(Option::as_mut);
+            replica.iter_mut().chain(tenant_budget).for_each(|budget| budget.spend(usd, now));
         }
     }
 
-    /// Models are loaded until what comes back is dropped: the thread that drops it did it.
+    /// Starts to measure a model load by this thread, which is booked on `account` when the guard is dropped.
     #[must_use]
-    pub fn loading<'a>(&'a self, account: Account, model: &'a str) -> Loading<'a> {
+    pub fn track_loading<'a>(&'a self, account: Account, model: &'a str) -> LoadingGuard<'a> {
         self.loading.fetch_add(1, Ordering::SeqCst);
-        Loading { ledger: self, account, model, began: CpuTime::of_this_thread() }
+        LoadingGuard { ledger: self, account, model, began: CpuTime::of_this_thread() }
     }
 
-    fn book_on(&self, account: Account, labels: [&str; 3], used: Used) -> f64 {
-        let usd = self.usd(used);
-        self.booked_cpu_nanos.fetch_add(used.cpu.nanos(), Ordering::Relaxed);
-        self.booked_gpu_nanos.fetch_add(used.gpu.nanos(), Ordering::Relaxed);
+    /// Books time with the labels model, variant and tenant, and returns its price in dollars.
+    fn book_on(&self, account: Account, labels: [&str; 3], usage: ResourceUsage) -> f64 {
+        let usd = self.usd(usage);
+        self.booked_cpu_nanos.fetch_add(usage.cpu.nanos(), Ordering::Relaxed);
+        self.booked_gpu_nanos.fetch_add(usage.gpu.nanos(), Ordering::Relaxed);
         self.metrics.spent(account.name(), labels, usd);
         usd
     }
 
-    fn booked(&self) -> Used {
+    fn booked(&self) -> ResourceUsage {
         let nanos = |booked: &AtomicU64| CpuTime::from_nanos(booked.load(Ordering::Relaxed));
-        Used { cpu: nanos(&self.booked_cpu_nanos), gpu: nanos(&self.booked_gpu_nanos) }
+        ResourceUsage { cpu: nanos(&self.booked_cpu_nanos), gpu: nanos(&self.booked_gpu_nanos) }
     }
 
-    /// Asks the system what the process used, and books overhead and idle time. To be called every second or so.
+    /// Books overhead and idle time, from the CPU time that the process used so far. It has to be called once a second.
     pub fn balance(&self) {
         let books = self.books();
         let loading = self.loading.load(Ordering::SeqCst) > 0;
-        // In this order, so that nothing is booked that is not in the process's time.
+        // The process's CPU time is read after what is booked, so that it includes everything that is booked.
         let (booked, process, now) = (self.booked(), CpuTime::of_this_process(), Instant::now());
-        self.balance_at(books, Moment { loading, booked, process, now });
+        self.balance_at(books, BalanceInput { loading, booked, process, now });
     }
 
-    /// As [`Ledger::balance`], with what was true at a moment.
-    fn balance_at(&self, mut books: MutexGuard<'_, Books>, moment: Moment) {
-        let Moment { loading, booked, process, now } = moment;
-        let (process, wall) = (process - books.process_then, now - books.began);
+    /// Balances the books for the given state, so that a test can set it.
+    fn balance_at(&self, mut books: MutexGuard<'_, Books>, input: BalanceInput) {
+        let BalanceInput { loading, booked, process, now } = input;
+        let (process, wall) = (process - books.process_at_start, now - books.began);
         let cpus = CpuTime::from(wall.mul_f64(self.cpus));
         let pending = CpuTime::from_nanos(self.pending_cpu_nanos.load(Ordering::Relaxed));
-        let overhead = Used::from(process - booked.cpu - pending);
-        let idle = Used { cpu: cpus - process, gpu: CpuTime::from(wall) - booked.gpu };
-        // A run that goes on is overhead until it is counted, and is then overhead no more: counters wait for that.
-        let more = |told: &mut Used, now: Used| {
-            let more = now - *told;
-            *told += more;
-            self.usd(more)
+        let overhead = ResourceUsage::from(process - booked.cpu - pending);
+        let idle = ResourceUsage { cpu: cpus - process, gpu: CpuTime::from(wall) - booked.gpu };
+        // A run in progress looks like overhead until it is charged. So the overhead may fall, and the counter then
+        // stays until the overhead exceeds what was published.
+        let increase = |published: &mut ResourceUsage, current: ResourceUsage| {
+            let increase = current - *published;
+            *published += increase;
+            self.usd(increase)
         };
-        let overhead_usd = if loading { 0.0 } else { more(&mut books.overhead, overhead) };
-        let idle_usd = more(&mut books.idle, idle);
+        let overhead_usd = if loading { 0.0 } else { increase(&mut books.overhead, overhead) };
+        let idle_usd = increase(&mut books.idle, idle);
         self.metrics.spent(Account::Overhead.name(), ["", "", ""], overhead_usd);
         self.metrics.spent(Account::Idle.name(), ["", "", ""], idle_usd);
 
         let request_usd = books.request_usd;
-        if books.history.back().is_none_or(|then| now - then.at >= APART) {
-            books.history.push_back(Then { at: now, request_usd, process });
+        if books.history.back().is_none_or(|last| now - last.at >= SAMPLE_INTERVAL) {
+            books.history.push_back(UsageSample { at: now, request_usd, process });
         }
-        while books.history.len() > 2 && books.history.get(1).is_some_and(|then| now - then.at >= LATELY) {
+        while books.history.len() > 2 && books.history.get(1).is_some_and(|second| now - second.at >= SPENDING_WINDOW) {
             books.history.pop_front();
         }
         drop(books);
-        let (drawn, watts) = self.energy.lock().unwrap_or_else(PoisonError::into_inner).look(now);
+        let (drawn, watts) = self.energy.lock().unwrap_or_else(PoisonError::into_inner).sample(now);
         if watts.is_some() {
             self.books().watts = watts;
         }
@@ -290,53 +294,53 @@ impl Ledger {
         }
     }
 
-    /// The part of its CPUs that the process used in the last seconds, 0 to 1 and a little.
+    /// Share of its CPUs that the process used in the last two seconds, from 0 to 1 (or slightly more).
     #[must_use]
-    pub fn busy(&self) -> f64 {
-        self.books().busy(self.cpus)
+    pub fn cpu_utilization(&self) -> f64 {
+        self.books().cpu_utilization(self.cpus)
     }
 
-    /// The CPU time of the process, what of it is counted for somebody, and whether models are being loaded.
+    /// CPU time of the process so far, and how much of it is charged.
     #[must_use]
-    pub fn counted(&self) -> (CpuTime, CpuTime, bool) {
+    pub fn process_usage(&self) -> ProcessUsage {
         let pending = CpuTime::from_nanos(self.pending_cpu_nanos.load(Ordering::Relaxed));
         let loading = self.loading.load(Ordering::SeqCst) > 0;
-        (CpuTime::of_this_process(), self.booked().cpu + pending, loading)
+        ProcessUsage { process: CpuTime::of_this_process(), charged: self.booked().cpu + pending, loading }
     }
 
-    /// What a tenant's requests may still cost, by its budget and by the replica's.
+    /// State of the budgets that a tenant's request draws from: its own and the replica's, whichever has less left.
     ///
     /// # Errors
-    /// With the budget that leaves nothing.
-    pub fn means(&self, tenant: Tenant) -> Result<BudgetState, BudgetExceeded> {
-        let Some(mut budgets) = self.budgets() else { return Ok(BudgetState::Plenty) };
+    /// A budget is exhausted.
+    pub fn budget_state(&self, tenant: Tenant) -> Result<BudgetState, BudgetExceeded> {
+        let Some(mut budgets) = self.budgets() else { return Ok(BudgetState::Ok) };
         let (Budgets { replica, tenants }, now) = (&mut *budgets, Instant::now());
-        let theirs = tenants.get_mut(tenant.place()).and_then(Option::as_mut);
-        let theirs = theirs.map(|budget| (Some(self.tenants.name(tenant)), budget));
-        let mut means = BudgetState::Plenty;
-        for (whose, budget) in replica.iter_mut().map(|budget| (None, budget)).chain(theirs) {
-            match budget.means(now) {
-                BudgetState::Nothing(retry_after) => {
-                    let (tenant, usd_per_hour) = (whose.map(ToOwned::to_owned), budget.usd_per_hour);
+        let tenant_budget = tenants.get_mut(tenant.index()).and_then(Option::as_mut);
+        let tenant_budget = tenant_budget.map(|budget| (Some(self.tenants.name(tenant)), budget));
+        let mut state = BudgetState::Ok;
+        for (owner, budget) in replica.iter_mut().map(|budget| (None, budget)).chain(tenant_budget) {
+            match budget.state(now) {
+                BudgetState::Exhausted(retry_after) => {
+                    let (tenant, usd_per_hour) = (owner.map(ToOwned::to_owned), budget.usd_per_hour);
                     return Err(BudgetExceeded { tenant, usd_per_hour, retry_after });
                 }
-                BudgetState::Little => means = BudgetState::Little,
-                BudgetState::Plenty => {}
+                BudgetState::Low => state = BudgetState::Low,
+                BudgetState::Ok => {}
             }
         }
-        Ok(means)
+        Ok(state)
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// None where nobody has a budget.
+    /// The budgets; none where neither the replica nor a tenant has one.
     fn budgets(&self) -> Option<MutexGuard<'_, Budgets>> {
         self.budgets.as_ref().map(|budgets| budgets.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Shows the price, the budgets and the rate of spending. [`Ledger::balance`] brings them up to date.
+    /// Sets the gauges of the price, the budgets and the rate of spending. [`Ledger::balance`] keeps these up to date.
     pub fn read(&self, gauges: &Gauges) {
         gauges.price(self.prices.usd_per_hour, self.cpus);
         if let Some(budgets) = self.budgets() {
@@ -346,25 +350,38 @@ impl Ledger {
             }
         }
         let books = self.books();
-        gauges.spending(books.usd_per_hour(), 1.0 - books.busy(self.cpus));
+        gauges.spending(books.usd_per_hour(), 1.0 - books.cpu_utilization(self.cpus));
     }
 }
 
-/// Models are being loaded, by this thread.
+/// CPU time of the process, and how much of it is charged to requests and loads.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ProcessUsage {
+    /// CPU time of the whole process since its start.
+    pub process: CpuTime,
+    /// CPU time that is booked, or counted by a meter.
+    pub charged: CpuTime,
+    /// Whether a model is being loaded, whose CPU time is charged only when it ends.
+    pub loading: bool,
+}
+
+/// Measures a model load by this thread, and books it when it is dropped.
 #[derive(Debug)]
-pub struct Loading<'a> {
+pub struct LoadingGuard<'a> {
     ledger: &'a Ledger,
     account: Account,
     model: &'a str,
     began: CpuTime,
 }
 
-impl Drop for Loading<'_> {
+impl Drop for LoadingGuard<'_> {
     fn drop(&mut self) {
         let used = match self.account {
-            // Before the first request all that the process does is to start.
-            Account::Warmup => CpuTime::of_this_process() - self.ledger.books().process_then - self.ledger.booked().cpu,
-            _ => CpuTime::since(self.began),
+            // Before the first request, everything that the process does belongs to the start.
+            Account::Warmup => {
+                CpuTime::of_this_process() - self.ledger.books().process_at_start - self.ledger.booked().cpu
+            }
+            _ => CpuTime::of_this_thread_since(self.began),
         };
         self.ledger.book_on(self.account, [self.model, "", ""], used.into());
         self.ledger.loading.fetch_sub(1, Ordering::SeqCst);
@@ -372,18 +389,18 @@ impl Drop for Loading<'_> {
 }
 
 impl Books {
-    /// What requests cost an hour, at the rate of the last minute.
+    /// Rate in dollars an hour at which requests spent in the last minute.
     fn usd_per_hour(&self) -> f64 {
-        let (Some(then), Some(now)) = (self.history.front(), self.history.back()) else { return 0.0 };
-        let hours = (now.at - then.at).as_secs_f64() / 3600.0;
-        if hours > 0.0 { (now.request_usd - then.request_usd) / hours } else { 0.0 }
+        let (Some(first), Some(last)) = (self.history.front(), self.history.back()) else { return 0.0 };
+        let hours = (last.at - first.at).as_secs_f64() / 3600.0;
+        if hours > 0.0 { (last.request_usd - first.request_usd) / hours } else { 0.0 }
     }
 
-    fn busy(&self, cpus: f64) -> f64 {
-        let Some(now) = self.history.back() else { return 0.0 };
-        let before = self.history.iter().rev().find(|then| now.at - then.at >= JUST_NOW).or(self.history.front());
-        let Some(then) = before else { return 0.0 };
-        let passed = (now.at - then.at).as_secs_f64();
-        if passed > 0.0 { (now.process - then.process).seconds() / passed / cpus } else { 0.0 }
+    fn cpu_utilization(&self, cpus: f64) -> f64 {
+        let Some(last) = self.history.back() else { return 0.0 };
+        let before = self.history.iter().rev().find(|sample| last.at - sample.at >= UTILIZATION_WINDOW);
+        let Some(first) = before.or(self.history.front()) else { return 0.0 };
+        let passed = (last.at - first.at).as_secs_f64();
+        if passed > 0.0 { (last.process - first.process).seconds() / passed / cpus } else { 0.0 }
     }
 }

@@ -1,4 +1,5 @@
-//! What one request used, counted wherever something is done for it, whether it is answered in the end or not.
+//! A request's meter: everything that works for the request charges its CPU and GPU time to it. The meter books the sum
+//! in the [`Ledger`], whether the request is answered in the end or not.
 
 use std::sync::{
     Arc,
@@ -9,66 +10,67 @@ use super::{
     ledger::{Account, Ledger},
     price::RequestCost,
     tenants::Tenant,
-    time::{CpuTime, Used},
+    time::{CpuTime, ResourceUsage},
 };
 
-/// Who is charged, and for what.
+/// The account, model, variant and tenant that a meter's time is booked on.
 #[derive(Debug, Clone)]
-pub struct Bill {
-    /// The account of what is answered; what is not goes to [`Account::Unanswered`].
+pub struct BillingInfo {
+    /// The account of work that is answered. For requests that are not answered it is [`Account::Unanswered`].
     pub account: Account,
-    /// The model.
+    /// Name of the model.
     pub model: Arc<str>,
-    /// Its variant.
+    /// Name of the variant.
     pub variant: Arc<str>,
-    /// Who pays.
+    /// The tenant that pays.
     pub tenant: Tenant,
 }
 
-/// Counts for one request. Whoever works for it holds it; when the last one lets go, what was used and is not on an
-/// answer's bill is booked all the same.
+/// Counter of the CPU and GPU time of one request, shared by everything that works for it.
+///
+/// When the last reference is dropped, time that was not billed is booked as unanswered.
 #[derive(Debug)]
 pub struct Meter {
     ledger: Arc<Ledger>,
-    bill: Bill,
+    info: BillingInfo,
     cpu_nanos: AtomicU64,
     gpu_nanos: AtomicU64,
 }
 
 impl Meter {
-    /// Nothing used yet.
+    /// Makes a meter that reads zero.
     #[must_use]
-    pub fn new(ledger: &Arc<Ledger>, bill: Bill) -> Arc<Self> {
-        Arc::new(Self { ledger: Arc::clone(ledger), bill, cpu_nanos: AtomicU64::new(0), gpu_nanos: AtomicU64::new(0) })
+    pub fn new(ledger: &Arc<Ledger>, info: BillingInfo) -> Arc<Self> {
+        Arc::new(Self { ledger: Arc::clone(ledger), info, cpu_nanos: AtomicU64::new(0), gpu_nanos: AtomicU64::new(0) })
     }
 
-    /// So much was used for it.
-    pub fn charge(&self, used: Used) {
-        self.ledger.pend(used);
-        self.cpu_nanos.fetch_add(used.cpu.nanos(), Ordering::Relaxed);
-        self.gpu_nanos.fetch_add(used.gpu.nanos(), Ordering::Relaxed);
+    /// Adds time that was used for the request.
+    pub fn charge(&self, usage: ResourceUsage) {
+        self.ledger.add_pending(usage);
+        self.cpu_nanos.fetch_add(usage.cpu.nanos(), Ordering::Relaxed);
+        self.gpu_nanos.fetch_add(usage.gpu.nanos(), Ordering::Relaxed);
     }
 
-    /// It is answered: books what was used, and says what that costs.
+    /// Books the time so far as answered, sets the meter to zero, and returns the price.
     #[must_use]
-    pub fn settle(&self) -> RequestCost {
-        let used = self.take();
-        self.ledger.book(self.bill.account, &self.bill, used);
-        self.ledger.price(used)
+    pub fn bill(&self) -> RequestCost {
+        let usage = self.take();
+        self.ledger.book(self.info.account, &self.info, usage);
+        self.ledger.price(usage)
     }
 
-    fn take(&self) -> Used {
+    fn take(&self) -> ResourceUsage {
         let nanos = |counted: &AtomicU64| CpuTime::from_nanos(counted.swap(0, Ordering::Relaxed));
-        Used { cpu: nanos(&self.cpu_nanos), gpu: nanos(&self.gpu_nanos) }
+        ResourceUsage { cpu: nanos(&self.cpu_nanos), gpu: nanos(&self.gpu_nanos) }
     }
 }
 
 impl Drop for Meter {
     fn drop(&mut self) {
-        let left = self.take();
-        if left > Used::default() {
-            let account = if self.bill.account == Account::Request { Account::Unanswered } else { self.bill.account };
-            self.ledger.book(account, &self.bill, left);
+        let unbilled = self.take();
+        if unbilled > ResourceUsage::default() {
+            let account = if self.info.account == Account::Request { Account::Unanswered } else { self.info.account };
+            self.ledger.book(account, &self.info, unbilled);
         }
     }
 }

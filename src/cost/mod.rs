@@ -1,12 +1,12 @@
-//! What an answer cost, and where the rest of the money went.
+//! The cost of each answer, and of everything else that the replica is paid for.
 //!
-//! Everything is counted in CPU seconds (and GPU seconds, where there is a device), as the threads that worked measured
-//! them, and priced by the sheet: `usd = cpu_seconds × usd_per_hour ÷ 3600 ÷ usable CPUs`. A [`Meter`] goes with every
-//! request; what it counted is booked in the [`Ledger`], beside what the process used for nobody (`overhead`) and what
-//! it left unused (`idle`). All accounts together are the price of the replica times the time that passed.
+//! CPU seconds and GPU seconds come in, as measured by the threads that work, and dollars go out:
+//! `usd = cpu_seconds × usd_per_hour ÷ 3600 ÷ usable CPUs`. A [`Meter`] goes with every request. Its time is booked in the
+//! [`Ledger`], beside the time that the process used for no request (`overhead`) and the time that it left unused
+//! (`idle`). The sum of all accounts is the price of the replica times the time that has passed.
 
 mod budget;
-mod capacity;
+mod cpu_quota;
 mod device;
 mod energy;
 mod ledger;
@@ -17,11 +17,11 @@ mod time;
 
 pub use self::{
     budget::{Budget, BudgetState},
-    capacity::capacity_cpus,
-    device::{DeviceClock, OnDevice},
-    ledger::{Account, BudgetExceeded, Ledger, Loading},
-    meter::{Bill, Meter},
+    cpu_quota::capacity_cpus,
+    device::{DeviceClock, DeviceRun},
+    ledger::{Account, BudgetExceeded, Ledger, LoadingGuard, ProcessUsage},
+    meter::{BillingInfo, Meter},
     price::{PriceSheet, RequestCost},
     tenants::{Tenant, Tenants},
-    time::{CpuTime, Used},
+    time::{CpuTime, ResourceUsage},
 };

@@ -1,38 +1,39 @@
-//! The price sheet: what a replica costs, and with that what a second of it costs.
+//! The price sheet: from the price of a replica an hour it derives the price of a second of a CPU and of the GPU.
 
 use super::{
     energy::Watts,
-    time::{CpuTime, Used},
+    time::{CpuTime, ResourceUsage},
 };
 use crate::config::{self, Currency};
 
-/// What a replica costs, and what it has.
+/// Prices of a replica and of a second of its CPUs and its GPU.
 ///
 /// ```
 /// use std::time::Duration;
 ///
-/// use ounce::{config::Config, cost::{CpuTime, PriceSheet, Used}};
+/// use ounce::{config::Config, cost::{CpuTime, PriceSheet, ResourceUsage}};
 ///
 /// // A replica with two CPUs for ten cents an hour, which is the default price.
 /// let sheet = PriceSheet::new(&Config::defaults()?.cost, 2.0);
-/// let used = Used::from(CpuTime::from(Duration::from_millis(6)));
-/// let million = 1e6 * sheet.price(used, None).usd;
+/// let usage = ResourceUsage::from(CpuTime::from(Duration::from_millis(6)));
+/// let million = 1e6 * sheet.price(usage, None).usd;
 /// assert!((million - 0.0833).abs() < 0.0001, "a million answers of 6 ms CPU time cost 8 cents: {million}");
 /// # Ok::<(), ounce::config::ConfigError>(())
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub struct PriceSheet {
-    /// Dollars an hour for all of it.
+    /// Price of the whole replica in dollars an hour.
     pub usd_per_hour: f64,
     usd_per_cpu_second: f64,
     usd_per_gpu_second: f64,
+    // The second currency, and its units for one dollar.
     currency: Option<(Currency, f64)>,
 }
 
 impl PriceSheet {
-    /// The price of a replica with so many CPUs, whole or not.
+    /// Derives the prices from the settings, for a replica with `cpus` CPUs (which need not be a whole number).
     #[must_use]
-    pub fn new(cost: &config::Cost, cpus: f64) -> Self {
+    pub fn new(cost: &config::CostConfig, cpus: f64) -> Self {
         let per_cpu_hour = cost.usd_per_cpu_hour.map_or(cost.usd_per_hour.get() / cpus, config::NonNegative::get);
         let per_gpu_hour = cost.usd_per_gpu_hour.map_or(0.0, config::NonNegative::get);
         Self {
@@ -43,38 +44,38 @@ impl PriceSheet {
         }
     }
 
-    /// Dollars for what was used.
+    /// The price in dollars of the time that was used.
     #[must_use]
-    pub fn usd(&self, used: Used) -> f64 {
-        used.cpu.seconds() * self.usd_per_cpu_second + used.gpu.seconds() * self.usd_per_gpu_second
+    pub fn usd(&self, usage: ResourceUsage) -> f64 {
+        usage.cpu.seconds() * self.usd_per_cpu_second + usage.gpu.seconds() * self.usd_per_gpu_second
     }
 
-    /// The price of what a request used, and the energy that it took at that many watts.
+    /// The price of a request, and its energy where the power is known.
     #[must_use]
-    pub fn price(&self, used: Used, watts: Option<Watts>) -> RequestCost {
-        let usd = self.usd(used);
+    pub fn price(&self, usage: ResourceUsage, watts: Option<Watts>) -> RequestCost {
+        let usd = self.usd(usage);
         RequestCost {
             usd,
             converted: self.currency.map(|(currency, per_usd)| (usd * per_usd, currency)),
-            cpu_seconds: used.cpu.seconds(),
-            gpu_seconds: (used.gpu > CpuTime::default()).then(|| used.gpu.seconds()),
-            energy_joules: watts.map(|watts| watts.joules(used)),
+            cpu_seconds: usage.cpu.seconds(),
+            gpu_seconds: (usage.gpu > CpuTime::default()).then(|| usage.gpu.seconds()),
+            energy_joules: watts.map(|watts| watts.joules(usage)),
         }
     }
 }
 
-/// What one answer cost.
+/// Cost of one answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct RequestCost {
-    /// Dollars.
+    /// Price in dollars.
     pub usd: f64,
-    /// The same in another currency, where settings name one.
+    /// The price in the second currency, where the settings name one.
     pub converted: Option<(f64, Currency)>,
-    /// CPU seconds of decoding, its share of the run, and post-processing.
+    /// CPU seconds of decoding, of the request's share of the run, and of post-processing.
     pub cpu_seconds: f64,
-    /// GPU seconds of its share of the run; none where no GPU ran it.
+    /// GPU seconds of the request's share of the run; none where it did not run on a GPU.
     pub gpu_seconds: Option<f64>,
-    /// Joules, where they can be measured.
+    /// Energy in joules, where it can be measured.
     pub energy_joules: Option<f64>,
 }
 
@@ -85,15 +86,15 @@ mod tests {
     use super::*;
     use crate::config::{Config, NonNegative};
 
-    fn hour(cpu: u64, gpu: u64) -> Used {
+    fn hour(cpu: u64, gpu: u64) -> ResourceUsage {
         let hours = |n: u64| CpuTime::from(Duration::from_secs(n * 3600));
-        Used { cpu: hours(cpu), gpu: hours(gpu) }
+        ResourceUsage { cpu: hours(cpu), gpu: hours(gpu) }
     }
 
     #[test]
     fn a_cpu_that_works_for_an_hour_costs_its_share_of_the_replica() {
         let mut cost = Config::defaults().expect("defaults").cost;
-        let usd = |cost: &config::Cost, used| PriceSheet::new(cost, 2.0).price(used, None).usd;
+        let usd = |cost: &config::CostConfig, used| PriceSheet::new(cost, 2.0).price(used, None).usd;
         assert!((usd(&cost, hour(1, 0)) - 0.05).abs() < 1e-12);
         assert!((usd(&cost, hour(1, 1)) - 0.05).abs() < 1e-12, "a GPU without a price is free");
         cost.usd_per_cpu_hour = NonNegative::try_from(0.03).ok();

@@ -1,46 +1,46 @@
-//! Who pays: a tenant by the key or the header that came with a request. Names come from the settings, never from the
-//! wire, so nobody can make up labels.
+//! Tenants: finds who pays for a request, by its API key or by a header. Tenants' names come from the settings, never
+//! from the request, so that a client cannot add labels to the metrics.
 
 use std::collections::HashMap;
 
 use crate::config::Config;
 
-/// A tenant, by its place in the settings; the default one is whoever is not in them.
+/// A tenant, as an index into the tenants of the settings. The default tenant is everybody who is not in the settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tenant(usize);
 
 impl Tenant {
-    pub(super) fn place(self) -> usize {
+    pub(super) fn index(self) -> usize {
         self.0
     }
 }
 
-/// All tenants.
+/// All tenants of the settings, and the default tenant.
 #[derive(Debug)]
 pub struct Tenants {
     names: Vec<String>,
     by_key: HashMap<String, Tenant>,
-    /// The header whose value is a tenant's name; lower case.
+    /// The header whose value is a tenant's name, in lower case.
     pub header: Option<String>,
 }
 
 impl Tenants {
-    /// Those of the settings, after `default`.
+    /// Reads the tenants of the settings; `default` comes first.
     #[must_use]
     pub fn new(config: &Config) -> Self {
         let names: Vec<String> = ["default".to_owned()]
             .into_iter()
             .chain(config.tenants.keys().filter(|name| *name != "default").cloned())
             .collect();
-        let place = |name: &str| Tenant(names.iter().position(|known| known == name).unwrap_or_default());
+        let index = |name: &str| Tenant(names.iter().position(|known| known == name).unwrap_or_default());
         let keys = config.tenants.iter();
         let keys = keys.flat_map(|(name, tenant)| tenant.api_keys.iter().map(move |key| (key.reveal(), name)));
-        let by_key = keys.filter(|(key, _)| !key.is_empty()).map(|(key, name)| (key.to_owned(), place(name))).collect();
+        let by_key = keys.filter(|(key, _)| !key.is_empty()).map(|(key, name)| (key.to_owned(), index(name))).collect();
         let header = config.cost.tenant_header.as_ref().map(|header| header.as_str().to_owned());
         Self { by_key, names, header }
     }
 
-    /// Whose request it is: by one of its keys, else by the header's value, else nobody's in particular.
+    /// Finds the tenant of a request by one of its keys, else by the header's value, else the default tenant.
     #[must_use]
     pub fn find(&self, keys: [Option<&str>; 2], header: Option<&str>) -> Tenant {
         let by_header = || header.and_then(|name| self.names.iter().position(|known| known == name)).map(Tenant);
@@ -48,13 +48,13 @@ impl Tenants {
         by_key.or_else(by_header).unwrap_or_default()
     }
 
-    /// Its name.
+    /// The name of a tenant.
     #[must_use]
     pub fn name(&self, tenant: Tenant) -> &str {
         self.names.get(tenant.0).map_or("default", String::as_str)
     }
 
-    /// All names, in the order of their places.
+    /// The names of all tenants, in the order of their indices.
     pub(super) fn names(&self) -> &[String] {
         &self.names
     }
@@ -79,7 +79,7 @@ mod tests {
         assert_eq!(name(Some("k-2"), None), "acme");
         assert_eq!(name(Some("k-3"), Some("bob")), "bob");
         assert_eq!(name(None, Some("carol")), "default");
-        assert_eq!(name(Some(""), None), "default", "an empty list of keys has no empty key");
+        assert_eq!(name(Some(""), None), "default", "an empty list of keys does not contain an empty key");
         assert_eq!(tenants.header.as_deref(), Some("x-tenant"));
     }
 }

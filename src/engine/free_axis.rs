@@ -1,11 +1,11 @@
-//! Frees the batch axis of a model: many public ONNX files take one picture at a time only because they were
+//! Frees the batch axis of a model: many public ONNX files take one image at a time only because they were
 //! exported with one, and their graphs work on any number once nothing in them says 1 any more.
 //!
 //! Three things say it. The declared shapes of the inputs and outputs: their first dimension gets a name instead.
 //! The shapes noted in between: these are dropped, and ONNX Runtime infers them again. And the constant targets of
 //! Reshape nodes, such as `[1, 85, -1]`: there, the dimension that grows with the batch is left to be copied (0)
 //! or computed (-1). Which one grows is a guess (`mended`), so the freed model has to prove that it answers
-//! several pictures as the original answers each of them, before anyone relies on it.
+//! several images as the original answers each of them, before anyone relies on it.
 //!
 //! A model is a tree of protobuf messages, whose fields are numbered in `onnx.proto`. Each message is read here as
 //! if all its fields were unknown: into the plain list of them, and only where something is to be changed. So what
@@ -171,7 +171,7 @@ impl Reshapes {
             }
         }
         let inputs: Vec<String> = payloads(&node, onnx::NODE_INPUT).map(lossy).collect();
-        // A shape is no picture, whatever it is the shape of.
+        // A shape is no image, whatever it is the shape of.
         if op_type == "Shape" || !inputs.iter().any(|name| self.computed.contains(name)) {
             return Ok(None);
         }
@@ -190,7 +190,7 @@ impl Reshapes {
     }
 }
 
-/// The target of a Reshape for any batch, where it needs another than for one picture.
+/// The target of a Reshape for any batch, where it needs another than for one image.
 ///
 /// A dimension that is computed (-1) follows the batch, unless the first one says 1: then that is the batch. Where
 /// none is computed, the batch is in the first dimension of size 1, or else multiplied into the very first (channel
@@ -326,7 +326,7 @@ mod tests {
         written(&list([message(onnx::MODEL_GRAPH, &list(fields.iter().cloned()))]))
     }
 
-    /// One picture `x` and a weight `w` are reshaped by the same constant `t`.
+    /// One image `x` and a weight `w` are reshaped by the same constant `t`.
     fn fields() -> [Field; 8] {
         [
             node("Reshape", &["x", "t"], "y", None),
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn shapes_are_freed_and_only_the_reshape_of_the_picture_is_mended() {
+    fn shapes_are_freed_and_only_the_reshape_of_the_image_is_mended() {
         let [_, of_weight, t, w, _, listed, ..] = fields();
         let free_dim = || bytes(onnx::DIM_PARAM, BATCH);
         let expected = [

@@ -8,7 +8,7 @@ use std::{
 
 use ort::{LoadDynamicError, environment::Environment, logging::LogLevel};
 
-use crate::config::Runtime;
+use crate::config::RuntimeConfig;
 
 /// ONNX Runtime, loaded. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -25,7 +25,7 @@ static LOADED: Mutex<Option<Library>> = Mutex::new(None);
 ///
 /// # Errors
 /// With one sentence that says where it was looked for, or why it cannot be used, and what to do.
-pub fn load(runtime: &Runtime) -> Result<Library, String> {
+pub fn load(runtime: &RuntimeConfig) -> Result<Library, String> {
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(library) = &*loaded {
         return Ok(library.clone());
@@ -68,7 +68,7 @@ fn refusal(error: &LoadDynamicError, path: &Path) -> String {
 }
 
 /// Setting, `ORT_DYLIB_PATH`, `.runtime/<flavour>/` here or above the binary, then what the system's loader knows.
-fn find(runtime: &Runtime) -> Result<PathBuf, String> {
+fn find(runtime: &RuntimeConfig) -> Result<PathBuf, String> {
     if let Some(path) = &runtime.library {
         return named(path, "runtime.library");
     }
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
     use crate::config::Layers;
 
-    fn runtime(library: &str) -> Runtime {
+    fn runtime(library: &str) -> RuntimeConfig {
         let layers = Layers::defaults().and_then(|l| l.flag("--runtime-library", "runtime.library", library));
         layers.and_then(|l| l.build()).expect("valid").runtime
     }

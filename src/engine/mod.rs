@@ -5,9 +5,9 @@
 
 pub mod free_axis;
 pub mod library;
-pub mod plan;
 pub mod provider;
 pub mod session;
+pub mod thread_plan;
 
 use crate::vision::tensor::Tensor;
 

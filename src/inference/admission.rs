@@ -18,7 +18,7 @@ use crate::{
     config::Task,
     cost::{BudgetExceeded, BudgetState, Tenant},
     error::Error,
-    lifecycle::State,
+    lifecycle::LifecycleState,
     models::Model,
 };
 
@@ -54,7 +54,7 @@ impl Inference {
     /// [`Error::Starting`] before models are loaded, [`Error::UnknownModel`], [`Error::NoModelForTask`], or
     /// [`Error::BadParameter`] where the named model answers another task.
     pub fn find(&self, target: &Target) -> Result<Arc<Model>, Error> {
-        if self.lifecycle.state() == State::Starting {
+        if self.lifecycle.state() == LifecycleState::Starting {
             return Err(Error::Starting);
         }
         match target {
@@ -73,7 +73,7 @@ impl Inference {
             Ok(permit) => permit,
             Err(error) => return Err(record.fail(error)),
         };
-        match self.ledger.means(tenant) {
+        match self.ledger.budget_state(tenant) {
             Ok(budget) => Ok(Reserved { inference: Arc::clone(self), permit, record, tenant, budget }),
             Err(BudgetExceeded { tenant, usd_per_hour, retry_after }) => {
                 Err(record.fail(Error::OverBudget { tenant, usd_per_hour, retry_after }))
@@ -113,7 +113,7 @@ impl Reserved {
     /// # Errors
     /// [`Error::NoRoom`] when the bodies in memory leave too little.
     pub fn hold(&self, bytes: usize) -> Result<(), Error> {
-        self.permit.hold(bytes)
+        self.record.hold(&self.permit, bytes)
     }
 
     /// Chooses the variant and forecasts its answer.
@@ -157,7 +157,7 @@ impl Admitted {
     /// # Errors
     /// [`Error::NoRoom`] when the bodies in memory leave too little.
     pub fn hold(&self, bytes: usize) -> Result<(), Error> {
-        self.permit.hold(bytes)
+        self.record.hold(&self.permit, bytes)
     }
 
     /// Answers an image.

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use super::permit::semaphore;
 use crate::{
     cost::{CpuTime, Meter},
-    scheduler::latency_profile::{LatencyProfile, Run},
+    scheduler::latency_profile::{LatencyProfile, RunTiming},
     stats::{InFlight, InFlightGuard},
 };
 
@@ -71,7 +71,7 @@ impl CpuPool {
             let _thread = thread;
             let cpu = CpuTime::of_this_thread();
             let value = work();
-            let cpu = CpuTime::since(cpu);
+            let cpu = CpuTime::of_this_thread_since(cpu);
             meter.iter().for_each(|meter| meter.charge(cpu.into()));
             (value, cpu)
         });
@@ -97,7 +97,7 @@ impl CpuPool {
     /// Learns how long a piece of work took.
     pub(super) fn learn(&self, wall: Duration) {
         let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
-        work.record(1, Run { wall, service_time: wall });
+        work.record(1, RunTiming { wall, service_time: wall });
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.p50_nanos.store(nanos(work.p50(1)), Ordering::Relaxed);
         self.fastest_nanos.store(nanos(work.fastest(1)), Ordering::Relaxed);

@@ -53,10 +53,10 @@ impl Forecast {
         let ahead = wait.waiting + wait.upcoming;
         Self {
             made_at: now,
-            expected: (decoding.expected() + wait.alone).max(wait.behind),
+            expected: (decoding.expected() + wait.if_queued_now).max(wait.behind_upcoming),
             margin: wait.margin,
-            unobstructed: ahead == 0 && (!decoding.is_full() || wait.must_learn),
-            alone: if wait.must_learn { Duration::ZERO } else { wait.alone },
+            unobstructed: ahead == 0 && (!decoding.is_full() || wait.needs_probe),
+            alone: if wait.needs_probe { Duration::ZERO } else { wait.if_queued_now },
             ahead,
         }
     }

@@ -93,8 +93,8 @@ pub(super) async fn run_image(mut admitted: Admitted, request: ImageRequest) -> 
         record.stages = times;
         record.overhead += cpu;
         let ran = run.queue(preprocessed.inputs).await?;
-        record.stages.add(Stage::Queue, ran.queued);
-        record.stages.set(Stage::Inference, ran.ran);
+        record.stages.add(Stage::Queue, ran.queue_time);
+        record.stages.set(Stage::Inference, ran.run_time);
         record.batch_size = ran.batch_size;
         let drawing = draw.zip(image.clone()).map(|(format, image)| Drawing { format, image });
         let work = postprocess(run, ran.outputs, preprocessed.placement, options, drawing);
@@ -140,7 +140,7 @@ pub(super) async fn preprocess(
     };
     let latest = run.context.deadline.at.checked_sub(needed);
     let in_flight = (decoding.enter(), variant.queue.upcoming.enter());
-    let (limits, preprocessor) = (inference.config.pictures, Arc::clone(&variant.preprocessor));
+    let (limits, preprocessor) = (inference.config.images, Arc::clone(&variant.preprocessor));
     let work = move || {
         let in_time = latest.is_some_and(|latest| Instant::now() < latest);
         in_time.then(|| preprocess_now(image, &limits, &preprocessor, keep))

@@ -54,7 +54,7 @@ use crate::{
     capacity::CapacityEstimator,
     config::Config,
     cost::Ledger,
-    engine::plan::usable_cpus,
+    engine::thread_plan::usable_cpus,
     lifecycle::Lifecycle,
     models::{ModelError, Repository, Selection},
     telemetry::metrics::{GaugeSource, Metrics},
@@ -81,7 +81,7 @@ pub struct Inference {
 }
 
 impl Inference {
-    /// A server without models, in state [`State::Starting`](crate::lifecycle::State::Starting).
+    /// A server without models, in state [`LifecycleState::Starting`](crate::lifecycle::LifecycleState::Starting).
     ///
     /// # Errors
     /// When metrics clash, which a test would show.

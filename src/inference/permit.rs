@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::{config::Requests, error::Error};
+use crate::{config::RequestsConfig, error::Error};
 
 /// The places and the room of one server.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub struct Permit {
 }
 
 impl Gate {
-    pub(super) fn new(limits: &Requests) -> Self {
+    pub(super) fn new(limits: &RequestsConfig) -> Self {
         Self {
             places: semaphore(limits.max_in_flight.get()),
             max_in_flight: limits.max_in_flight.get(),

@@ -2,7 +2,7 @@
 
 use super::Inference;
 use crate::{
-    engine::plan::usable_cpus,
+    engine::thread_plan::usable_cpus,
     models::{Model, Variant},
     telemetry::metrics::{GaugeSource, Gauges},
 };

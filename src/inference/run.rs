@@ -15,12 +15,12 @@ use super::{
     response::{Response, Timing},
 };
 use crate::{
-    cost::{Account, Bill, Ledger, Meter},
+    cost::{Account, BillingInfo, Ledger, Meter},
     error::Error,
     manifest::VariantId,
     models::{Model, Variant},
     scheduler::{
-        backlog::Refusal,
+        backlog::PushError,
         job::{Job, JobError, RunOutput},
         policy::Pending,
         queue::Queue,
@@ -48,7 +48,8 @@ impl Run {
         context: RequestContext,
     ) -> Self {
         let name = model.variant(variant).info.name.as_str().into();
-        let bill = Bill { account, model: model.info.name.as_str().into(), variant: name, tenant: context.tenant };
+        let bill =
+            BillingInfo { account, model: model.info.name.as_str().into(), variant: name, tenant: context.tenant };
         Self { model: Arc::clone(model), variant, context, meter: Meter::new(ledger, bill) }
     }
 
@@ -77,23 +78,23 @@ impl Run {
         let RequestContext { deadline, priority, .. } = self.context;
         let variant = self.variant();
         let (reply, answer) = oneshot::channel();
-        let shares = variant.info.batch_axis.is_free();
+        let batchable = variant.info.batch_axis.is_free();
         let rows = inputs.get(variant.preprocessor.image_input()).and_then(|input| input.shape().first()).copied();
         // Where the axis is fixed, the first dimension may be anything.
-        let rows = if shares { rows.unwrap_or(1) } else { 1 };
-        let waiting = Pending { rows, shares, queued_at: Instant::now(), deadline: deadline.at };
-        let job = Job { inputs, waiting, priority, reply, meter: Some(Arc::clone(&self.meter)) };
+        let rows = if batchable { rows.unwrap_or(1) } else { 1 };
+        let pending = Pending { rows, batchable, queued_at: Instant::now(), deadline: deadline.at };
+        let job = Job { inputs, pending, priority, reply, meter: Some(Arc::clone(&self.meter)) };
         variant.queue.push(job).map_err(|refusal| match refusal {
-            Refusal::Full(retry_after) => {
+            PushError::Full(retry_after) => {
                 let waiting = self.model.info.max_queue;
                 Error::QueueFull { model: self.model.info.name.clone(), waiting, retry_after }
             }
-            Refusal::TooSlow(expected) => {
+            PushError::TooSlow(expected) => {
                 let hopeless = variant.queue.service_times().fastest > deadline.left();
                 too_slow(&self.model.info.name, expected, hopeless, deadline)
             }
-            Refusal::DeadlineExceeded => self.deadline_exceeded(),
-            Refusal::Closed => Error::Closed,
+            PushError::DeadlineExceeded => self.deadline_exceeded(),
+            PushError::Closed => Error::Closed,
         })?;
         let mut leaving = Leaving { queue: &variant.queue, answered: false };
         let answer = answer.await;
@@ -116,7 +117,7 @@ struct Leaving<'a> {
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
         if !self.answered {
-            self.queue.sweep();
+            self.queue.remove_unwanted();
         }
     }
 }
@@ -137,7 +138,7 @@ pub(super) async fn run<T>(
         Err(error) => return Err(record.fail(error)),
     };
     record.total = started.elapsed();
-    let cost = run.meter.settle();
+    let cost = run.meter.bill();
     let timing = Timing { stages: record.stages, total: record.total };
     let (batch_size, model) = (record.batch_size, run.model);
     record.finish(&Outcome::Answered(&cost));

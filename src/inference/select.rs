@@ -27,7 +27,7 @@ pub(super) fn select(
     terms: &Terms,
     budget: BudgetState,
 ) -> Result<Selected, Error> {
-    let save = budget == BudgetState::Little;
+    let save = budget == BudgetState::Low;
     let policy = &model.routing.policy;
     if policy.fixed && terms.preference == VariantPreference::default() && !save {
         let route = Route { variant: VariantId::DEFAULT, reason: Reason::Default };

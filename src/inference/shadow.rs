@@ -16,7 +16,7 @@ use super::{
 use crate::{
     cost::{Account, Tenant},
     error::Error,
-    lifecycle::State,
+    lifecycle::LifecycleState,
     manifest::VariantId,
     models::Model,
     routing::{Reason, ShadowTurn},
@@ -58,8 +58,8 @@ pub(super) fn ticket(inference: &Inference, model: &Model, route: Route) -> Opti
         false => shadow.variant,
     };
     let busy = inference.decoding.in_flight() > 0
-        || inference.ledger.busy() > BUSY
-        || inference.lifecycle.state() != State::Ready;
+        || inference.ledger.cpu_utilization() > BUSY
+        || inference.lifecycle.state() != LifecycleState::Ready;
     if busy || route.reason == Reason::Requested {
         return None;
     }

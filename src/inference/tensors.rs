@@ -73,8 +73,8 @@ pub(super) async fn run_tensors(
         let outputs = match inputs {
             TensorInputs::Tensors(named) => {
                 let ran = run.queue(in_order(run, named)?).await?;
-                record.stages.set(Stage::Queue, ran.queued);
-                record.stages.set(Stage::Inference, ran.ran);
+                record.stages.set(Stage::Queue, ran.queue_time);
+                record.stages.set(Stage::Inference, ran.run_time);
                 record.batch_size = ran.batch_size;
                 ran.outputs
             }
@@ -112,8 +112,8 @@ async fn run_image(inference: &Inference, run: &Run, image: Bytes) -> Result<Ima
     let ready = images::preprocess(inference, run, ImageInput::Encoded(image), false).await?;
     let ran = run.queue(ready.preprocessed.inputs).await?;
     let mut times = ready.times;
-    times.add(Stage::Queue, ran.queued);
-    times.set(Stage::Inference, ran.ran);
+    times.add(Stage::Queue, ran.queue_time);
+    times.set(Stage::Inference, ran.run_time);
     Ok(ImageRun { ran, times, cpu: ready.cpu })
 }
 

@@ -8,7 +8,7 @@ use super::{
     select::{candidates, usual_choice},
 };
 use crate::{
-    capacity::{ModelLoad, ProcessUsage, VariantLoad},
+    capacity::{ModelLoad, VariantLoad},
     manifest::VariantId,
     models::Model,
     routing::{Candidate, Choice},
@@ -29,7 +29,7 @@ pub struct ReplicaLoad {
 /// To be called every second.
 pub fn tick(inference: &Inference) {
     inference.ledger.balance();
-    let (busy, now) = (inference.ledger.busy(), Instant::now());
+    let (busy, now) = (inference.ledger.cpu_utilization(), Instant::now());
     let models = inference.models.models();
     for model in &models {
         degrade(inference, model, busy, now);
@@ -44,9 +44,7 @@ pub fn tick(inference: &Inference) {
         }
     }
     let loads: Vec<ModelLoad> = models.iter().map(|model| load(inference, model)).collect();
-    let (process, charged, loading) = inference.ledger.counted();
-    let usage = ProcessUsage { process, charged, loading };
-    let estimate = inference.estimator().update(&loads, usage, now);
+    let estimate = inference.estimator().update(&loads, inference.ledger.process_usage(), now);
     let names = models.iter().map(|model| model.info.name.clone());
     let answers_per_second =
         names.zip(estimate.answers_per_second).filter_map(|(name, per_second)| Some((name, per_second?)));

@@ -14,7 +14,7 @@ mod routing;
 mod variant_id;
 
 pub use self::{
-    routing::{Routing, Shadow},
+    routing::{RoutingSection, ShadowSection},
     variant_id::VariantId,
 };
 pub use crate::config::Task;
@@ -31,7 +31,7 @@ pub struct Manifest {
     /// The variant that answers when a request names none: a variant's name, or `auto`: the router's choice.
     #[serde(default = "auto")]
     pub default_variant: String,
-    /// How a picture becomes the graph's input.
+    /// How an image becomes the graph's input.
     #[serde(default)]
     pub input: InputSpec,
     /// How the graph's outputs become an answer.
@@ -47,7 +47,7 @@ pub struct Manifest {
     pub execution: Execution,
     /// Which variant answers, where a request does not say.
     #[serde(default)]
-    pub routing: Routing,
+    pub routing: RoutingSection,
 }
 
 fn auto() -> String {
@@ -64,7 +64,7 @@ pub enum Labels {
     File(PathBuf),
 }
 
-/// How a picture becomes the graph's input: decoded to RGB, fitted to `size`, then
+/// How an image becomes the graph's input: decoded to RGB, fitted to `size`, then
 /// `value = (pixel · scale − mean) / std`, with pixels in 0..=255.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -75,13 +75,13 @@ pub struct InputSpec {
     pub layout: Option<Layout>,
     /// The order of the channels.
     pub color: Color,
-    /// How a picture of another shape is fitted into the input.
+    /// How an image of another shape is fitted into the input.
     pub fit: Fit,
     /// For `crop`: the part of the short side that is kept (0.875: resize to 256, cut 224).
     pub crop_ratio: Ratio,
     /// The resize filter the network was trained behind.
     pub resize: Resize,
-    /// The grey (0..=255) of the bars around a letterboxed picture.
+    /// The grey (0..=255) of the bars around a letterboxed image.
     pub pad: u8,
     /// Multiplied with every pixel first.
     pub scale: f32,
@@ -89,7 +89,7 @@ pub struct InputSpec {
     pub mean: [f32; 3],
     /// Divided by last, a value a channel, in the order of `color`.
     pub std: [f32; 3],
-    /// The name of a second input that wants the picture's size (DETR exports: `orig_target_sizes`); found by its
+    /// The name of a second input that wants the image's size (DETR exports: `orig_target_sizes`); found by its
     /// shape (`[N, 2]`) when left out.
     pub size_input: Option<String>,
     /// What that second input holds.
@@ -135,21 +135,21 @@ pub enum Color {
     Bgr,
 }
 
-/// How a picture of another shape is fitted into the input.
+/// How an image of another shape is fitted into the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fit {
     /// Width and height are scaled apart.
     Stretch,
-    /// The ratio is kept, the picture is centred, the rest is `pad` (YOLOv5, YOLOv8).
+    /// The ratio is kept, the image is centred, the rest is `pad` (YOLOv5, YOLOv8).
     Letterbox,
-    /// The ratio is kept, the picture stands top left, the rest is `pad` (YOLOX).
+    /// The ratio is kept, the image stands top left, the rest is `pad` (YOLOX).
     LetterboxTopLeft,
     /// The short side is scaled to `size / crop_ratio`, then the centre is cut out (ImageNet classifiers).
     Crop,
 }
 
-/// The filter that makes a picture smaller. Networks see other pixels behind another filter: take the one of training.
+/// The filter that makes an image smaller. Networks see other pixels behind another filter: take the one of training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Resize {
@@ -167,7 +167,7 @@ pub enum Resize {
     Nearest,
 }
 
-/// What the picture-size input of a DETR-like graph holds.
+/// What the image-size input of a DETR-like graph holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub enum SizeOrder {
     /// `[width, height]` (RT-DETR, D-FINE exports).
@@ -251,7 +251,7 @@ pub enum Decoding {
     Ssd,
     /// Boxes `[N, n, 4]` and class scores `[N, n, C]`, before NMS (UltraFace, raw DETR).
     BoxesScores,
-    /// Boxes, scores and labels `[N, K, …]`, with the picture's size as a second input (RT-DETR, D-FINE).
+    /// Boxes, scores and labels `[N, K, …]`, with the image's size as a second input (RT-DETR, D-FINE).
     Detr,
     /// Boxes `[K, 4]`, scores `[K]`, labels `[K]`, NMS done in the graph.
     NmsInGraph,
@@ -339,7 +339,7 @@ pub struct VariantSpec {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Batching {
-    /// The most pictures in one run; `auto` is 32, of which the curve chooses. Graphs that take one picture run them one
+    /// The most images in one run; `auto` is 32, of which the curve chooses. Graphs that take one image run them one
     /// by one.
     pub max_batch: Auto,
     /// The longest that a request may be made to wait for others while a session is free, counted from its arrival. Left
@@ -347,7 +347,7 @@ pub struct Batching {
     pub max_delay_ms: Option<u64>,
     /// The most requests that wait for a variant; one more is refused with 429.
     pub max_queue: NonZeroUsize,
-    /// The sizes that a run may have; fewer pictures are padded. Left out: any size, on TensorRT powers of two.
+    /// The sizes that a run may have; fewer images are padded. Left out: any size, on TensorRT powers of two.
     pub sizes: Option<Vec<NonZeroUsize>>,
 }
 

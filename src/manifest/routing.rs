@@ -7,7 +7,7 @@ use crate::config::{Millis, NonNegative, Objective, Ratio};
 /// What the router goes by, where a request does not say.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Routing {
+pub struct RoutingSection {
     /// What is best; `cost` when left out.
     pub objective: Option<Objective>,
     /// The promise: 99 in 100 answers within so many milliseconds. Where a heavy variant would break it, a lighter one
@@ -20,13 +20,13 @@ pub struct Routing {
     /// No variant that agreed less often with the shadow, 0 to 1, as long as there is another.
     pub min_agreement: Option<Ratio>,
     /// Whom answers are compared with, when there is time.
-    pub shadow: Option<Shadow>,
+    pub shadow: Option<ShadowSection>,
 }
 
 /// A variant that answers some requests a second time, for comparison.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Shadow {
+pub struct ShadowSection {
     /// Its name.
     pub variant: String,
     /// The part of the answers that are compared, 0 to 1.

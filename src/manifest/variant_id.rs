@@ -1,23 +1,23 @@
-//! The place of a variant among those of its model.
+//! Identifies a variant within its model.
 
 use std::fmt;
 
-/// A variant by its place in its model's list, the default first. Rooms that keep something for each variant of a model
-/// keep it under this number.
+/// Index of a variant in its model's list, in which the default variant is first. Rooms that keep state for each variant
+/// keep it under this index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VariantId(usize);
 
 impl VariantId {
-    /// The variant that answers where nothing speaks for another.
+    /// The default variant of a model.
     pub const DEFAULT: Self = Self(0);
 
-    /// The variant at that place.
+    /// The variant at an index.
     #[must_use]
     pub const fn new(index: usize) -> Self {
         Self(index)
     }
 
-    /// The place.
+    /// The index.
     #[must_use]
     pub const fn index(self) -> usize {
         self.0

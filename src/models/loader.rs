@@ -11,11 +11,11 @@ use super::{
 };
 use crate::{
     capacity::Tally,
-    config::{Config, ModelSettings},
+    config::{Config, ModelOverrides},
     cost::DeviceClock,
     engine::{
         library::{self, Library},
-        plan::usable_cpus,
+        thread_plan::usable_cpus,
     },
     manifest::VariantId,
     routing::{RoutingPolicy, RoutingState, state::ShadowPolicy},
@@ -149,7 +149,7 @@ impl<'a> Loader<'a> {
     }
 
     /// The folder as the operator's settings have it, and those settings.
-    fn with_settings(&self, folder: &ModelFolder) -> Result<(ModelFolder, ModelSettings), ModelError> {
+    fn with_settings(&self, folder: &ModelFolder) -> Result<(ModelFolder, ModelOverrides), ModelError> {
         let settings = self.config.model.get(&folder.name).cloned().unwrap_or_default();
         let mut folder = folder.clone();
         let (execution, batching) = (&mut folder.manifest.execution, &mut folder.manifest.batching);
@@ -184,8 +184,8 @@ impl<'a> Loader<'a> {
         let config = WorkerConfig {
             model: model.name.clone(),
             limits,
-            runs_on: probe::runs_on(&info.providers, opened.plan),
-            pool_cpu: opened.pool_cpu,
+            execution_mode: probe::execution_mode(&info.providers, opened.plan),
+            pool_cpu_time: opened.pool_cpu_time,
             device: Arc::clone(&self.device),
             metrics: Arc::clone(&self.metrics),
         };
@@ -242,7 +242,7 @@ fn variant_info(id: VariantId, file: &VariantFile, opened: &OpenedVariant) -> Va
     }
 }
 
-fn routing_state(folder: &ModelFolder, settings: &ModelSettings) -> Result<RoutingState, String> {
+fn routing_state(folder: &ModelFolder, settings: &ModelOverrides) -> Result<RoutingState, String> {
     let variants = &folder.variants;
     let accuracy_known = variants.iter().all(|variant| !variant.accuracy.is_empty());
     let policy = RoutingPolicy::new(&folder.manifest, settings, variants.len(), accuracy_known);

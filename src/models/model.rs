@@ -10,7 +10,7 @@ use crate::{
     config::{Provider, Task},
     manifest::{Decoding, VariantId},
     routing::RoutingState,
-    scheduler::{latency_profile::ProfilePoint, queue::Queue, stats::Stats},
+    scheduler::{latency_profile::ProfilePoint, queue::Queue, stats::VariantStats},
     tasks::{PostprocessOptions, Postprocessor},
     telemetry::metrics::VariantSeries,
     vision::{prepare::Preprocessor, tensor::Port},
@@ -186,7 +186,7 @@ impl Variant {
 
     /// What has been run so far.
     #[must_use]
-    pub fn stats(&self) -> Stats {
+    pub fn stats(&self) -> VariantStats {
         self.queue.stats()
     }
 }

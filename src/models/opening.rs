@@ -14,10 +14,10 @@ use crate::{
     config::{Auto, Provider},
     engine::{
         free_axis,
-        plan::Plan,
         session::{Opening, OrtEngine, SharedWeights},
+        thread_plan::ThreadPlan,
     },
-    scheduler::{latency_profile::LatencyProfile, policy::Limits, pool::PoolCpu},
+    scheduler::{latency_profile::LatencyProfile, policy::BatchLimits, pool_cpu_time::PoolCpuTime},
     tasks::{PostprocessOptions, Postprocessor},
     vision::prepare::Preprocessor,
 };
@@ -29,14 +29,14 @@ pub(super) struct OpenedVariant {
     pub wanted: Vec<Provider>,
     pub weights: SharedWeights,
     pub first: OrtEngine,
-    pub plan: Plan,
+    pub plan: ThreadPlan,
     pub batch_axis: BatchAxis,
     pub why_fixed: Option<String>,
     pub preprocessor: Preprocessor,
     pub postprocessor: Postprocessor,
-    pub limits: Limits,
+    pub limits: BatchLimits,
     pub profile: LatencyProfile,
-    pub pool_cpu: PoolCpu,
+    pub pool_cpu_time: PoolCpuTime,
 }
 
 /// The session that will serve, after its batch axis was tried.
@@ -60,7 +60,7 @@ impl Loader<'_> {
         let wanted = manifest.execution.providers.clone().unwrap_or_else(|| self.config.runtime.providers());
         let plan = |providers: &[Provider]| {
             let first = providers.first().copied().unwrap_or(Provider::Cpu);
-            Plan::new(&manifest.execution, first, self.cpus)
+            ThreadPlan::new(&manifest.execution, first, self.cpus)
         };
         let weights = SharedWeights::new();
         let mut session = self.session(&source, &wanted, plan(&wanted), &weights)?;
@@ -78,8 +78,8 @@ impl Loader<'_> {
         let Batchable { source, mut session, weights, axis, why_fixed } =
             self.try_batches(unbatched, &preprocessor, plan, asked)?;
         let mut limits = probe::limits(&manifest.batching, axis, &session.providers)?;
-        let runs_on = probe::runs_on(&session.providers, plan);
-        let (profile, pool_cpu) = probe::measure(&mut session, &preprocessor, &mut limits, runs_on)?;
+        let execution_mode = probe::execution_mode(&session.providers, plan);
+        let (profile, pool_cpu_time) = probe::measure(&mut session, &preprocessor, &mut limits, execution_mode)?;
         let unexpected = declared || manifest.batching.max_batch != Auto::Auto;
         if let Some(why) = why_fixed.as_deref().filter(|_| unexpected && asked > 1) {
             tracing::warn!(model = folder.name, variant = file.name, "batches are off: {why}");
@@ -107,7 +107,7 @@ impl Loader<'_> {
             postprocessor,
             limits,
             profile,
-            pool_cpu,
+            pool_cpu_time,
         })
     }
 
@@ -116,7 +116,7 @@ impl Loader<'_> {
         &self,
         mut it: Batchable,
         preprocessor: &Preprocessor,
-        plan: Plan,
+        plan: ThreadPlan,
         max_batch: usize,
     ) -> Result<Batchable, String> {
         let as_it_is = if BatchAxis::declared(&it.session.inputs, &it.session.outputs).is_free() {
@@ -146,7 +146,7 @@ impl Loader<'_> {
         source: &Source,
         original: &mut OrtEngine,
         preprocessor: &Preprocessor,
-        plan: Plan,
+        plan: ThreadPlan,
         weights: &SharedWeights,
     ) -> Result<(Source, OrtEngine), String> {
         let freed = match source {
@@ -171,7 +171,7 @@ impl Loader<'_> {
         &self,
         source: &Source,
         providers: &[Provider],
-        plan: Plan,
+        plan: ThreadPlan,
         weights: &SharedWeights,
     ) -> Result<OrtEngine, String> {
         let fallback = self.config.runtime.fallback;

@@ -7,13 +7,13 @@ use super::model::BatchAxis;
 use crate::{
     config::{Auto, Provider},
     cost::CpuTime,
-    engine::{Engine, plan::Plan},
+    engine::{Engine, thread_plan::ThreadPlan},
     manifest::Batching,
     scheduler::{
         latency_profile::LatencyProfile,
-        policy::{Limits, powers_up_to},
-        pool::PoolCpu,
-        worker::{RunsOn, Stopwatch},
+        policy::{BatchLimits, powers_up_to},
+        pool_cpu_time::PoolCpuTime,
+        worker::{ExecutionMode, Stopwatch},
     },
     tasks::{PostprocessOptions, Postprocessor},
     vision::{
@@ -88,7 +88,7 @@ pub(super) fn takes_batches(
 }
 
 /// Runs each fixed batch size once, or one image, in a session whose graph was probed in another.
-pub(super) fn warm(engine: &mut dyn Engine, preprocessor: &Preprocessor, limits: &Limits) -> Result<(), String> {
+pub(super) fn warm(engine: &mut dyn Engine, preprocessor: &Preprocessor, limits: &BatchLimits) -> Result<(), String> {
     let Preprocessed { inputs, .. } = preprocessor.preprocess(&noise(preprocessor, 1))?;
     let sizes = if limits.buckets.is_empty() { &[1][..] } else { &limits.buckets };
     for &size in sizes {
@@ -103,11 +103,11 @@ pub(super) fn warm(engine: &mut dyn Engine, preprocessor: &Preprocessor, limits:
 pub(super) fn measure(
     engine: &mut dyn Engine,
     preprocessor: &Preprocessor,
-    limits: &mut Limits,
-    runs_on: RunsOn,
-) -> Result<(LatencyProfile, PoolCpu), String> {
+    limits: &mut BatchLimits,
+    execution_mode: ExecutionMode,
+) -> Result<(LatencyProfile, PoolCpuTime), String> {
     let Preprocessed { inputs, .. } = preprocessor.preprocess(&noise(preprocessor, 1))?;
-    let (mut profile, mut pool_cpu) = (LatencyProfile::default(), PoolCpu::default());
+    let (mut profile, mut pool_cpu_time) = (LatencyProfile::default(), PoolCpuTime::default());
     let (mut best, mut worse) = (f64::INFINITY, 0);
     for size in sizes(limits) {
         let inputs = stacked(std::slice::from_ref(&inputs), size).ok_or("its inputs do not stack")?;
@@ -126,8 +126,8 @@ pub(super) fn measure(
             }
             let (watch, process) = (Stopwatch::start(), CpuTime::of_this_process());
             engine.run(&inputs).map_err(|error| format!("a batch of {size} fails: {error}"))?;
-            profile.record(size, watch.stop(runs_on));
-            pool_cpu.record(size, CpuTime::of_this_process() - process);
+            profile.record(size, watch.stop(execution_mode));
+            pool_cpu_time.record(size, CpuTime::of_this_process() - process);
         }
         #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
         let each = profile.service_time(size).as_secs_f64() / size as f64;
@@ -138,11 +138,11 @@ pub(super) fn measure(
             break;
         }
     }
-    Ok((profile, pool_cpu))
+    Ok((profile, pool_cpu_time))
 }
 
 /// The batch sizes to measure: the fixed ones, or powers of two up to the largest.
-fn sizes(limits: &Limits) -> Vec<usize> {
+fn sizes(limits: &BatchLimits) -> Vec<usize> {
     if limits.buckets.is_empty() { powers_up_to(limits.max_rows) } else { limits.buckets.clone() }
 }
 
@@ -172,10 +172,10 @@ fn noise(preprocessor: &Preprocessor, seed: u32) -> DecodedImage {
 }
 
 /// What a batch may be, by the manifest and by whether the graph takes several images.
-pub(super) fn limits(batching: &Batching, axis: BatchAxis, providers: &[Provider]) -> Result<Limits, String> {
+pub(super) fn limits(batching: &Batching, axis: BatchAxis, providers: &[Provider]) -> Result<BatchLimits, String> {
     let max_delay = batching.max_delay_ms.map(Duration::from_millis);
     if !axis.is_free() {
-        return Ok(Limits { max_rows: 1, buckets: Vec::new(), max_delay });
+        return Ok(BatchLimits { max_rows: 1, buckets: Vec::new(), max_delay });
     }
     let max_rows = batching.max_batch.or(DEFAULT_MAX_BATCH);
     let mut buckets: Vec<usize> = match (&batching.sizes, providers.first()) {
@@ -190,18 +190,18 @@ pub(super) fn limits(batching: &Batching, axis: BatchAxis, providers: &[Provider
         (Some(&largest), Auto::Fixed(most)) if largest > most.get() => {
             Err(format!("batching.sizes has {largest}, but max_batch is {most}"))
         }
-        (Some(&largest), _) => Ok(Limits { max_rows: largest, buckets, max_delay }),
+        (Some(&largest), _) => Ok(BatchLimits { max_rows: largest, buckets, max_delay }),
         (None, _) if batching.sizes.is_some() => Err("batching.sizes is empty; leave it out for any size".to_owned()),
-        (None, _) => Ok(Limits { max_rows, buckets, max_delay }),
+        (None, _) => Ok(BatchLimits { max_rows, buckets, max_delay }),
     }
 }
 
 /// What the runs of a session occupy. OpenVINO computes on threads of its own, however few.
-pub(super) fn runs_on(providers: &[Provider], plan: Plan) -> RunsOn {
+pub(super) fn execution_mode(providers: &[Provider], plan: ThreadPlan) -> ExecutionMode {
     match providers.first() {
-        Some(Provider::Cuda | Provider::Tensorrt) => RunsOn::Device,
-        Some(Provider::Openvino) => RunsOn::Threads(plan.threads),
-        Some(Provider::Cpu) | None if plan.threads == 1 => RunsOn::ThisThread,
-        Some(Provider::Cpu) | None => RunsOn::Threads(plan.threads),
+        Some(Provider::Cuda | Provider::Tensorrt) => ExecutionMode::Device,
+        Some(Provider::Openvino) => ExecutionMode::ThreadPool(plan.threads),
+        Some(Provider::Cpu) | None if plan.threads == 1 => ExecutionMode::WorkerThread,
+        Some(Provider::Cpu) | None => ExecutionMode::ThreadPool(plan.threads),
     }
 }

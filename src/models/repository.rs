@@ -15,7 +15,7 @@ use crate::{
     config::{Config, Task},
     cost::{Account, Ledger},
     error::Error,
-    lifecycle::{Lifecycle, State},
+    lifecycle::{Lifecycle, LifecycleState},
     telemetry::metrics::Metrics,
 };
 
@@ -78,13 +78,13 @@ impl Repository {
         }
     }
 
-    /// Loads the selected models of the folder and probes them; the server is then [`State::Ready`]. Blocks.
+    /// Loads the selected models of the folder and probes them; the server is then [`LifecycleState::Ready`]. Blocks.
     ///
     /// # Errors
     /// When a model cannot be served: all that is wrong, each in one sentence.
     pub fn load_all(&self, only: &Selection) -> Result<(), Vec<ModelError>> {
         let _changing = self.changing();
-        let loading = self.ledger.loading(Account::Warmup, "");
+        let loading = self.ledger.track_loading(Account::Warmup, "");
         let seen = catalog::fingerprints(&self.config.models).unwrap_or_default();
         let loader = self.loader().map_err(|error| vec![error])?;
         let (mut wrong, mut loaded) = (Vec::new(), Vec::new());
@@ -102,7 +102,7 @@ impl Repository {
         // Only tests load twice.
         let _ = self.defaults.set(tasks.collect());
         drop(loading);
-        self.lifecycle.advance(State::Ready);
+        self.lifecycle.advance(LifecycleState::Ready);
         Ok(())
     }
 
@@ -213,7 +213,7 @@ impl Repository {
 
     /// Loads one model of the folder and serves it, while others answer.
     pub(super) fn load_one(&self, name: &str, seen: u64) -> Result<(), Error> {
-        let _loading = self.ledger.loading(Account::Reload, name);
+        let _loading = self.ledger.track_loading(Account::Reload, name);
         let loaded = self.loader().and_then(|loader| {
             let mut loaded = loader.load_all(&Selection::model(name));
             loaded.pop().unwrap_or_else(|| Err(ModelError { model: None, reason: "it has gone".to_owned() }))
@@ -269,7 +269,7 @@ impl Repository {
 
     /// Waits for the turn to change models; refused before models are loaded and while the server shuts down.
     pub(super) fn changing_while_ready(&self) -> Result<MutexGuard<'_, ()>, Error> {
-        if self.lifecycle.state() == State::Starting {
+        if self.lifecycle.state() == LifecycleState::Starting {
             return Err(Error::Starting);
         }
         let changing = self.changing();
@@ -277,7 +277,7 @@ impl Repository {
     }
 
     pub(super) fn is_draining(&self) -> bool {
-        self.lifecycle.state() == State::Draining
+        self.lifecycle.state() == LifecycleState::Draining
     }
 
     pub(super) fn entries(&self) -> RwLockReadGuard<'_, BTreeMap<String, Entry>> {

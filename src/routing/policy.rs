@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::select::Requirements;
 use crate::{
-    config::{Millis, ModelSettings, NonNegative, Objective, Ratio},
+    config::{Millis, ModelOverrides, NonNegative, Objective, Ratio},
     manifest::Manifest,
 };
 
@@ -44,7 +44,7 @@ pub struct RoutingPolicy {
 impl RoutingPolicy {
     /// What the settings say, else the manifest. `accuracy_known` tells whether the manifest says how good every variant is.
     #[must_use]
-    pub fn new(manifest: &Manifest, settings: &ModelSettings, variants: usize, accuracy_known: bool) -> Self {
+    pub fn new(manifest: &Manifest, settings: &ModelOverrides, variants: usize, accuracy_known: bool) -> Self {
         let routing = &manifest.routing;
         // Numbers of few digits come as they were written.
         let exact = |ratio: Ratio| (f64::from(ratio.get()) * 1e6).round() / 1e6;

@@ -1,5 +1,8 @@
-//! The jobs that wait for one variant, and what is known about those that wait for them. Pure: it has no clock and no
-//! lock, so that a test can move time as it likes. [`super::queue`] puts the lock around it.
+//! The jobs that wait for one variant: takes them in or refuses them, and hands batches of them to workers.
+//!
+//! It knows which workers are busy and what runs cost, so it can estimate when a new job would be answered. Jobs come in
+//! through [`Backlog::push`], and batches go out through [`Backlog::next_work`]. It has no clock and no lock, so that a
+//! test can move time as it likes; [`super::queue`] puts the lock around it.
 
 use std::{
     collections::BTreeMap,
@@ -9,66 +12,73 @@ use std::{
 use super::{
     job::{Job, JobError},
     latency_profile::LatencyProfile,
-    policy::{self, Arrivals, Decision, Exploration, Limits, Pending, Snapshot},
-    stats::{Done, Stats},
+    policy::{self, Arrivals, BatchLimits, Decision, Exploration, Pending, QueueAhead, Snapshot},
+    stats::{CompletedRun, VariantStats},
 };
 
-/// Who waits, who works, what runs cost.
+/// Waiting jobs, busy workers and the latency profile of one variant.
 #[derive(Debug)]
 pub struct Backlog {
-    limits: Limits,
+    limits: BatchLimits,
     capacity: usize,
-    // By turn, then by arrival: the order of service.
+    // Keyed by effective arrival, then by number of arrival. This is the order of service.
     jobs: BTreeMap<(Instant, u64), Job>,
     pushed: u64,
     arrivals: Arrivals,
     profile: LatencyProfile,
-    stats: Stats,
-    // Until when each worker is busy, by the profile; none when it is free.
+    stats: VariantStats,
+    // When each worker's run is expected to end, by the profile; none while the worker is free.
     busy_until: Vec<Option<Instant>>,
-    // The next try of a larger size: in so many runs, then every so many; and the last one.
-    try_in: u64,
-    try_every: u64,
-    tried: Option<Exploration>,
-    // When the profile last learned; at first from the warm-up.
-    learned_at: Instant,
+    // Runs until the next exploration of a larger batch.
+    explore_in: u64,
+    // Runs from one exploration to the next.
+    explore_every: u64,
+    last_exploration: Option<Exploration>,
+    // When the profile last took in a run; at first the end of the warm-up.
+    last_run_at: Instant,
 }
 
-/// A size that was measured in a bad moment would never be tried again. So of so many runs one is twice as large as
-/// seems best, if as many wait: often as long as that turns out to be better, else ever more rarely.
-const TRIED_EVERY: (u64, u64) = (32, 4096);
+/// Smallest number of runs between two explorations.
+///
+/// A batch size that was measured in a bad moment would never be chosen again. So one run in [`EXPLORE_EVERY_MIN`] is
+/// twice as large as seems best, if enough jobs wait. The number doubles, up to [`EXPLORE_EVERY_MAX`], each time that the
+/// larger size turns out not to be better.
+const EXPLORE_EVERY_MIN: u64 = 32;
 
-/// After so long without a run the profile may be about another machine than today's.
-const STALE: Duration = Duration::from_secs(1);
+/// Largest number of runs between two explorations.
+const EXPLORE_EVERY_MAX: u64 = 4096;
 
-/// What a worker gets.
+/// Time without a run after which the profile may no longer describe the machine.
+const STALE_AFTER: Duration = Duration::from_secs(1);
+
+/// What a free worker does next.
 #[derive(Debug)]
-pub enum Next {
-    /// These jobs, in one run.
+pub enum NextWork {
+    /// The worker runs these jobs together.
     Batch(Vec<Job>),
-    /// Nothing yet: ask again at that time or when a job has come.
+    /// The worker waits for more jobs. It asks again at that time, or when a job arrives.
     WaitUntil(Instant),
-    /// Nothing: ask again when a job has come.
+    /// No job waits. The worker asks again when one arrives.
     Idle,
 }
 
-/// Why a job was not taken.
+/// Why a job was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// As many wait as may; a place may be free after that time.
+pub enum PushError {
+    /// The queue is full; a place may be free after that time.
     Full(Duration),
-    /// Its deadline has passed.
+    /// The job's deadline has passed.
     DeadlineExceeded,
-    /// It would be answered after that time, which is past its deadline.
+    /// The job would be answered after that time, which is past its deadline.
     TooSlow(Duration),
-    /// The backlog has ended.
+    /// The queue is closed.
     Closed,
 }
 
 impl Backlog {
-    /// An empty backlog for at most `capacity` jobs, before `workers`.
+    /// Makes an empty backlog for at most `capacity` jobs, which `workers` threads serve.
     #[must_use]
-    pub fn new(capacity: usize, workers: usize, limits: Limits, profile: LatencyProfile, now: Instant) -> Self {
+    pub fn new(capacity: usize, workers: usize, limits: BatchLimits, profile: LatencyProfile, now: Instant) -> Self {
         Self {
             limits,
             capacity,
@@ -76,145 +86,154 @@ impl Backlog {
             pushed: 0,
             arrivals: Arrivals::default(),
             profile,
-            stats: Stats::default(),
+            stats: VariantStats::default(),
             busy_until: vec![None; workers],
-            try_in: TRIED_EVERY.0,
-            try_every: TRIED_EVERY.0,
-            tried: None,
-            learned_at: now,
+            explore_in: EXPLORE_EVERY_MIN,
+            explore_every: EXPLORE_EVERY_MIN,
+            last_exploration: None,
+            last_run_at: now,
         }
     }
 
-    /// Takes a job in, if there is room and it can be answered before its deadline.
+    /// Queues a job, if there is room and it can be answered before its deadline.
     ///
     /// # Errors
-    /// With the reason why not.
-    pub fn push(&mut self, job: Job, now: Instant) -> Result<(), Refusal> {
-        if now >= job.waiting.deadline {
-            return Err(Refusal::DeadlineExceeded);
+    /// A [`PushError`] says why the job is refused.
+    pub fn push(&mut self, job: Job, now: Instant) -> Result<(), PushError> {
+        if now >= job.pending.deadline {
+            return Err(PushError::DeadlineExceeded);
         }
-        // Those whom nobody waits for take nobody's place.
-        self.drop_unwanted(now);
-        let turn = job.priority.turn(job.waiting.queued_at);
-        let ahead = self.rows_before(turn);
-        let expected = self.expected(ahead, job.waiting.rows, now);
+        // Cancelled and expired jobs must not take the place of this one.
+        self.remove_unwanted(now);
+        let arrival = job.priority.effective_arrival(job.pending.queued_at);
+        let rows_ahead = self.rows_ahead_of(arrival);
+        let expected = self.expected_latency(rows_ahead, job.pending.rows, now);
         if self.jobs.len() >= self.capacity {
-            return Err(Refusal::Full(expected));
+            return Err(PushError::Full(expected));
         }
-        if now + expected > job.waiting.deadline && !self.must_learn(now) {
-            return Err(Refusal::TooSlow(expected));
+        if now + expected > job.pending.deadline && !self.needs_probe(now) {
+            return Err(PushError::TooSlow(expected));
         }
         self.arrivals.record(now);
-        self.jobs.insert((turn, self.pushed), job);
+        self.jobs.insert((arrival, self.pushed), job);
         self.pushed += 1;
         Ok(())
     }
 
-    /// How long it takes until a job of `rows` that comes now is answered, behind `rows_ahead`.
+    /// Estimates the time from now to the answer of a job of `rows` rows that is queued behind `rows_ahead` rows.
     #[must_use]
-    pub fn expected(&self, rows_ahead: usize, rows: usize, now: Instant) -> Duration {
+    pub fn expected_latency(&self, rows_ahead: usize, rows: usize, now: Instant) -> Duration {
         if rows_ahead == 0 && self.busy_until.iter().any(Option::is_none) {
-            // Where nobody is in its way, a few p95 runs of others must not keep it away.
-            return self.profile.p50(self.limits.padded(rows));
+            // The job would run at once. The median is used here, so that a few slow runs do not keep every job away.
+            return self.profile.p50(self.limits.padded_rows(rows));
         }
-        let busy = self.busy_until.iter().flatten().map(|until| until.saturating_duration_since(now)).sum();
-        let (workers, gap) = (self.busy_until.len(), self.arrivals.gap(now));
-        let (wait, size) = policy::expected_wait(&self.profile, &self.limits, (rows_ahead, rows), busy, workers, gap);
-        wait + self.profile.p95(self.limits.padded(size))
+        let ahead = QueueAhead {
+            rows_ahead,
+            busy: self.busy_until.iter().flatten().map(|until| until.saturating_duration_since(now)).sum(),
+            workers: self.busy_until.len(),
+            arrival_gap: self.arrivals.gap(now),
+        };
+        let run = policy::expected_run(&self.profile, &self.limits, rows, &ahead);
+        run.wait + self.profile.p95(self.limits.padded_rows(run.rows))
     }
 
-    /// The rows that go before a job with that turn.
+    /// Number of waiting rows that are served before a job with that effective arrival.
     #[must_use]
-    pub fn rows_before(&self, turn: Instant) -> usize {
-        self.jobs.range(..(turn, u64::MAX)).map(|(_, job)| job.waiting.rows).sum()
+    pub fn rows_ahead_of(&self, arrival: Instant) -> usize {
+        self.jobs.range(..(arrival, u64::MAX)).map(|(_, job)| job.pending.rows).sum()
     }
 
-    /// How many jobs wait.
+    /// Number of waiting jobs.
     #[must_use]
     pub fn len(&self) -> usize {
         self.jobs.len()
     }
 
-    /// Does none wait?
+    /// Whether no job waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.jobs.is_empty()
     }
 
-    /// What `worker`, which is free, does now. With `hurry` it waits for no company.
+    /// Decides what `worker`, which is free, does now. With `closing`, it runs what is there and waits for no more jobs.
     ///
-    /// Jobs past their deadline are told so, and jobs whose client has gone are dropped: neither is computed.
-    pub fn next(&mut self, worker: usize, hurry: bool, now: Instant) -> Next {
-        self.drop_unwanted(now);
+    /// Expired and cancelled jobs are removed first, so neither is computed.
+    pub fn next_work(&mut self, worker: usize, closing: bool, now: Instant) -> NextWork {
+        self.remove_unwanted(now);
         self.set_busy(worker, None);
-        let waiting: Vec<Pending> = self.jobs.values().take(self.limits.max_rows + 1).map(|job| job.waiting).collect();
+        let pending: Vec<Pending> = self.jobs.values().take(self.limits.max_rows + 1).map(|job| job.pending).collect();
         let idle_workers =
-            if hurry { usize::MAX } else { self.busy_until.iter().filter(|busy| busy.is_none()).count() };
-        let snapshot = Snapshot { waiting: &waiting, arrivals: &self.arrivals, profile: &self.profile, idle_workers };
+            if closing { usize::MAX } else { self.busy_until.iter().filter(|busy| busy.is_none()).count() };
+        let snapshot = Snapshot { pending: &pending, arrivals: &self.arrivals, profile: &self.profile, idle_workers };
         match policy::decide(&snapshot, &self.limits, now) {
-            Decision::Idle => Next::Idle,
-            Decision::WaitUntil(until) => Next::WaitUntil(until),
+            Decision::Idle => NextWork::Idle,
+            Decision::WaitUntil(until) => NextWork::WaitUntil(until),
             Decision::Run(jobs) => {
-                let larger = policy::twice_as_large(&snapshot, &self.limits, jobs);
+                let larger = policy::larger_batch(&snapshot, &self.limits, jobs);
                 let jobs = self.explore(larger).unwrap_or(jobs);
                 let batch: Vec<Job> = (0..jobs).map_while(|_| self.jobs.pop_first()).map(|(_, job)| job).collect();
-                let rows = batch.iter().map(|job| job.waiting.rows).sum();
-                self.set_busy(worker, Some(now + self.profile.p50(self.limits.padded(rows))));
-                Next::Batch(batch)
+                let rows = batch.iter().map(|job| job.pending.rows).sum();
+                self.set_busy(worker, Some(now + self.profile.p50(self.limits.padded_rows(rows))));
+                NextWork::Batch(batch)
             }
         }
     }
 
-    /// A run has ended: the profile and the statistics learn from it.
-    pub fn done(&mut self, done: &Done, now: Instant) {
-        self.learned_at = now;
-        self.profile.record(done.padded, done.run);
-        self.stats.record(done);
+    /// Takes a successful run into the profile and the statistics.
+    pub fn record_run(&mut self, run: &CompletedRun, now: Instant) {
+        self.last_run_at = now;
+        self.profile.record(run.padded_rows, run.timing);
+        self.stats.record_run(run);
     }
 
-    /// A run has failed for good.
-    pub fn failed(&mut self, took: Duration) {
-        self.stats.failed(took);
+    /// Counts a job whose run failed after `took`.
+    pub fn record_failure(&mut self, took: Duration) {
+        self.stats.record_failure(took);
     }
 
-    /// Forgets those who wait.
+    /// Drops all waiting jobs. Their clients see that the reply channel is closed.
     pub fn clear(&mut self) {
         self.jobs.clear();
     }
 
-    /// What runs cost.
+    /// Run times by batch size.
     #[must_use]
     pub fn profile(&self) -> &LatencyProfile {
         &self.profile
     }
 
-    /// What has been run so far.
+    /// Statistics of all runs so far.
     #[must_use]
-    pub fn stats(&self) -> &Stats {
+    pub fn stats(&self) -> &VariantStats {
         &self.stats
     }
 
-    /// A profile that says "too p95" keeps everybody away who could teach it better. So when nothing has run for a
-    /// while, one job may try.
+    /// Whether one job may run although it seems too slow.
+    ///
+    /// A profile that says "too slow" refuses every job, and so never learns that the machine has become faster. So one
+    /// job is let through when nothing waits or runs and the last run was a while ago.
     #[must_use]
-    pub fn must_learn(&self, now: Instant) -> bool {
+    pub fn needs_probe(&self, now: Instant) -> bool {
         self.jobs.is_empty()
             && self.busy_until.iter().all(Option::is_none)
-            && now.saturating_duration_since(self.learned_at) > STALE
+            && now.saturating_duration_since(self.last_run_at) > STALE_AFTER
     }
 
-    /// The larger batch, when it is time to try one.
+    /// Returns the larger batch (in jobs) when it is time to explore one.
     fn explore(&mut self, larger: Option<(usize, Exploration)>) -> Option<usize> {
-        let (jobs, trying) = larger?;
-        self.try_in = self.try_in.saturating_sub(1);
-        if self.try_in > 0 {
+        let (jobs, exploration) = larger?;
+        self.explore_in = self.explore_in.saturating_sub(1);
+        if self.explore_in > 0 {
             return None;
         }
-        if let Some(tried) = self.tried.replace(trying) {
-            let (least, most) = TRIED_EVERY;
-            self.try_every = if tried.was_better(&self.profile) { least } else { (self.try_every * 2).min(most) };
+        if let Some(last) = self.last_exploration.replace(exploration) {
+            self.explore_every = if last.was_better(&self.profile) {
+                EXPLORE_EVERY_MIN
+            } else {
+                (self.explore_every * 2).min(EXPLORE_EVERY_MAX)
+            };
         }
-        self.try_in = self.try_every;
+        self.explore_in = self.explore_every;
         Some(jobs)
     }
 
@@ -224,11 +243,13 @@ impl Backlog {
         }
     }
 
-    /// The late are told, the gone are dropped. When several wait, late is also who could not be answered in time any
-    /// more by the fastest run that there has been: that time is better spent on the others.
-    pub fn drop_unwanted(&mut self, now: Instant) {
+    /// Removes cancelled jobs, and answers expired ones with [`JobError::DeadlineExceeded`].
+    ///
+    /// When several jobs wait, a job also counts as expired when even the fastest run so far would end past its deadline:
+    /// the time is better spent on the others.
+    pub fn remove_unwanted(&mut self, now: Instant) {
         let fastest = if self.jobs.len() > 1 { self.profile.fastest(1) } else { Duration::ZERO };
-        let unwanted = |_: &_, job: &mut Job| job.is_cancelled() || now + fastest >= job.waiting.deadline;
+        let unwanted = |_: &_, job: &mut Job| job.is_cancelled() || now + fastest >= job.pending.deadline;
         for (_, job) in self.jobs.extract_if(.., unwanted) {
             if !job.is_cancelled() {
                 job.answer(Err(JobError::DeadlineExceeded));
@@ -244,7 +265,7 @@ mod tests {
     use super::*;
     use crate::scheduler::{
         job::{Priority, RunOutput},
-        latency_profile::Run,
+        latency_profile::RunTiming,
     };
 
     type Reply = oneshot::Receiver<Result<RunOutput, JobError>>;
@@ -253,45 +274,46 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    /// A backlog before one worker, whose runs take 10 ms a row.
+    /// A backlog for one worker, whose runs take 10 ms a row.
     fn backlog(capacity: usize, now: Instant) -> Backlog {
         let mut profile = LatencyProfile::default();
-        (0..8).for_each(|_| profile.record(1, Run { wall: ms(10), service_time: ms(10) }));
-        Backlog::new(capacity, 1, Limits { max_rows: 8, buckets: Vec::new(), max_delay: None }, profile, now)
+        (0..8).for_each(|_| profile.record(1, RunTiming { wall: ms(10), service_time: ms(10) }));
+        Backlog::new(capacity, 1, BatchLimits { max_rows: 8, buckets: Vec::new(), max_delay: None }, profile, now)
     }
 
     fn job(now: Instant, deadline_ms: u64, priority: u8) -> (Job, Reply) {
         let (reply, receiver) = oneshot::channel();
-        let waiting = Pending { rows: 1, shares: true, queued_at: now, deadline: now + ms(deadline_ms) };
+        let pending = Pending { rows: 1, batchable: true, queued_at: now, deadline: now + ms(deadline_ms) };
         let priority = Priority::new(priority).expect("0 to 9");
-        (Job { inputs: Vec::new(), waiting, priority, reply, meter: None }, receiver)
+        (Job { inputs: Vec::new(), pending, priority, reply, meter: None }, receiver)
     }
 
+    /// Deadlines (from `now`) of the jobs that the worker takes.
     fn taken(backlog: &mut Backlog, now: Instant) -> Vec<Duration> {
-        match backlog.next(0, false, now) {
-            Next::Batch(jobs) => jobs.iter().map(|job| job.waiting.deadline - now).collect(),
-            Next::WaitUntil(_) | Next::Idle => Vec::new(),
+        match backlog.next_work(0, false, now) {
+            NextWork::Batch(jobs) => jobs.iter().map(|job| job.pending.deadline - now).collect(),
+            NextWork::WaitUntil(_) | NextWork::Idle => Vec::new(),
         }
     }
 
     #[test]
-    fn who_cannot_be_answered_in_time_is_told_at_once_and_when() {
+    fn a_job_that_cannot_be_answered_in_time_is_refused_at_once() {
         let now = Instant::now();
         let mut backlog = backlog(3, now);
         let push = |backlog: &mut Backlog, deadline| {
             let (job, reply) = job(now, deadline, 5);
             backlog.push(job, now).map(|()| reply)
         };
-        assert_eq!(push(&mut backlog, 0).err(), Some(Refusal::DeadlineExceeded));
-        assert_eq!(push(&mut backlog, 9).err(), Some(Refusal::TooSlow(ms(10))));
+        assert_eq!(push(&mut backlog, 0).err(), Some(PushError::DeadlineExceeded));
+        assert_eq!(push(&mut backlog, 9).err(), Some(PushError::TooSlow(ms(10))));
         let _first = push(&mut backlog, 11).expect("room and time");
-        assert_eq!(push(&mut backlog, 19).err(), Some(Refusal::TooSlow(ms(20))), "behind one other");
+        assert_eq!(push(&mut backlog, 19).err(), Some(PushError::TooSlow(ms(20))), "it waits behind one other");
         let _others = [21, 31].map(|deadline| push(&mut backlog, deadline).expect("room and time"));
-        assert_eq!(push(&mut backlog, 1000).err(), Some(Refusal::Full(ms(40))));
+        assert_eq!(push(&mut backlog, 1000).err(), Some(PushError::Full(ms(40))));
     }
 
     #[test]
-    fn a_high_priority_overtakes_those_that_came_a_little_earlier() {
+    fn a_high_priority_overtakes_jobs_that_came_a_little_earlier() {
         let now = Instant::now();
         let mut backlog = backlog(8, now);
         let (low, _low) = job(now, 1_000, 4);
@@ -305,29 +327,29 @@ mod tests {
     }
 
     #[test]
-    fn the_late_are_told_and_the_gone_are_dropped() {
+    fn expired_jobs_get_an_error_and_cancelled_ones_are_dropped() {
         let now = Instant::now();
         let mut backlog = backlog(8, now);
-        let (late, mut told) = job(now, 15, 5);
-        let (gone, hung_up) = job(now, 1_000, 5);
+        let (expired, mut reply) = job(now, 15, 5);
+        let (cancelled, cancelled_reply) = job(now, 1_000, 5);
         let (wanted, _reply) = job(now, 2_000, 5);
-        for job in [late, gone, wanted] {
+        for job in [expired, cancelled, wanted] {
             backlog.push(job, now).expect("room");
         }
-        drop(hung_up);
+        drop(cancelled_reply);
         assert_eq!(taken(&mut backlog, now + ms(6)), [ms(1_994)], "the first could not be in time any more");
-        assert_eq!(told.try_recv().expect("told").err(), Some(JobError::DeadlineExceeded));
+        assert_eq!(reply.try_recv().expect("an answer").err(), Some(JobError::DeadlineExceeded));
         assert!(backlog.is_empty());
     }
 
     #[test]
-    fn a_curve_that_keeps_everybody_away_is_put_to_the_test() {
+    fn a_profile_that_refuses_every_job_is_probed() {
         let now = Instant::now();
         let mut backlog = backlog(8, now);
         let (job, _reply) = job(now + ms(1_001), 5, 5);
-        assert!(!backlog.must_learn(now + ms(1_000)));
+        assert!(!backlog.needs_probe(now + ms(1_000)));
         backlog.push(job, now + ms(1_001)).expect("nothing has run for a second");
         assert_eq!(taken(&mut backlog, now + ms(1_001)), [ms(5)]);
-        assert!(!backlog.must_learn(now + ms(2_500)), "it runs");
+        assert!(!backlog.needs_probe(now + ms(2_500)), "it runs");
     }
 }

@@ -1,4 +1,4 @@
-//! A request as the queue sees it, and what comes back.
+//! A job (a request as the scheduler sees it), its priority, and its result.
 
 use std::{
     sync::Arc,
@@ -9,47 +9,49 @@ use tokio::sync::oneshot;
 
 use super::policy::Pending;
 use crate::{
-    cost::{Meter, Used},
+    cost::{Meter, ResourceUsage},
     vision::tensor::Tensor,
 };
 
-/// Inputs that wait for a session.
+/// Input tensors that wait for a session to run them.
 #[derive(Debug)]
 pub struct Job {
-    /// The graph's inputs, in its order.
+    /// One tensor for each input of the graph, in the graph's order; the first dimension is the rows.
     pub inputs: Vec<Tensor>,
-    /// What the policy goes by.
-    pub waiting: Pending,
-    /// Who goes first.
+    /// What the batching policy decides by: rows, arrival and deadline.
+    pub pending: Pending,
+    /// Which jobs are served first.
     pub priority: Priority,
-    /// Where the answer goes; closed when the client has gone.
+    /// Channel that takes the result. It is closed when the client has gone.
     pub reply: oneshot::Sender<Result<RunOutput, JobError>>,
-    /// Who is charged for it.
+    /// Meter of the request that pays for the job; none where nobody is billed.
     pub meter: Option<Arc<Meter>>,
 }
 
 impl Job {
-    /// Tells the client, unless it has gone.
-    pub fn answer(self, answer: Result<RunOutput, JobError>) {
-        let _ = self.reply.send(answer);
+    /// Sends the result to the client, unless the client has gone.
+    pub fn answer(self, result: Result<RunOutput, JobError>) {
+        let _ = self.reply.send(result);
     }
 
-    /// Charges what was used for it.
-    pub fn charge(&self, used: Used) {
+    /// Charges `usage` to the request that the job belongs to.
+    pub fn charge(&self, usage: ResourceUsage) {
         if let Some(meter) = &self.meter {
-            meter.charge(used);
+            meter.charge(usage);
         }
     }
 
-    /// Has its client gone?
+    /// Whether the client has gone.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.reply.is_closed()
     }
 }
 
-/// 0 (last) to 9 (first). Each step is worth 100 ms in the queue: a job goes before those of the next lower priority
-/// that came up to 100 ms earlier, and before no others. So nobody waits for ever, whatever comes after it.
+/// Priority of a job, from 0 (last) to 9 (first).
+///
+/// Each step is worth 100 ms in the queue: a job is served before jobs of the next lower priority that arrived up to
+/// 100 ms earlier, but not before older ones. So no job waits for ever, whatever arrives after it.
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -57,32 +59,32 @@ impl Job {
 /// use ounce::scheduler::job::Priority;
 ///
 /// let now = Instant::now();
-/// let usual = Priority::default().turn(now);
-/// assert!(Priority::FIRST.turn(now) < usual);
-/// // A request of the lowest priority that came a second earlier goes before one of the usual priority.
-/// assert!(Priority::LAST.turn(now - Duration::from_secs(1)) < usual);
+/// let usual = Priority::default().effective_arrival(now);
+/// assert!(Priority::FIRST.effective_arrival(now) < usual);
+/// // A job of the lowest priority that arrived a second earlier is served before one of the usual priority.
+/// assert!(Priority::LAST.effective_arrival(now - Duration::from_secs(1)) < usual);
 /// assert_eq!(Priority::new(10), None);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Priority(u8);
 
 impl Priority {
-    /// The highest.
+    /// The highest priority.
     pub const FIRST: Self = Self(9);
-    /// The lowest.
+    /// The lowest priority.
     pub const LAST: Self = Self(0);
 
     const STEP: Duration = Duration::from_millis(100);
 
-    /// A number from 0 to 9.
+    /// Makes a priority of a number from 0 to 9; none for other numbers.
     #[must_use]
     pub fn new(priority: u8) -> Option<Self> {
         (priority <= Self::FIRST.0).then_some(Self(priority))
     }
 
-    /// When a job that is queued now would have come if all had the highest priority.
+    /// Arrival time that the queue sorts by: the real one, 100 ms later for each step below the highest priority.
     #[must_use]
-    pub fn turn(self, queued_at: Instant) -> Instant {
+    pub fn effective_arrival(self, queued_at: Instant) -> Instant {
         queued_at + Self::STEP * u32::from(Self::FIRST.0 - self.0)
     }
 }
@@ -93,24 +95,24 @@ impl Default for Priority {
     }
 }
 
-/// Outputs, and how they came about.
+/// Outputs of a job, and how its run went.
 #[derive(Debug)]
 pub struct RunOutput {
-    /// The graph's outputs, in its order, for this job alone.
+    /// The job's rows of each output of the graph, in the graph's order.
     pub outputs: Vec<Tensor>,
-    /// Time in the queue.
-    pub queued: Duration,
-    /// Time of the run that it was part of.
-    pub ran: Duration,
-    /// Rows in that run.
+    /// Time that the job spent in the queue.
+    pub queue_time: Duration,
+    /// Duration of the run that the job was part of.
+    pub run_time: Duration,
+    /// Rows in that run, without padding.
     pub batch_size: usize,
 }
 
 /// Why a job has no outputs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JobError {
-    /// Its deadline passed before its turn.
+    /// The job's deadline passed before it ran.
     DeadlineExceeded,
-    /// The run failed; the runtime's words, for the log.
+    /// The run failed. The text is the runtime's own and is meant for the log.
     Failed(String),
 }

@@ -1,40 +1,43 @@
-//! What a run of n rows costs on this machine: the latency profile, learned from the warm-up and from traffic.
+//! The latency profile of a variant: how long a run of n rows takes on this machine, learned from warm-up and traffic.
 //!
-//! For each size that was run, the latest runs are kept, and their quantiles are read off; sizes in between are
-//! interpolated. Old runs are forgotten by count, so the profile follows a machine that becomes slower or faster; sizes that
-//! seem not to pay are tried again from time to time (see [`mod@super::backlog`]).
+//! Runs go in ([`LatencyProfile::record`]), and medians and other quantiles by batch size come out. The recent runs of
+//! each size are kept, and sizes in between are interpolated. Old runs are forgotten by count, so the profile follows a
+//! machine that becomes slower or faster. Sizes that seem not to pay are explored from time to time (see
+//! [`mod@super::backlog`]).
 
 use std::{
     collections::{BTreeMap, VecDeque},
     time::Duration,
 };
 
-/// How many runs of a size are remembered.
-const REMEMBERED: usize = 64;
+use crate::stats::quantile;
 
-/// One run, as its worker measured it.
+/// Number of runs of each batch size that are kept.
+const KEPT_RUNS: usize = 64;
+
+/// Duration of one run, as its worker measured it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Run {
-    /// From its start to its end, which is what requests wait for.
+pub struct RunTiming {
+    /// Wall-clock time from start to end, which is what requests wait for.
     pub wall: Duration,
-    /// How long it service_time what runs share: the CPU time of a one-thread session, which other threads on the same
-    /// cores do not stretch, and the wall-clock time of a device.
+    /// Time that the run occupies what runs compete for. For a one-thread session this is its CPU time, which other
+    /// threads on the same cores do not stretch; for a device or a thread pool it is the wall-clock time.
     pub service_time: Duration,
 }
 
-/// Run times by rows.
+/// Run times by batch size (rows).
 ///
 /// ```
 /// use std::time::Duration;
 ///
-/// use ounce::scheduler::latency_profile::{LatencyProfile, Run};
+/// use ounce::scheduler::latency_profile::{LatencyProfile, RunTiming};
 ///
 /// let ms = Duration::from_millis;
 /// let mut profile = LatencyProfile::default();
 /// for wall in [2, 2, 3] {
-///     profile.record(1, Run { wall: ms(wall), service_time: ms(wall) });
+///     profile.record(1, RunTiming { wall: ms(wall), service_time: ms(wall) });
 /// }
-/// profile.record(4, Run { wall: ms(5), service_time: ms(5) });
+/// profile.record(4, RunTiming { wall: ms(5), service_time: ms(5) });
 /// assert_eq!(profile.p50(1), ms(2));
 /// assert_eq!(profile.p50(4), ms(5));
 /// assert_eq!(profile.sizes().collect::<Vec<_>>(), [1, 4]);
@@ -43,28 +46,28 @@ pub struct Run {
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct LatencyProfile {
-    points: BTreeMap<usize, Latest>,
+    points: BTreeMap<usize, RecentRuns>,
 }
 
-/// A point of the profile, for people.
+/// Quantiles of the runs of one batch size, for display.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProfilePoint {
     /// Rows in the run.
     pub rows: usize,
-    /// Runs that the quantiles are read from, at most 64.
+    /// Number of runs that the quantiles are of, at most 64.
     pub runs: usize,
-    /// Half of the runs took no longer.
+    /// Median wall-clock time of a run.
     pub p50: Duration,
-    /// Nine in ten took no longer.
+    /// Time that nine in ten runs did not exceed.
     pub p90: Duration,
-    /// 99 in 100 took no longer.
+    /// Time that 99 in 100 runs did not exceed.
     pub p99: Duration,
 }
 
-/// The latest runs of one size, oldest first, and what is asked of them most.
+/// The recent runs of one batch size, oldest first, with the quantiles that the scheduler reads most.
 #[derive(Debug, Clone, Default)]
-struct Latest {
-    runs: VecDeque<Run>,
+struct RecentRuns {
+    runs: VecDeque<RunTiming>,
     fastest: Duration,
     p50: Duration,
     p95: Duration,
@@ -72,37 +75,37 @@ struct Latest {
 }
 
 impl LatencyProfile {
-    /// Learns from a run.
-    pub fn record(&mut self, rows: usize, run: Run) {
+    /// Takes in a run of `rows` rows, padding included.
+    pub fn record(&mut self, rows: usize, run: RunTiming) {
         self.points.entry(rows).or_default().record(run);
     }
 
-    /// The median time of a run of so many rows; zero as long as nothing is known.
+    /// Median wall-clock time of a run of `rows` rows; zero while no run has been recorded.
     #[must_use]
     pub fn p50(&self, rows: usize) -> Duration {
-        self.at(rows, |latest| latest.p50)
+        self.at(rows, |recent| recent.p50)
     }
 
-    /// The time that 19 in 20 runs of so many rows stay below; the very slowest one does not count.
+    /// Wall-clock time that 19 in 20 runs of `rows` rows do not exceed. The slowest of the kept runs is left out.
     #[must_use]
     pub fn p95(&self, rows: usize) -> Duration {
-        self.at(rows, |latest| latest.p95)
+        self.at(rows, |recent| recent.p95)
     }
 
-    /// The least time that a run of so many rows took.
+    /// Least wall-clock time of a run of `rows` rows.
     #[must_use]
     pub fn fastest(&self, rows: usize) -> Duration {
-        self.at(rows, |latest| latest.fastest)
+        self.at(rows, |recent| recent.fastest)
     }
 
-    /// The median time that a run of so many rows runs_on what runs share.
+    /// Median service time of a run of `rows` rows (see [`RunTiming::service_time`]).
     #[must_use]
     pub fn service_time(&self, rows: usize) -> Duration {
-        self.at(rows, |latest| latest.service_time)
+        self.at(rows, |recent| recent.service_time)
     }
 
-    /// The least time that one row runs_on, of the sizes whose runs take no longer than that; of a run of one row where
-    /// none does.
+    /// Least service time a row, over the batch sizes whose runs (p95) take no longer than `longest`. Where no size is
+    /// that fast, it is the service time of a run of one row.
     #[must_use]
     pub fn least_service_time_within(&self, longest: Duration) -> Duration {
         let each = |rows: usize| self.service_time(rows) / u32::try_from(rows).unwrap_or(u32::MAX).max(1);
@@ -110,28 +113,31 @@ impl LatencyProfile {
         short.map(each).min().unwrap_or_else(|| self.service_time(1))
     }
 
-    /// The sizes that were run, ascending.
+    /// The batch sizes that were run, ascending.
     pub fn sizes(&self) -> impl Iterator<Item = usize> {
         self.points.keys().copied()
     }
 
-    /// Every size that was run.
+    /// Quantiles of every batch size that was run, in ascending order of size.
     #[must_use]
     pub fn points(&self) -> Vec<ProfilePoint> {
-        let point = |(&rows, latest): (&usize, &Latest)| {
-            let walls = sorted(latest.runs.iter().map(|run| run.wall));
-            let (p50, p90, p99) = (quantile(&walls, 0.5), quantile(&walls, 0.9), quantile(&walls, 0.99));
-            ProfilePoint { rows, runs: walls.len(), p50, p90, p99 }
+        let point = |(&rows, recent): (&usize, &RecentRuns)| {
+            let walls = sorted(recent.runs.iter().map(|run| run.wall));
+            let wall = |q| quantile(&walls, q).unwrap_or_default();
+            ProfilePoint { rows, runs: walls.len(), p50: wall(0.5), p90: wall(0.9), p99: wall(0.99) }
         };
         self.points.iter().map(point).collect()
     }
 
-    /// Between two sizes that were run on the straight backlog through them, above the largest on the backlog through the
-    /// last two. A backlog through one size alone goes through the origin: that promises nothing of a batch.
-    fn at(&self, rows: usize, of: impl Fn(&Latest) -> Duration) -> Duration {
-        let seconds = |latest: &Latest| of(latest).as_secs_f64();
-        let mut below = self.points.range(..=rows).rev().map(|(&rows, latest)| (rows, seconds(latest)));
-        let above = self.points.range(rows..).next().map(|(&rows, latest)| (rows, seconds(latest)));
+    /// Interpolates the time `of` a run of `rows` rows.
+    ///
+    /// Between two sizes that were run, it lies on the straight line through them; above the largest size, on the line
+    /// through the last two. Where only one size was run, the line goes through the origin, so that a larger batch
+    /// promises no gain.
+    fn at(&self, rows: usize, of: impl Fn(&RecentRuns) -> Duration) -> Duration {
+        let seconds = |recent: &RecentRuns| of(recent).as_secs_f64();
+        let mut below = self.points.range(..=rows).rev().map(|(&rows, recent)| (rows, seconds(recent)));
+        let above = self.points.range(rows..).next().map(|(&rows, recent)| (rows, seconds(recent)));
         let (low, high) = match (below.next(), above) {
             (Some(low), Some(high)) => (low, high),
             (None, Some(high)) => ((0, 0.0), high),
@@ -139,27 +145,29 @@ impl LatencyProfile {
             (None, None) => return Duration::ZERO,
         };
         #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
-        let backlog = |(x0, y0): (usize, f64), (x1, y1): (usize, f64)| {
+        let line = |(x0, y0): (usize, f64), (x1, y1): (usize, f64)| {
             let slope = if x1 == x0 { 0.0 } else { (y1 - y0) / (x1 - x0) as f64 };
-            // A larger batch that was measured faster was noise.
+            // A larger batch that was measured as faster is noise, so the line never falls.
             y1 + slope.max(0.0) * (rows as f64 - x1 as f64)
         };
-        Duration::from_secs_f64(backlog(low, high).max(0.0))
+        Duration::from_secs_f64(line(low, high).max(0.0))
     }
 }
 
-impl Latest {
-    fn record(&mut self, run: Run) {
-        if self.runs.len() == REMEMBERED {
+impl RecentRuns {
+    fn record(&mut self, run: RunTiming) {
+        if self.runs.len() == KEPT_RUNS {
             self.runs.pop_front();
         }
         self.runs.push_back(run);
         let walls = sorted(self.runs.iter().map(|run| run.wall));
-        self.fastest = quantile(&walls, 0.0);
-        self.p50 = quantile(&walls, 0.5);
-        // Of few runs one may have been anything.
-        self.p95 = quantile(walls.get(..walls.len() - 1).filter(|rest| !rest.is_empty()).unwrap_or(&walls), 0.95);
-        self.service_time = quantile(&sorted(self.runs.iter().map(|run| run.service_time)), 0.5);
+        let service_times = sorted(self.runs.iter().map(|run| run.service_time));
+        // The slowest run is left out of the p95: among few runs, a single one may be slow by chance.
+        let without_slowest = walls.get(..walls.len() - 1).filter(|rest| !rest.is_empty()).unwrap_or(&walls);
+        self.fastest = quantile(&walls, 0.0).unwrap_or_default();
+        self.p50 = quantile(&walls, 0.5).unwrap_or_default();
+        self.p95 = quantile(without_slowest, 0.95).unwrap_or_default();
+        self.service_time = quantile(&service_times, 0.5).unwrap_or_default();
     }
 }
 
@@ -167,13 +175,6 @@ fn sorted(times: impl Iterator<Item = Duration>) -> Vec<Duration> {
     let mut times: Vec<_> = times.collect();
     times.sort_unstable();
     times
-}
-
-/// The least time that a share `q` of the times does not exceed (nearest rank).
-fn quantile(ascending: &[Duration], q: f64) -> Duration {
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "few")]
-    let rank = (q * ascending.len() as f64).ceil() as usize;
-    ascending.get(rank.max(1) - 1).copied().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -187,7 +188,7 @@ mod tests {
     fn profile(runs: &[(usize, u64)]) -> LatencyProfile {
         let mut profile = LatencyProfile::default();
         for &(rows, wall) in runs {
-            profile.record(rows, Run { wall: ms(wall), service_time: ms(wall) });
+            profile.record(rows, RunTiming { wall: ms(wall), service_time: ms(wall) });
         }
         profile
     }
@@ -206,9 +207,9 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_are_those_of_the_latest_runs() {
+    fn quantiles_are_those_of_the_recent_runs() {
         let mut profile = profile(&[(1, 500)]);
-        (1..=64).for_each(|wall| profile.record(1, Run { wall: ms(wall), service_time: ms(1) }));
+        (1..=64).for_each(|wall| profile.record(1, RunTiming { wall: ms(wall), service_time: ms(1) }));
         let point = profile.points().remove(0);
         assert_eq!((point.rows, point.runs), (1, 64));
         assert_eq!([point.p50, point.p90, point.p99], [ms(32), ms(58), ms(64)]);

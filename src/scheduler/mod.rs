@@ -1,22 +1,25 @@
-//! Between requests and sessions: who waits, what runs together, and the threads that run it.
+//! Dynamic batching between requests and sessions: a queue for each variant, and worker threads that run batches of it.
 //!
-//! Workers pull: a free one takes the best batch of that moment, so nothing stands between a request and its run but
-//! one lock. What "best" is, [`policy`] says from what [`latency_profile`] has learned about this machine; both are pure.
+//! A job goes in ([`queue::Queue::push`]), and its reply channel gets a [`job::RunOutput`] or a [`job::JobError`].
+//! Workers pull: a free worker takes the best batch of that moment, so only one lock stands between a request and its
+//! run. [`policy`] decides which batch is best, from what [`latency_profile`] has learned about this machine; both are
+//! pure, and so is [`backlog`].
 //!
-//! - [`job`]: a request as the queue sees it, and what comes back.
-//! - [`latency_profile`]: what a run of n rows costs here, learned from warm-up and traffic.
-//! - [`policy`]: which of the waiting jobs run now, or until when to wait for more.
-//! - [`backlog`]: who waits and who works; takes, refuses, drops. Still without a clock.
-//! - [`queue`]: the backlog behind a lock.
-//! - [`worker`]: a thread that owns a session.
-//! - [`stats`]: what was run so far.
+//! - [`job`]: a request as the scheduler sees it, and its result.
+//! - [`latency_profile`]: how long a run of n rows takes here, learned from warm-up and traffic.
+//! - [`policy`]: which of the waiting jobs run now, or how long to wait for more.
+//! - [`backlog`]: the waiting jobs and the busy workers, without a clock and a lock.
+//! - [`queue`]: the backlog behind a lock, with threads that wait for it.
+//! - [`worker`]: a thread that owns a session and runs batches.
+//! - [`pool_cpu_time`]: CPU time of runs on a session's own threads.
+//! - [`stats`]: statistics of the runs so far.
 
 pub mod backlog;
 pub mod forecast_errors;
 pub mod job;
 pub mod latency_profile;
 pub mod policy;
-pub mod pool;
+pub mod pool_cpu_time;
 pub mod queue;
 pub mod stats;
 pub mod worker;

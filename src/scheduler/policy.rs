@@ -1,15 +1,18 @@
-//! Which of the waiting jobs run now. Pure: the queue, the profile and the time come in, a decision goes out.
+//! The batching policy: which of the waiting jobs run now. The queue, the latency profile and the time come in, and a
+//! [`Decision`] goes out. The policy has no state and no clock.
 //!
-//! **The size** is the one with the best goodput: rows answered within their deadlines a second of what the run
-//! runs_on. Where none is clearly better than the first job alone, that one runs alone: it is answered sooner.
+//! **Batch size.** The best size has the best goodput: rows that are answered within their deadlines, divided by the
+//! run's service time. Where no size is clearly better than the first job alone, that job runs alone, since it is
+//! answered sooner.
 //!
-//! **Pending** for one more job makes n + 1 rows wait until it comes and until its row is computed, and saves it a run
-//! of its own. So it pays as long as `run(1) > (n + 1) · (gap + run(n + 1) − run(n))`, with `gap` the time between
-//! arrivals. On a CPU, where n rows take n times as long as one, that never holds; on a device, where a run costs much
-//! and a row little, it holds when requests come close together. It never waits while another worker could take the
-//! next job, and never past the last moment at which the tightest deadline of the batch is still safe. (The optimal
-//! rule for such queues is a threshold on the queue's length: Deb and Serfozo, "Optimal control of batch service
-//! queues", 1973; this one puts the threshold where one step of waiting stops paying.)
+//! **Waiting.** To wait for one more job delays n + 1 rows until it arrives and until its row is computed, and saves it
+//! a run of its own. So waiting pays as long as `run(1) > (n + 1) · (gap + run(n + 1) − run(n))`, where `gap` is the
+//! time between arrivals. On a CPU, where n rows take n times as long as one, that never holds. On a device, where a run
+//! costs much and a row costs little, it holds when requests arrive close together. The policy never waits while another
+//! worker could take the next job, and never so long that the tightest deadline of the batch would be missed.
+//!
+//! The optimal rule for such queues is a threshold on the queue's length (Deb and Serfozo, "Optimal control of batch
+//! service queues", 1973). This policy puts the threshold where one more step of waiting stops paying.
 
 use std::{
     collections::VecDeque,
@@ -18,57 +21,58 @@ use std::{
 
 use super::latency_profile::LatencyProfile;
 
-/// The best batch has to be better than the first job alone by this factor, to be worth its longer run.
-const WORTH_IT: f64 = 1.05;
+/// Factor by which a batch has to be better than the first job alone to be worth its longer run.
+const CLEARLY_BETTER: f64 = 1.05;
 
-/// The gaps between arrivals are averaged over so many.
+/// Number of gaps between arrivals that are averaged.
 const GAPS: usize = 16;
 
-/// What a batch may be.
+/// BatchLimits of a batch, from the manifest and the graph.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
-    /// The most rows in a run.
+pub struct BatchLimits {
+    /// Largest number of rows in a run.
     pub max_rows: usize,
-    /// The sizes that a run may have, ascending, the last at least `max_rows`; fewer rows are padded. Empty: any.
+    /// Batch sizes that may run, ascending; the last is at least `max_rows`. A batch is padded up to the next of them.
+    /// Where the list is empty, every size may run.
     pub buckets: Vec<usize>,
-    /// The longest that a job may be made to wait for others while a worker is free; none: as long as it pays.
+    /// Longest time that a job may wait for others while a worker is free; none means as long as it pays.
     pub max_delay: Option<Duration>,
 }
 
-impl Limits {
-    /// The rows that are run when `rows` are there.
+impl BatchLimits {
+    /// Number of rows that a batch of `rows` rows is padded to.
     #[must_use]
-    pub fn padded(&self, rows: usize) -> usize {
+    pub fn padded_rows(&self, rows: usize) -> usize {
         self.buckets.iter().copied().find(|&bucket| bucket >= rows).unwrap_or(rows)
     }
 }
 
-/// 1, 2, 4, … and `max`.
+/// The powers of two below `max`, and `max` itself: 1, 2, 4, …, `max`.
 #[must_use]
 pub fn powers_up_to(max: usize) -> Vec<usize> {
     let powers = std::iter::successors(Some(1usize), |size| size.checked_mul(2));
     powers.take_while(|size| *size < max).chain([max]).collect()
 }
 
-/// A job as the policy sees it.
+/// A waiting job as the policy sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pending {
-    /// Its rows.
+    /// Number of rows.
     pub rows: usize,
-    /// May others share its run?
-    pub shares: bool,
+    /// Whether other jobs may share its run.
+    pub batchable: bool,
     /// When it was queued.
     pub queued_at: Instant,
-    /// When its answer stops being wanted.
+    /// When its answer comes too late.
     pub deadline: Instant,
 }
 
-/// The times of the latest arrivals.
+/// Times of the latest arrivals, from which the gap between arrivals is estimated.
 #[derive(Debug, Clone, Default)]
 pub struct Arrivals(VecDeque<Instant>);
 
 impl Arrivals {
-    /// One more.
+    /// Takes in an arrival.
     pub fn record(&mut self, now: Instant) {
         if self.0.len() > GAPS {
             self.0.pop_front();
@@ -76,7 +80,7 @@ impl Arrivals {
         self.0.push_back(now);
     }
 
-    /// The mean time between them, the time since the last one included; none as long as there was only one.
+    /// Mean time between arrivals, including the time since the last one; none before the second arrival.
     #[must_use]
     pub fn gap(&self, now: Instant) -> Option<Duration> {
         let (first, arrivals) = (self.0.front()?, u32::try_from(self.0.len()).ok()?);
@@ -84,38 +88,38 @@ impl Arrivals {
     }
 }
 
-/// What is known at the moment of a decision.
+/// State of a variant's queue and workers at the moment of a decision.
 #[derive(Debug)]
 pub struct Snapshot<'a> {
-    /// Who waits, in the order of service; those beyond `max_rows` may be left out.
-    pub waiting: &'a [Pending],
-    /// When the latest came.
+    /// Waiting jobs in the order of service. Jobs beyond `max_rows` rows may be left out.
+    pub pending: &'a [Pending],
+    /// Latest arrivals.
     pub arrivals: &'a Arrivals,
-    /// What runs cost.
+    /// Run times by batch size.
     pub profile: &'a LatencyProfile,
-    /// Workers that have nothing to do, the one that asks included.
+    /// Number of idle workers, the one that asks included.
     pub idle_workers: usize,
 }
 
-/// What a free worker does.
+/// What a free worker does now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// Nobody waits.
+    /// No job waits, so there is nothing to do.
     Idle,
-    /// The first so many jobs run now.
+    /// The first jobs of the queue, this many, run now.
     Run(usize),
-    /// More may join until then; ask again at that time, or at the next arrival.
+    /// Waiting for more jobs pays until that time. The worker asks again then, or at the next arrival.
     WaitUntil(Instant),
 }
 
-/// What the worker that asks does now.
+/// Decides what the worker that asks does now.
 #[must_use]
-pub fn decide(snapshot: &Snapshot<'_>, limits: &Limits, now: Instant) -> Decision {
-    let candidates = candidates(snapshot.waiting, limits);
+pub fn decide(snapshot: &Snapshot<'_>, limits: &BatchLimits, now: Instant) -> Decision {
+    let candidates = candidates(snapshot.pending, limits);
     let Some((jobs, rows)) = best_size(snapshot, limits, &candidates, now) else { return Decision::Idle };
-    // Company can only come when everybody who is here goes, and there is room for more.
+    // Another job can only join when all waiting jobs go into this batch and there is room for more.
     let complete =
-        jobs < snapshot.waiting.len() || rows >= limits.max_rows || !snapshot.waiting.iter().all(|job| job.shares);
+        jobs < snapshot.pending.len() || rows >= limits.max_rows || !snapshot.pending.iter().all(|job| job.batchable);
     if complete || snapshot.idle_workers > 1 {
         return Decision::Run(jobs);
     }
@@ -125,35 +129,38 @@ pub fn decide(snapshot: &Snapshot<'_>, limits: &Limits, now: Instant) -> Decisio
     }
 }
 
-/// The batches that could run: the first job, the first two, … with their rows.
-fn candidates(waiting: &[Pending], limits: &Limits) -> Vec<(usize, usize)> {
+/// The batches that could run (the first job, the first two, …), each as its number of jobs and of rows.
+fn candidates(pending: &[Pending], limits: &BatchLimits) -> Vec<(usize, usize)> {
     let mut rows = 0;
     let mut candidates: Vec<(usize, usize)> = Vec::new();
-    for (index, job) in waiting.iter().enumerate() {
+    for (index, job) in pending.iter().enumerate() {
         rows += job.rows;
-        if index > 0 && (rows > limits.max_rows || !job.shares) {
+        if index > 0 && (rows > limits.max_rows || !job.batchable) {
             break;
         }
         candidates.push((index + 1, rows));
-        if !job.shares {
+        if !job.batchable {
             break;
         }
     }
     candidates
 }
 
-/// About twice as many jobs as `jobs`, if they wait, may run together, and are not known to be better anyway (then it was
-/// deadlines that spoke against them); with the rows of both.
+/// The batch to explore instead of the first `jobs` jobs: about twice as many, with the sizes of both.
+///
+/// None where so many do not wait or may not run together. None, too, where the larger size is known to be better: then
+/// it was deadlines that ruled it out.
 #[must_use]
-pub fn twice_as_large(snapshot: &Snapshot<'_>, limits: &Limits, jobs: usize) -> Option<(usize, Exploration)> {
-    let candidates = candidates(snapshot.waiting, limits);
+pub fn larger_batch(snapshot: &Snapshot<'_>, limits: &BatchLimits, jobs: usize) -> Option<(usize, Exploration)> {
+    let candidates = candidates(snapshot.pending, limits);
     let (_, rows) = *candidates.iter().find(|(some, _)| *some == jobs)?;
     let (more, larger) = *candidates.iter().rev().find(|(more, _)| *more <= 2 * jobs)?;
-    let tried = Exploration { size: limits.padded(larger), instead_of: limits.padded(rows) };
-    (tried.size != tried.instead_of && !tried.was_better(snapshot.profile)).then_some((more, tried))
+    let exploration = Exploration { size: limits.padded_rows(larger), instead_of: limits.padded_rows(rows) };
+    let unknown = exploration.size != exploration.instead_of && !exploration.was_better(snapshot.profile);
+    unknown.then_some((more, exploration))
 }
 
-/// A size that was run to see what it costs, instead of the one that seemed best.
+/// A batch size that is run to measure it, instead of the one that seems best.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exploration {
     size: usize,
@@ -161,30 +168,31 @@ pub struct Exploration {
 }
 
 impl Exploration {
-    /// By what is known now, was it better?
+    /// Whether the explored size is the better one, by what the profile knows now.
     #[must_use]
     pub fn was_better(self, profile: &LatencyProfile) -> bool {
         let rate = |size| per_second(size, profile.service_time(size));
-        rate(self.size) > WORTH_IT * rate(self.instead_of)
+        rate(self.size) > CLEARLY_BETTER * rate(self.instead_of)
     }
 }
 
-/// The batch with the best goodput, in jobs and rows.
+/// The batch with the best goodput, as its number of jobs and of rows.
 fn best_size(
     snapshot: &Snapshot<'_>,
-    limits: &Limits,
+    limits: &BatchLimits,
     candidates: &[(usize, usize)],
     now: Instant,
 ) -> Option<(usize, usize)> {
     let goodput = |&(jobs, rows): &(usize, usize)| {
-        let size = limits.padded(rows);
+        let size = limits.padded_rows(rows);
         let end = now + snapshot.profile.p95(size);
-        let batch = snapshot.waiting.iter().take(jobs);
+        let batch = snapshot.pending.iter().take(jobs);
         let in_time: usize = batch.filter(|job| job.deadline >= end).map(|job| job.rows).sum();
         per_second(in_time, snapshot.profile.service_time(size))
     };
-    // Deadlines that nobody can be sure to meet do not choose: then the most efficient batch is the best that is left.
-    let throughput = |&(_, rows): &(usize, usize)| per_second(rows, snapshot.profile.service_time(limits.padded(rows)));
+    // Where no batch is sure to meet its deadlines, the most efficient one is the best that is left.
+    let throughput =
+        |&(_, rows): &(usize, usize)| per_second(rows, snapshot.profile.service_time(limits.padded_rows(rows)));
     let mut rates: Vec<f64> = candidates.iter().map(goodput).collect();
     if rates.iter().all(|rate| *rate <= 0.0) {
         rates = candidates.iter().map(throughput).collect();
@@ -192,62 +200,78 @@ fn best_size(
     candidates.get(best_of(&rates)?).copied()
 }
 
-/// The place of the best rate; of the first one, as long as none is clearly better.
+/// Index of the best rate, or of the first one as long as none is clearly better.
 fn best_of(rates: &[f64]) -> Option<usize> {
     let first = *rates.first()?;
-    let (place, best) = rates.iter().copied().enumerate().rev().max_by(|(_, a), (_, b)| a.total_cmp(b))?;
-    Some(if best > first * WORTH_IT { place } else { 0 })
+    let (index, best) = rates.iter().copied().enumerate().rev().max_by(|(_, a), (_, b)| a.total_cmp(b))?;
+    Some(if best > first * CLEARLY_BETTER { index } else { 0 })
 }
 
-/// Until when one more job is worth waiting for; none when it is not.
-fn worth_waiting_until(snapshot: &Snapshot<'_>, limits: &Limits, rows: usize, now: Instant) -> Option<Instant> {
+/// Time until which one more job is worth waiting for; none when waiting does not pay.
+fn worth_waiting_until(snapshot: &Snapshot<'_>, limits: &BatchLimits, rows: usize, now: Instant) -> Option<Instant> {
     let gap = snapshot.arrivals.gap(now)?;
     let last = *snapshot.arrivals.0.back()?;
     let profile = snapshot.profile;
-    let (size, joined) = (limits.padded(rows), limits.padded(rows + 1));
+    let (size, joined) = (limits.padded_rows(rows), limits.padded_rows(rows + 1));
     let added = profile.service_time(joined).saturating_sub(profile.service_time(size));
-    let saved = profile.service_time(limits.padded(1)) / u32::try_from(rows + 1).ok()?;
+    let saved = profile.service_time(limits.padded_rows(1)) / u32::try_from(rows + 1).ok()?;
     let patience = saved.checked_sub(added)?;
     if gap >= patience {
         return None;
     }
-    let oldest = snapshot.waiting.iter().map(|job| job.queued_at).min()?;
-    let tightest = snapshot.waiting.iter().map(|job| job.deadline).min()?;
+    let oldest = snapshot.pending.iter().map(|job| job.queued_at).min()?;
+    let tightest = snapshot.pending.iter().map(|job| job.deadline).min()?;
     let safe = tightest.checked_sub(profile.p95(joined))?;
     let until = (last + patience).min(safe);
     Some(limits.max_delay.map_or(until, |most| until.min(oldest + most)))
 }
 
-/// How long a job waits behind `rows_ahead` until its own run begins, when the workers are still busy for `busy` in all,
-/// and the rows of that run. Those ahead go in full batches; with the last of them it goes itself, and with those who
-/// come while it waits.
+/// What stands between a job and its run.
+#[derive(Debug, Clone, Copy)]
+pub struct QueueAhead {
+    /// Rows that are served before the job.
+    pub rows_ahead: usize,
+    /// Sum over the workers of the time that each is still busy.
+    pub busy: Duration,
+    /// Number of workers.
+    pub workers: usize,
+    /// Mean time between arrivals, where it is known.
+    pub arrival_gap: Option<Duration>,
+}
+
+/// Estimate of the run that a job will be part of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExpectedRun {
+    /// Time until the run begins.
+    pub wait: Duration,
+    /// Rows in the run.
+    pub rows: usize,
+}
+
+/// Estimates when a job of `rows` rows will run, and in how large a batch.
+///
+/// The rows ahead of it go in full batches. The job goes with the rest of them, and with jobs that arrive while it waits.
 #[must_use]
-pub fn expected_wait(
-    profile: &LatencyProfile,
-    limits: &Limits,
-    (rows_ahead, rows): (usize, usize),
-    busy: Duration,
-    workers: usize,
-    gap: Option<Duration>,
-) -> (Duration, usize) {
+pub fn expected_run(profile: &LatencyProfile, limits: &BatchLimits, rows: usize, ahead: &QueueAhead) -> ExpectedRun {
+    let &QueueAhead { rows_ahead, busy, workers, arrival_gap } = ahead;
     let full = efficient_size(profile, limits);
     let (runs, rest) = (rows_ahead / full, rows_ahead % full);
     let (runs, size) = if rest + rows > full && rest > 0 { (runs + 1, rows) } else { (runs, rest + rows) };
-    let work = busy + profile.p50(limits.padded(full)).saturating_mul(u32::try_from(runs).unwrap_or(u32::MAX));
+    let work = busy + profile.p50(limits.padded_rows(full)).saturating_mul(u32::try_from(runs).unwrap_or(u32::MAX));
     let wait = work / u32::try_from(workers.max(1)).unwrap_or(u32::MAX);
-    let joining = gap.map_or(0.0, |gap| wait.as_secs_f64() / gap.as_secs_f64().max(1e-9));
-    (wait, size.saturating_add(joining as usize).min(full.max(size)))
+    let joining = arrival_gap.map_or(0.0, |gap| wait.as_secs_f64() / gap.as_secs_f64().max(1e-9));
+    ExpectedRun { wait, rows: size.saturating_add(joining as usize).min(full.max(size)) }
 }
 
-/// The size that a long queue is worked off with.
-fn efficient_size(profile: &LatencyProfile, limits: &Limits) -> usize {
+/// The batch size with the best throughput, which a long queue is worked off with.
+fn efficient_size(profile: &LatencyProfile, limits: &BatchLimits) -> usize {
     let sizes: Vec<usize> = profile.sizes().filter(|&size| size < limits.max_rows).chain([limits.max_rows]).collect();
     let rates: Vec<f64> =
-        sizes.iter().map(|&size| per_second(size, profile.service_time(limits.padded(size)))).collect();
-    best_of(&rates).and_then(|place| sizes.get(place).copied()).unwrap_or(limits.max_rows).max(1)
+        sizes.iter().map(|&size| per_second(size, profile.service_time(limits.padded_rows(size)))).collect();
+    best_of(&rates).and_then(|index| sizes.get(index).copied()).unwrap_or(limits.max_rows).max(1)
 }
 
-/// A profile that knows nothing makes every size equally good.
+/// Rows a second. An empty profile has a service time of zero, which makes larger batches better.
 fn per_second(rows: usize, service_time: Duration) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
     let rows = rows as f64;

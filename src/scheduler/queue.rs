@@ -1,4 +1,4 @@
-//! The backlog behind one lock, with threads that wait for it.
+//! The backlog behind one lock: requests push jobs from any thread, and worker threads block on it until there is a batch.
 
 use std::{
     sync::{
@@ -9,53 +9,54 @@ use std::{
 };
 
 use super::{
-    backlog::{Backlog, Next, Refusal},
+    backlog::{Backlog, NextWork, PushError},
     forecast_errors::ForecastErrors,
     job::{Job, Priority},
     latency_profile::{LatencyProfile, ProfilePoint},
-    policy::Limits,
-    stats::{Done, Stats},
+    policy::BatchLimits,
+    stats::{CompletedRun, VariantStats},
 };
 use crate::stats::InFlight;
 
-/// A bounded queue that worker threads pull from.
+/// A bounded queue of one variant, which worker threads pull batches from.
 #[derive(Debug)]
 pub struct Queue {
     // A std mutex: it is held for a push or a pop, never across an await.
-    state: Mutex<State>,
-    arrived: Condvar,
+    state: Mutex<QueueState>,
+    // Signalled when a job arrives or the queue is closed.
+    changed: Condvar,
     /// Requests that will be queued soon: their images are being decoded.
     pub upcoming: InFlight,
-    // What the profile says most often, for those who only read it.
+    // Run times of the profile that the router reads for every request, without the lock.
     times: AtomicServiceTimes,
 }
 
-/// What awaits a request that comes now.
+/// Estimate of how long a request that arrives now waits for its answer.
 #[derive(Debug, Clone, Copy)]
 pub struct WaitEstimate {
-    /// The time until it is answered, if it were queued now.
-    pub alone: Duration,
-    /// The time until it is answered behind the upcoming requests, which are still to be queued.
-    pub behind: Duration,
-    /// How much later than forecast the latest answers came, at the worst.
+    /// Time until the answer, if the request were queued now.
+    pub if_queued_now: Duration,
+    /// Time until the answer, if the upcoming requests are queued first.
+    pub behind_upcoming: Duration,
+    /// Largest delay of the latest answers beyond their forecast.
     pub margin: Duration,
-    /// The number of requests that wait.
+    /// Number of requests that wait.
     pub waiting: usize,
-    /// The number of requests that are still to be queued.
+    /// Number of requests whose images are being decoded, which will be queued soon.
     pub upcoming: usize,
-    /// Whether nothing has run for so long that the latency profile may be wrong.
-    pub must_learn: bool,
+    /// Whether one job may run although it seems too slow (see [`Backlog::needs_probe`]).
+    pub needs_probe: bool,
 }
 
-/// What runs of a variant take.
+/// Run times of a variant, for the router.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ServiceTimes {
-    /// The least time of a run of one row, lately. (The median of a variant that nobody asks may be that of a bad moment,
-    /// and would stay it.)
+    /// Least wall-clock time of the latest runs of one row. The median is not used here: a variant that the router
+    /// never chooses would keep a median that was measured in a bad moment.
     pub fastest: Duration,
-    /// The median time that a run of one row occupies its session.
+    /// Median service time of a run of one row.
     pub service_time: Duration,
-    /// The time that one row occupies a session in a run of the size where that is least.
+    /// Least service time a row, over all batch sizes.
     pub least_service_time: Duration,
 }
 
@@ -79,137 +80,137 @@ impl AtomicServiceTimes {
 }
 
 #[derive(Debug)]
-struct State {
+struct QueueState {
     backlog: Backlog,
     errors: ForecastErrors,
     closed: bool,
 }
 
 impl Queue {
-    /// An empty queue for at most `capacity` jobs, before `workers` that number themselves from 0.
+    /// Makes an empty queue for at most `capacity` jobs. Its `workers` threads number themselves from 0.
     #[must_use]
-    pub fn new(capacity: usize, workers: usize, limits: Limits, profile: LatencyProfile) -> Self {
+    pub fn new(capacity: usize, workers: usize, limits: BatchLimits, profile: LatencyProfile) -> Self {
         let backlog = Backlog::new(capacity, workers, limits, profile, Instant::now());
         let times = AtomicServiceTimes::default();
         times.publish(backlog.profile());
-        let state = State { backlog, errors: ForecastErrors::default(), closed: false };
-        Self { state: Mutex::new(state), arrived: Condvar::new(), upcoming: InFlight::default(), times }
+        let state = QueueState { backlog, errors: ForecastErrors::default(), closed: false };
+        Self { state: Mutex::new(state), changed: Condvar::new(), upcoming: InFlight::default(), times }
     }
 
-    /// Takes a job in.
+    /// Queues a job.
     ///
     /// # Errors
-    /// When there is no room, when its deadline cannot be met, or when the queue is closed.
-    pub fn push(&self, job: Job) -> Result<(), Refusal> {
+    /// The job is refused when the queue is full or closed, or when its deadline cannot be met.
+    pub fn push(&self, job: Job) -> Result<(), PushError> {
         let mut state = self.lock();
         if state.closed {
-            return Err(Refusal::Closed);
+            return Err(PushError::Closed);
         }
         state.backlog.push(job, Instant::now())?;
         drop(state);
-        self.arrived.notify_one();
+        self.changed.notify_one();
         Ok(())
     }
 
-    /// Waits until there is something to run for `worker`; `None` once the queue is closed and empty.
-    pub fn take(&self, worker: usize) -> Option<Vec<Job>> {
+    /// Blocks until there is a batch for `worker`. Returns none once the queue is closed and empty.
+    pub fn next_batch(&self, worker: usize) -> Option<Vec<Job>> {
         let mut state = self.lock();
         loop {
             let closed = state.closed;
-            state = match state.backlog.next(worker, closed, Instant::now()) {
-                Next::Batch(jobs) => {
-                    // This worker may have been the one that was told of a job that it did not take.
+            state = match state.backlog.next_work(worker, closed, Instant::now()) {
+                NextWork::Batch(jobs) => {
+                    // The signal for a job that was left behind may have gone to this worker, so another is woken.
                     if !state.backlog.is_empty() {
-                        self.arrived.notify_one();
+                        self.changed.notify_one();
                     }
                     return Some(jobs);
                 }
-                Next::Idle if closed => return None,
-                Next::Idle => self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Next::WaitUntil(until) => {
+                NextWork::Idle if closed => return None,
+                NextWork::Idle => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                NextWork::WaitUntil(until) => {
                     let wait = until.saturating_duration_since(Instant::now());
-                    self.arrived.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0
+                    self.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0
                 }
             };
         }
     }
 
-    /// A run has ended well.
-    pub fn done(&self, done: &Done) {
+    /// Takes a successful run into the profile and the statistics.
+    pub fn record_run(&self, run: &CompletedRun) {
         let mut state = self.lock();
-        state.backlog.done(done, Instant::now());
+        state.backlog.record_run(run, Instant::now());
         self.times.publish(state.backlog.profile());
     }
 
-    /// A job has failed for good.
-    pub fn failed(&self, took: Duration) {
-        self.lock().backlog.failed(took);
+    /// Counts a job whose run failed after `took`.
+    pub fn record_failure(&self, took: Duration) {
+        self.lock().backlog.record_failure(took);
     }
 
-    /// What awaits a request of one row that comes now, by its own priority and by the default one.
+    /// Estimates the wait of a request of one row that arrives now, for its own priority and for the default one.
     #[must_use]
     pub fn wait_estimates(&self, priority: Priority) -> [WaitEstimate; 2] {
         let (mut state, now) = (self.lock(), Instant::now());
         let upcoming = self.upcoming.count();
-        state.backlog.drop_unwanted(now);
+        state.backlog.remove_unwanted(now);
         let (backlog, margin) = (&state.backlog, state.errors.margin(now));
         let estimate = |priority: Priority| {
-            let before = backlog.rows_before(priority.turn(now));
+            let rows_ahead = backlog.rows_ahead_of(priority.effective_arrival(now));
             WaitEstimate {
-                alone: backlog.expected(before, 1, now),
-                behind: backlog.expected(before + upcoming, 1, now),
+                if_queued_now: backlog.expected_latency(rows_ahead, 1, now),
+                behind_upcoming: backlog.expected_latency(rows_ahead + upcoming, 1, now),
                 margin,
                 waiting: backlog.len(),
                 upcoming,
-                must_learn: backlog.must_learn(now),
+                needs_probe: backlog.needs_probe(now),
             }
         };
         let own = estimate(priority);
         [own, if priority == Priority::default() { own } else { estimate(Priority::default()) }]
     }
 
-    /// An answer came so much later than forecast; zero where it came earlier.
+    /// Takes in that an answer came `late_by` later than forecast; zero where it came earlier.
     pub fn forecast_missed(&self, late_by: Duration) {
         self.lock().errors.record(late_by, Instant::now());
     }
 
-    /// Forgets those who have gone, and what they left in memory.
-    pub fn sweep(&self) {
-        self.lock().backlog.drop_unwanted(Instant::now());
+    /// Removes cancelled and expired jobs, which frees the memory of their inputs.
+    pub fn remove_unwanted(&self) {
+        self.lock().backlog.remove_unwanted(Instant::now());
     }
 
-    /// The median time that a run of so many rows occupies its session.
+    /// Median service time of a run of `rows` rows.
     #[must_use]
     pub fn service_time(&self, rows: usize) -> Duration {
         self.lock().backlog.profile().service_time(rows)
     }
 
-    /// What runs take, by the latest ones.
+    /// Run times that the router compares variants by, read without a lock.
     #[must_use]
     pub fn service_times(&self) -> ServiceTimes {
         self.times.read()
     }
 
-    /// The least time that one row occupies a session, of the sizes whose runs take no longer than `longest`; of a run of one
-    /// row where none does.
+    /// Least service time a row, over the batch sizes whose runs take no longer than `longest` (see
+    /// [`LatencyProfile::least_service_time_within`]).
     #[must_use]
     pub fn least_service_time_within(&self, longest: Duration) -> Duration {
         self.lock().backlog.profile().least_service_time_within(longest)
     }
 
-    /// What runs cost, by rows.
+    /// Quantiles of the latest runs, by batch size.
     #[must_use]
     pub fn profile(&self) -> Vec<ProfilePoint> {
         self.lock().backlog.profile().points()
     }
 
-    /// What has been run so far.
+    /// Statistics of all runs so far.
     #[must_use]
-    pub fn stats(&self) -> Stats {
+    pub fn stats(&self) -> VariantStats {
         self.lock().backlog.stats().clone()
     }
 
-    /// Takes no more jobs; workers end when what is there is done, or was dropped with `abandon`.
+    /// Closes the queue to new jobs. Workers run the waiting jobs and end; with `abandon` these are dropped instead.
     pub fn close(&self, abandon: bool) {
         let mut state = self.lock();
         state.closed = true;
@@ -217,22 +218,22 @@ impl Queue {
             state.backlog.clear();
         }
         drop(state);
-        self.arrived.notify_all();
+        self.changed.notify_all();
     }
 
-    /// How many wait.
+    /// Number of waiting jobs.
     #[must_use]
     pub fn len(&self) -> usize {
         self.lock().backlog.len()
     }
 
-    /// Does none wait?
+    /// Whether no job waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         // A panic while the lock is held cannot leave the backlog half changed, so poison means nothing here.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

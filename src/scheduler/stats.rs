@@ -1,99 +1,101 @@
-//! What one variant has run so far, in the terms of the Open Inference Protocol's statistics extension.
+//! Statistics of one variant's runs, as the statistics extension of the Open Inference Protocol reports them.
+//!
+//! `gather` is the protocol's `compute_input`, `run` its `compute_infer`, and `scatter` its `compute_output`.
 
 use std::{
     collections::BTreeMap,
     time::{Duration, SystemTime},
 };
 
-use super::latency_profile::Run;
+use super::latency_profile::RunTiming;
 
-/// How often something happened, and how long it took in all.
+/// A count of events and their total duration.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Total {
-    /// How often.
+pub struct StatisticDuration {
+    /// Number of events.
     pub count: u64,
-    /// How long in all.
+    /// Sum of their durations.
     pub time: Duration,
 }
 
-impl Total {
+impl StatisticDuration {
     fn add(&mut self, count: u64, time: Duration) {
         self.count += count;
         self.time += time;
     }
 }
 
-/// A run that ended well.
+/// A successful run, as its worker reports it.
 #[derive(Debug, Clone, Copy)]
-pub struct Done {
-    /// Its rows.
+pub struct CompletedRun {
+    /// Rows of the jobs.
     pub rows: usize,
-    /// The rows that were run, padding included.
-    pub padded: usize,
-    /// The jobs that shared it.
+    /// Rows that were run, padding included.
+    pub padded_rows: usize,
+    /// Number of jobs that shared the run.
     pub jobs: u64,
-    /// How long those had waited, together.
+    /// Sum of the times that the jobs spent in the queue.
     pub queued: Duration,
-    /// Putting the rows together.
+    /// Time that it took to copy the jobs' rows into one batch.
     pub gather: Duration,
-    /// The run.
-    pub run: Run,
-    /// Taking the rows apart.
+    /// Duration of the run itself.
+    pub timing: RunTiming,
+    /// Time that it took to copy each job's rows out of the outputs.
     pub scatter: Duration,
 }
 
-/// Runs of one size.
+/// Statistics of all runs of one batch size.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SizeStats {
-    /// Putting rows together.
-    pub gather: Total,
+    /// Copying rows into a batch.
+    pub gather: StatisticDuration,
     /// The runs.
-    pub run: Total,
-    /// Taking rows apart.
-    pub scatter: Total,
+    pub run: StatisticDuration,
+    /// Copying rows out of the outputs.
+    pub scatter: StatisticDuration,
 }
 
-/// All runs.
+/// Statistics of all runs of one variant. Times are summed over jobs: each job of a batch waits for the whole batch.
 #[derive(Debug, Clone, Default)]
-pub struct Stats {
-    /// Jobs that were answered, from their arrival in the queue.
-    pub succeeded: Total,
+pub struct VariantStats {
+    /// Jobs that were answered, with their time from arrival in the queue to the answer.
+    pub succeeded: StatisticDuration,
     /// Jobs whose run failed.
-    pub failed: Total,
-    /// Pending, of those that were answered.
-    pub queued: Total,
-    /// Putting rows together, of those that were answered: each waits for the whole batch.
-    pub gather: Total,
-    /// Runs, of those that were answered.
-    pub run: Total,
-    /// Taking rows apart, of those that were answered.
-    pub scatter: Total,
+    pub failed: StatisticDuration,
+    /// Time in the queue of the jobs that were answered.
+    pub queued: StatisticDuration,
+    /// Copying rows into a batch, for the jobs that were answered.
+    pub gather: StatisticDuration,
+    /// Runs, for the jobs that were answered.
+    pub run: StatisticDuration,
+    /// Copying rows out of the outputs, for the jobs that were answered.
+    pub scatter: StatisticDuration,
     /// Rows that were run, without padding.
     pub rows: u64,
     /// When the last run ended.
     pub last: Option<SystemTime>,
-    /// By the rows that were run.
+    /// Statistics by batch size, padding included.
     pub sizes: BTreeMap<usize, SizeStats>,
 }
 
-impl Stats {
-    pub(super) fn record(&mut self, done: &Done) {
-        let Done { rows, padded, jobs, queued, gather, run, scatter } = *done;
-        let size = self.sizes.entry(padded).or_default();
+impl VariantStats {
+    pub(super) fn record_run(&mut self, run: &CompletedRun) {
+        let CompletedRun { rows, padded_rows, jobs, queued, gather, timing, scatter } = *run;
+        let size = self.sizes.entry(padded_rows).or_default();
         size.gather.add(1, gather);
-        size.run.add(1, run.wall);
+        size.run.add(1, timing.wall);
         size.scatter.add(1, scatter);
         self.queued.add(jobs, queued);
-        let each = u32::try_from(jobs).unwrap_or(u32::MAX);
-        self.gather.add(jobs, gather * each);
-        self.run.add(jobs, run.wall * each);
-        self.scatter.add(jobs, scatter * each);
+        let times = u32::try_from(jobs).unwrap_or(u32::MAX);
+        self.gather.add(jobs, gather * times);
+        self.run.add(jobs, timing.wall * times);
+        self.scatter.add(jobs, scatter * times);
         self.rows += u64::try_from(rows).unwrap_or(u64::MAX);
-        self.succeeded.add(jobs, queued + (gather + run.wall + scatter) * each);
+        self.succeeded.add(jobs, queued + (gather + timing.wall + scatter) * times);
         self.last = Some(SystemTime::now());
     }
 
-    pub(super) fn failed(&mut self, took: Duration) {
+    pub(super) fn record_failure(&mut self, took: Duration) {
         self.failed.add(1, took);
     }
 }

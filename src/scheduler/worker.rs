@@ -1,4 +1,5 @@
-//! An OS thread that owns an engine: take, run, give everybody their rows.
+//! A worker: an OS thread that owns an engine. It takes a batch from the queue, stacks the jobs' inputs, runs them, and
+//! sends each job its rows of the outputs.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -9,58 +10,58 @@ use std::{
 
 use super::{
     job::{Job, JobError, RunOutput},
-    latency_profile::Run,
-    policy::Limits,
-    pool::PoolCpu,
+    latency_profile::RunTiming,
+    policy::BatchLimits,
+    pool_cpu_time::PoolCpuTime,
     queue::Queue,
-    stats::Done,
+    stats::CompletedRun,
 };
 use crate::{
-    cost::{CpuTime, DeviceClock, Used},
+    cost::{CpuTime, DeviceClock, ResourceUsage},
     engine::Engine,
     telemetry::metrics::Metrics,
     vision::tensor::Tensor,
 };
 
-/// What a worker needs beside its engine.
+/// Settings and shared state of a worker, beside its engine.
 #[derive(Debug, Clone)]
 pub struct WorkerConfig {
-    /// The model's name, for metrics and the thread's name.
+    /// Name of the model, for metrics and for the thread's name.
     pub model: String,
-    /// What a batch may be.
-    pub limits: Limits,
-    /// What a run runs_on.
-    pub runs_on: RunsOn,
-    /// What runs use, where that cannot be measured run by run.
-    pub pool_cpu: PoolCpu,
-    /// The GPU's time, which all that run on it share.
+    /// BatchLimits of a batch.
+    pub limits: BatchLimits,
+    /// Where a run computes.
+    pub execution_mode: ExecutionMode,
+    /// CPU time by batch size, used where a run's own CPU time cannot be measured.
+    pub pool_cpu_time: PoolCpuTime,
+    /// Clock that divides the GPU's time among the runs on it.
     pub device: Arc<DeviceClock>,
-    /// Where runs are counted.
+    /// Counters of runs.
     pub metrics: Arc<Metrics>,
 }
 
-/// What a run takes from other runs.
+/// Where a run computes. This decides how its service time and CPU time are measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RunsOn {
-    /// The worker's own thread, which computes.
-    ThisThread,
-    /// So many threads, the worker's own included, for as long as it runs.
-    Threads(usize),
-    /// A device, for as long as it runs.
+pub enum ExecutionMode {
+    /// On the worker's own thread.
+    WorkerThread,
+    /// On this many threads of the session's pool, the worker's own included.
+    ThreadPool(usize),
+    /// On a device such as a GPU.
     Device,
 }
 
-/// Measures a run while it goes on.
+/// Measures the duration of a run. It starts and stops on the thread that runs.
 #[derive(Debug)]
 pub struct Stopwatch {
     started: Instant,
     cpu: CpuTime,
 }
 
-/// Starts a worker; it ends when the queue is closed and empty.
+/// Starts a worker thread, which ends when the queue is closed and empty.
 ///
 /// # Errors
-/// When the system gives no thread.
+/// The system may refuse a new thread.
 pub fn start(
     queue: Arc<Queue>,
     number: usize,
@@ -69,7 +70,7 @@ pub fn start(
 ) -> std::io::Result<JoinHandle<()>> {
     thread::Builder::new().name(format!("run-{}", config.model)).spawn(move || {
         let mut worker = Worker { queue: &queue, engine, config, buffers: Vec::new() };
-        while let Some(jobs) = queue.take(number) {
+        while let Some(jobs) = queue.next_batch(number) {
             worker.run(jobs);
         }
     })
@@ -79,87 +80,92 @@ struct Worker<'a> {
     queue: &'a Queue,
     engine: Box<dyn Engine>,
     config: WorkerConfig,
-    /// The inputs of the last batch, whose memory the next one takes over.
+    /// The inputs of the last batch, whose memory the next batch reuses.
     buffers: Vec<Tensor>,
 }
 
 impl Worker<'_> {
     fn run(&mut self, mut jobs: Vec<Job>) {
         let (begun, cpu) = (Instant::now(), CpuTime::of_this_thread());
-        let rows: usize = jobs.iter().map(|job| job.waiting.rows).sum();
-        // What fails or shares nothing is run as it came; a batch is padded to a size that may be run.
-        let padded = if jobs.iter().all(|job| job.waiting.shares) { self.config.limits.padded(rows) } else { rows };
+        let rows: usize = jobs.iter().map(|job| job.pending.rows).sum();
+        // A job that shares its run with no other runs as it is; a batch is padded to a size that may run.
+        let padded_rows =
+            if jobs.iter().all(|job| job.pending.batchable) { self.config.limits.padded_rows(rows) } else { rows };
         let gathered = match jobs.as_slice() {
-            [only] if padded == rows => Ok(only.inputs.as_slice()),
-            _ => gather(&jobs, padded, &mut self.buffers),
+            [only] if padded_rows == rows => Ok(only.inputs.as_slice()),
+            _ => gather(&jobs, padded_rows, &mut self.buffers),
         };
         let gather = begun.elapsed();
-        let on_device = (self.config.runs_on == RunsOn::Device).then(|| self.config.device.begin(Instant::now()));
-        let watch = Stopwatch::start();
-        let result = gathered.and_then(|inputs| guarded(&mut *self.engine, inputs));
-        let run = watch.stop(self.config.runs_on);
+        let on_device =
+            (self.config.execution_mode == ExecutionMode::Device).then(|| self.config.device.begin(Instant::now()));
+        let stopwatch = Stopwatch::start();
+        let result = gathered.and_then(|inputs| run_catching_panics(&mut *self.engine, inputs));
+        let timing = stopwatch.stop(self.config.execution_mode);
         let gpu = on_device.map(|run| run.end(Instant::now())).unwrap_or_default();
-        // Of a batch that fails nobody knows yet whose fault it was: its mates do not pay for it.
+        // When a batch fails, it is not known yet which job is at fault, so no job pays for the failed run.
         if result.is_ok() || jobs.len() == 1 {
-            let used = Used { cpu: self.used(cpu, run, padded), gpu };
-            jobs.iter().for_each(|job| job.charge(used.share(job.waiting.rows, rows)));
+            let used = ResourceUsage { cpu: self.cpu_time(cpu, timing, padded_rows), gpu };
+            jobs.iter().for_each(|job| job.charge(used.share(job.pending.rows, rows)));
         }
         let outputs = match result {
             Ok(outputs) => outputs,
             Err(cause) if jobs.len() == 1 => {
-                self.queue.failed(begun.elapsed());
+                self.queue.record_failure(begun.elapsed());
                 return jobs.into_iter().for_each(|job| job.answer(Err(JobError::Failed(cause.clone()))));
             }
-            // One bad item must not cost its batch-mates anything: half by half, until it is alone.
+            // One bad input must not fail the other jobs of the batch: the batch is halved until the bad one is alone.
             Err(_) => {
                 let second = jobs.split_off(jobs.len() / 2);
-                return [jobs, second].into_iter().for_each(|half| self.run_wanted(half));
+                return [jobs, second].into_iter().for_each(|half| self.run_if_wanted(half));
             }
         };
         let (scattering, cpu) = (Instant::now(), CpuTime::of_this_thread());
         let count = jobs.len();
-        let queued = |job: &Job| begun.saturating_duration_since(job.waiting.queued_at);
+        let queued = |job: &Job| begun.saturating_duration_since(job.pending.queued_at);
         let waited = jobs.iter().map(queued).sum();
         let mut first_row = 0;
         let mut whole = Some(outputs);
         let mut answers = Vec::with_capacity(count);
         for job in jobs {
-            let outputs = if count == 1 && padded == rows {
+            let outputs = if count == 1 && padded_rows == rows {
                 whole.take()
             } else {
-                rows_of(whole.as_deref().unwrap_or_default(), first_row, job.waiting.rows, padded)
+                rows_of(whole.as_deref().unwrap_or_default(), first_row, job.pending.rows, padded_rows)
             };
-            first_row += job.waiting.rows;
-            let queued = queued(&job);
+            first_row += job.pending.rows;
+            let queue_time = queued(&job);
             let answer = match outputs {
-                Some(outputs) => Ok(RunOutput { outputs, queued, ran: run.wall, batch_size: rows }),
-                None => Err(JobError::Failed(format!("an output of a batch of {padded} has other rows"))),
+                Some(outputs) => Ok(RunOutput { outputs, queue_time, run_time: timing.wall, batch_size: rows }),
+                None => Err(JobError::Failed(format!("an output of a batch of {padded_rows} has other rows"))),
             };
             answers.push((job, answer));
         }
-        // Counted before it is told, so that nobody who has an answer can miss it in the counts.
+        // The run is counted before the answers are sent, so that a client that has its answer finds it in the metrics.
         self.config.metrics.ran(&self.config.model, rows);
         let (jobs, scatter) = (u64::try_from(count).unwrap_or(u64::MAX), scattering.elapsed());
-        self.queue.done(&Done { rows, padded, jobs, queued: waited, gather, run, scatter });
-        let scattered = CpuTime::since(cpu) / count;
+        self.queue.record_run(&CompletedRun { rows, padded_rows, jobs, queued: waited, gather, timing, scatter });
+        let scatter_cpu = CpuTime::of_this_thread_since(cpu) / count;
         for (job, answer) in answers {
-            job.charge(scattered.into());
+            job.charge(scatter_cpu.into());
             job.answer(answer);
         }
     }
 
-    /// The CPU time of a run, with the rows put together before it.
-    fn used(&self, since: CpuTime, run: Run, padded: usize) -> CpuTime {
-        match self.config.runs_on {
-            RunsOn::ThisThread | RunsOn::Device => CpuTime::since(since),
-            RunsOn::Threads(threads) => self.config.pool_cpu.of(padded).min(CpuTime::from(run.wall) * threads),
+    /// CPU time of a run, including the gathering of its rows, which began when this thread's clock read `since`.
+    fn cpu_time(&self, since: CpuTime, timing: RunTiming, padded_rows: usize) -> CpuTime {
+        match self.config.execution_mode {
+            ExecutionMode::WorkerThread | ExecutionMode::Device => CpuTime::of_this_thread_since(since),
+            ExecutionMode::ThreadPool(threads) => {
+                self.config.pool_cpu_time.for_rows(padded_rows).min(CpuTime::from(timing.wall) * threads)
+            }
         }
     }
 
-    fn run_wanted(&mut self, jobs: Vec<Job>) {
+    /// Runs the jobs that are still wanted, as half of a batch that failed.
+    fn run_if_wanted(&mut self, jobs: Vec<Job>) {
         let now = Instant::now();
         let (late, wanted): (Vec<_>, Vec<_>) =
-            jobs.into_iter().filter(|job| !job.is_cancelled()).partition(|job| job.waiting.deadline <= now);
+            jobs.into_iter().filter(|job| !job.is_cancelled()).partition(|job| job.pending.deadline <= now);
         late.into_iter().for_each(|job| job.answer(Err(JobError::DeadlineExceeded)));
         if !wanted.is_empty() {
             self.run(wanted);
@@ -168,44 +174,47 @@ impl Worker<'_> {
 }
 
 impl Stopwatch {
-    /// Begins now, on the thread that will run.
+    /// Starts on the thread that will run.
     #[must_use]
     pub fn start() -> Self {
         Self { started: Instant::now(), cpu: CpuTime::of_this_thread() }
     }
 
-    /// What was measured.
+    /// Returns the duration since the start.
     #[must_use]
-    pub fn stop(self, runs_on: RunsOn) -> Run {
+    pub fn stop(self, execution_mode: ExecutionMode) -> RunTiming {
         let wall = self.started.elapsed();
-        let service_time = match runs_on {
-            RunsOn::ThisThread => Duration::from_secs_f64(CpuTime::since(self.cpu).seconds()),
-            RunsOn::Threads(_) | RunsOn::Device => wall,
+        let service_time = match execution_mode {
+            ExecutionMode::WorkerThread => Duration::from_secs_f64(CpuTime::of_this_thread_since(self.cpu).seconds()),
+            ExecutionMode::ThreadPool(_) | ExecutionMode::Device => wall,
         };
-        Run { wall, service_time }
+        RunTiming { wall, service_time }
     }
 }
 
-/// A panic in a run is that run's failure, not the end of the worker.
-fn guarded(engine: &mut dyn Engine, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
+/// Runs the engine. A panic fails the run and does not end the worker.
+fn run_catching_panics(engine: &mut dyn Engine, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
     catch_unwind(AssertUnwindSafe(|| engine.run(inputs))).unwrap_or_else(|_| Err("the engine panicked".to_owned()))
 }
 
-/// Input by input, the jobs' rows one under the other, in the memory of the last batch.
-fn gather<'a>(jobs: &[Job], padded: usize, buffers: &'a mut Vec<Tensor>) -> Result<&'a [Tensor], String> {
+/// Stacks the jobs' rows, input by input, into batches of `padded_rows` rows, in the memory of the last batch.
+///
+/// # Errors
+/// Jobs whose inputs differ in shape or type cannot be stacked.
+fn gather<'a>(jobs: &[Job], padded_rows: usize, buffers: &'a mut Vec<Tensor>) -> Result<&'a [Tensor], String> {
     let inputs = jobs.first().map_or(0, |job| job.inputs.len());
     let mut old = std::mem::take(buffers).into_iter();
     for input in 0..inputs {
         let parts: Option<Vec<&Tensor>> = jobs.iter().map(|job| job.inputs.get(input)).collect();
-        let stacked = parts.and_then(|parts| Tensor::stack(&parts, padded, old.next()));
+        let stacked = parts.and_then(|parts| Tensor::stack(&parts, padded_rows, old.next()));
         buffers.push(stacked.ok_or_else(|| format!("input {input} differs between requests"))?);
     }
     Ok(buffers)
 }
 
-/// Every output's rows that belong to one job; none when the outputs are not those of a batch of `padded`.
-fn rows_of(outputs: &[Tensor], first: usize, rows: usize, padded: usize) -> Option<Vec<Tensor>> {
-    outputs.iter().map(|all| (all.shape().first() == Some(&padded)).then(|| all.rows(first, rows))).collect()
+/// The rows `first..first + rows` of every output; none when an output has not `padded_rows` rows.
+fn rows_of(outputs: &[Tensor], first: usize, rows: usize, padded_rows: usize) -> Option<Vec<Tensor>> {
+    outputs.iter().map(|all| (all.shape().first() == Some(&padded_rows)).then(|| all.rows(first, rows))).collect()
 }
 
 #[cfg(test)]
@@ -218,7 +227,8 @@ mod tests {
     use super::*;
     use crate::scheduler::{job::Priority, latency_profile::LatencyProfile, policy::Pending};
 
-    /// Doubles its input; fails when a row is negative, panics when one is zero; writes down the sizes it ran.
+    /// An engine that doubles its input. It fails when a row is negative, panics when one is zero, and records its batch
+    /// sizes.
     #[derive(Default)]
     struct Doubler(Arc<Mutex<Vec<usize>>>);
 
@@ -234,17 +244,17 @@ mod tests {
     type Answers = Vec<Result<(Vec<Tensor>, usize), JobError>>;
 
     fn answers(values: &[f32], buckets: &[usize]) -> (Answers, Vec<usize>) {
-        let limits = Limits { max_rows: 8, buckets: buckets.to_vec(), max_delay: None };
+        let limits = BatchLimits { max_rows: 8, buckets: buckets.to_vec(), max_delay: None };
         let queue = Arc::new(Queue::new(16, 1, limits.clone(), LatencyProfile::default()));
         let replies: Vec<_> = values
             .iter()
             .map(|value| {
                 let (reply, receiver) = oneshot::channel();
                 let now = Instant::now();
-                let waiting =
-                    Pending { rows: 1, shares: true, queued_at: now, deadline: now + Duration::from_secs(60) };
+                let pending =
+                    Pending { rows: 1, batchable: true, queued_at: now, deadline: now + Duration::from_secs(60) };
                 let inputs = vec![array![[*value]].into_dyn().into()];
-                queue.push(Job { inputs, waiting, priority: Priority::default(), reply, meter: None }).expect("room");
+                queue.push(Job { inputs, pending, priority: Priority::default(), reply, meter: None }).expect("room");
                 receiver
             })
             .collect();
@@ -253,18 +263,18 @@ mod tests {
         let config = WorkerConfig {
             model: "doubler".into(),
             limits,
-            runs_on: RunsOn::ThisThread,
-            pool_cpu: PoolCpu::default(),
+            execution_mode: ExecutionMode::WorkerThread,
+            pool_cpu_time: PoolCpuTime::default(),
             device: Arc::default(),
             metrics,
         };
         let engine = Doubler::default();
-        let ran = Arc::clone(&engine.0);
+        let sizes = Arc::clone(&engine.0);
         start(queue, 0, Box::new(engine), config).expect("thread").join().expect("the worker lives");
         let answers = replies.into_iter().map(|reply| reply.blocking_recv().expect("answered"));
-        let answers = answers.map(|answer| answer.map(|ran| (ran.outputs, ran.batch_size))).collect();
-        let ran = ran.lock().expect("no panic").clone();
-        (answers, ran)
+        let answers = answers.map(|answer| answer.map(|output| (output.outputs, output.batch_size))).collect();
+        let sizes = sizes.lock().expect("no panic").clone();
+        (answers, sizes)
     }
 
     fn double(x: f32, batch_size: usize) -> Result<(Vec<Tensor>, usize), JobError> {
@@ -277,14 +287,14 @@ mod tests {
     }
 
     #[test]
-    fn where_sizes_are_fixed_a_batch_is_padded_and_nobody_notices() {
+    fn where_sizes_are_fixed_a_batch_is_padded_and_the_answers_are_the_same() {
         let (answers, ran) = answers(&[1.0, 2.0, 3.0], &[1, 4, 8]);
         assert_eq!(answers, [double(1.0, 3), double(2.0, 3), double(3.0, 3)]);
         assert_eq!(ran, [4]);
     }
 
     #[test]
-    fn of_a_batch_of_eight_the_bad_item_fails_alone() {
+    fn of_a_batch_of_eight_the_bad_input_fails_alone() {
         let (answers, ran) = answers(&[1.0, 2.0, 3.0, 4.0, 5.0, -6.0, 7.0, 8.0], &[]);
         for (x, answer) in (1u8..).zip(answers) {
             let failed = Err(JobError::Failed("negative".into()));
@@ -303,21 +313,21 @@ mod tests {
     }
 
     #[test]
-    fn with_several_workers_and_clients_nobody_is_forgotten() {
-        // Runs that seem to cost much and rows little: workers wait for company, and are woken.
+    fn with_several_workers_and_clients_every_job_is_answered() {
+        // A run costs much and a row little, so workers wait for more jobs and have to be woken.
         let mut profile = LatencyProfile::default();
         for rows in [1, 8] {
             let wall = Duration::from_micros(300 + rows);
-            profile.record(usize::try_from(rows).expect("few"), Run { wall, service_time: wall });
+            profile.record(usize::try_from(rows).expect("few"), RunTiming { wall, service_time: wall });
         }
-        let limits = Limits { max_rows: 8, buckets: Vec::new(), max_delay: None };
+        let limits = BatchLimits { max_rows: 8, buckets: Vec::new(), max_delay: None };
         let queue = Arc::new(Queue::new(4_000, 3, limits.clone(), profile));
         let metrics = Arc::new(Metrics::new().expect("metrics"));
         let config = WorkerConfig {
             model: "doubler".into(),
             limits,
-            runs_on: RunsOn::Device,
-            pool_cpu: PoolCpu::default(),
+            execution_mode: ExecutionMode::Device,
+            pool_cpu_time: PoolCpuTime::default(),
             device: Arc::default(),
             metrics,
         };
@@ -335,12 +345,12 @@ mod tests {
                         let (reply, receiver) = oneshot::channel();
                         let now = Instant::now();
                         let deadline = now + Duration::from_secs(600);
-                        let waiting = Pending { rows: 1, shares: true, queued_at: now, deadline };
+                        let pending = Pending { rows: 1, batchable: true, queued_at: now, deadline };
                         let inputs = vec![array![[value]].into_dyn().into()];
                         queue
-                            .push(Job { inputs, waiting, priority: Priority::default(), reply, meter: None })
+                            .push(Job { inputs, pending, priority: Priority::default(), reply, meter: None })
                             .expect("room");
-                        // Some wait for their answers, so that the queue runs empty now and then.
+                        // Each client waits for its answer, so that the queue runs empty now and then.
                         let ran = receiver.blocking_recv().expect("answered").expect("it ran");
                         assert_eq!(ran.outputs, [Tensor::from(array![[2.0 * value]].into_dyn())], "{client}");
                     }

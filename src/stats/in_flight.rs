@@ -1,8 +1,8 @@
-//! A count of what is at one point of its way right now.
+//! A counter of the requests that are in one stage right now.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The number of requests that are at one point of their way.
+/// Number of requests that are currently in one stage.
 ///
 /// ```
 /// use ounce::stats::InFlight;
@@ -16,19 +16,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 #[derive(Debug, Default)]
 pub struct InFlight(AtomicUsize);
 
-/// One request that counts until this is dropped, however its way ends.
+/// Counts one request until it is dropped, however the request ends.
 #[derive(Debug)]
 #[must_use = "it counts until it is dropped"]
 pub struct InFlightGuard<'a>(&'a InFlight);
 
 impl InFlight {
-    /// Counts one more request until what comes back is dropped.
+    /// Counts one more request until the guard is dropped.
     pub fn enter(&self) -> InFlightGuard<'_> {
         self.0.fetch_add(1, Ordering::Relaxed);
         InFlightGuard(self)
     }
 
-    /// The number of requests.
+    /// Number of requests currently in the stage.
     #[must_use]
     pub fn count(&self) -> usize {
         self.0.load(Ordering::Relaxed)

@@ -1,14 +1,14 @@
-//! So much a second, smoothed: a mean in which the latest seconds weigh most.
+//! A smoothed rate (events a second) in which the latest seconds weigh most.
 //!
-//! It is linear on purpose. When a balancer gives requests of one replica to another, the one's number falls as the
-//! other's rises, and the sum over all, which decides how many there are, stays what it was.
+//! It is linear on purpose. When a load balancer moves requests from one replica to another, the one's rate falls as the
+//! other's rises. So the sum over all replicas, which decides how many replicas there are, stays the same.
 
 use std::time::Duration;
 
-/// The mean follows a step to 95 in 100 within three times this time.
-const FOLLOWS: Duration = Duration::from_secs(6);
+/// Time constant of the smoothing: the rate covers 95 % of a step within three times this time.
+const TIME_CONSTANT: Duration = Duration::from_secs(6);
 
-/// So much a second.
+/// A smoothed rate a second, zero at first.
 ///
 /// ```
 /// use std::time::Duration;
@@ -17,7 +17,7 @@ const FOLLOWS: Duration = Duration::from_secs(6);
 ///
 /// let mut requests = Rate::default();
 /// for _second in 0..60 {
-///     requests.came(20.0, Duration::from_secs(1));
+///     requests.observe(20.0, Duration::from_secs(1));
 /// }
 /// assert!((requests.per_second() - 20.0).abs() < 0.01);
 /// ```
@@ -25,16 +25,16 @@ const FOLLOWS: Duration = Duration::from_secs(6);
 pub struct Rate(f64);
 
 impl Rate {
-    /// So much came in the time that passed.
-    pub fn came(&mut self, amount: f64, passed: Duration) {
+    /// Takes in that `amount` events happened in the time `passed` since the last call.
+    pub fn observe(&mut self, amount: f64, passed: Duration) {
         let seconds = passed.as_secs_f64();
         if seconds > 0.0 {
-            let new = 1.0 - (-seconds / FOLLOWS.as_secs_f64()).exp();
-            self.0 += (amount / seconds - self.0) * new;
+            let weight = 1.0 - (-seconds / TIME_CONSTANT.as_secs_f64()).exp();
+            self.0 += (amount / seconds - self.0) * weight;
         }
     }
 
-    /// A second.
+    /// The rate in events a second.
     #[must_use]
     pub fn per_second(self) -> f64 {
         self.0
@@ -49,16 +49,16 @@ mod tests {
     fn it_follows_a_step_and_the_sum_over_replicas_stays() {
         let second = Duration::from_secs(1);
         let (mut one, mut other) = (Rate::default(), Rate::default());
-        (0..18).for_each(|_| one.came(2.0, second));
+        (0..18).for_each(|_| one.observe(2.0, second));
         assert!(one.per_second() > 1.9, "{one:?}");
-        (0..42).for_each(|_| one.came(2.0, second));
+        (0..42).for_each(|_| one.observe(2.0, second));
         // Half of the requests go to another replica from now on.
         for _ in 0..30 {
-            one.came(1.0, second);
-            other.came(1.0, second);
+            one.observe(1.0, second);
+            other.observe(1.0, second);
             assert!((one.per_second() + other.per_second() - 2.0).abs() < 0.01);
         }
-        one.came(5.0, Duration::ZERO);
-        assert!((one.per_second() - 1.0).abs() < 0.02, "in no time comes nothing");
+        one.observe(5.0, Duration::ZERO);
+        assert!((one.per_second() - 1.0).abs() < 0.02, "a call without time is ignored");
     }
 }

@@ -29,7 +29,7 @@ use super::{
     context::TraceContext,
     request::{RequestSpan, SpanDetails},
 };
-use crate::config::Telemetry;
+use crate::config::TelemetryConfig;
 
 /// Spans that wait at most. A request for one image has six; requests that find no room are lost and counted.
 const MAX_WAITING_SPANS: usize = 12_288;
@@ -155,7 +155,7 @@ impl Export {
     ///
     /// # Errors
     /// When the endpoint is no URL, or one of OpenTelemetry's variables cannot be used.
-    pub fn start(settings: &Telemetry) -> anyhow::Result<Self> {
+    pub fn start(settings: &TelemetryConfig) -> anyhow::Result<Self> {
         let Some(endpoint) = &settings.otlp_endpoint else { return Ok(Self(Traces::default())) };
         let endpoint = endpoint.traces();
         let client = SpanExporter::builder()

@@ -19,13 +19,13 @@ pub use self::{
     request::{Answered, RequestSpan, SpanDetails},
     stage::{Stage, StageTimes},
 };
-use crate::config::{Log, LogFormat};
+use crate::config::{LogConfig, LogFormat};
 
 /// Sends logs to standard error.
 ///
 /// # Errors
 /// When the filter cannot be read, or logging was set up before.
-pub fn init(log: &Log) -> anyhow::Result<()> {
+pub fn init(log: &LogConfig) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&log.filter).map_err(|error| {
         anyhow::anyhow!("log.filter \"{}\" is no filter such as \"info,ounce=debug\": {error}", log.filter)
     })?;

@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, time::Duration};
 
 use ounce::scheduler::{
     job::Priority,
-    latency_profile::{LatencyProfile, Run},
-    policy::Limits,
+    latency_profile::{LatencyProfile, RunTiming},
+    policy::BatchLimits,
 };
 use proptest::prelude::*;
 
@@ -33,16 +33,16 @@ const fn us(us: u64) -> Duration {
 
 const MINUTES: Duration = Duration::from_secs(600);
 
-fn any_size_up_to(max_rows: usize) -> Limits {
-    Limits { max_rows, buckets: Vec::new(), max_delay: None }
+fn any_size_up_to(max_rows: usize) -> BatchLimits {
+    BatchLimits { max_rows, buckets: Vec::new(), max_delay: None }
 }
 
 /// Any size, or only powers of two; with and without a limit to waiting.
-fn limits() -> impl Strategy<Value = Limits> {
+fn limits() -> impl Strategy<Value = BatchLimits> {
     (4usize..40, any::<bool>(), prop::option::of(0u64..20)).prop_map(|(max, fixed, delay)| {
         let powers = (0..).map(|power| 1 << power).take_while(|size| *size < max).chain([max]);
         let buckets = if fixed { powers.collect() } else { Vec::new() };
-        Limits { max_rows: max, buckets, max_delay: delay.map(ms) }
+        BatchLimits { max_rows: max, buckets, max_delay: delay.map(ms) }
     })
 }
 
@@ -115,7 +115,7 @@ proptest! {
         per_row in 1u64..20, limits in limits(), workers in 1usize..4, arrivals in requests()
     ) {
         // Runs cost nothing beside their rows: no batch can ever gain.
-        let limits = Limits { buckets: Vec::new(), ..limits };
+        let limits = BatchLimits { buckets: Vec::new(), ..limits };
         let device = Device { per_run: Duration::ZERO, per_row: ms(per_row) };
         let story = ounce(device, workers, &limits, 64, device.warmed_up(limits.max_rows), &arrivals);
         let runs: Vec<_> = ran(&story).collect();
@@ -177,7 +177,7 @@ fn where_it_pays_a_free_worker_waits_for_company_unless_it_is_forbidden() {
     // Some come close together, so that after some runs only one or two are there, and others to be expected.
     let arrivals = Random::new(1).arrivals(200.0, 10.0, MINUTES);
     let story =
-        |max_delay| ounce(GPU, 1, &Limits { max_delay, ..any_size_up_to(32) }, 64, GPU.warmed_up(32), &arrivals);
+        |max_delay| ounce(GPU, 1, &BatchLimits { max_delay, ..any_size_up_to(32) }, 64, GPU.warmed_up(32), &arrivals);
     let (waiting, at_once) = (story(None).runs, story(Some(Duration::ZERO)).runs);
     assert!(waiting.len() < at_once.len(), "{} {}", waiting.len(), at_once.len());
 }
@@ -215,7 +215,7 @@ fn a_curve_that_begins_wrong_mends_itself() {
         let mut curve = LatencyProfile::default();
         for rows in [1, 2, 4, 8, 16, 32] {
             let wall = GPU.run(rows).mul_f64(factor(rows));
-            curve.record(rows, Run { wall, service_time: wall });
+            curve.record(rows, RunTiming { wall, service_time: wall });
         }
         curve
     };

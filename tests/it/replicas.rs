@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use ounce::{
-    capacity::{CapacityEstimator, Footprint, ModelLoad, ProcessUsage, Tally, VariantLoad},
-    cost::CpuTime,
+    capacity::{CapacityEstimator, Footprint, ModelLoad, Tally, VariantLoad},
+    cost::{CpuTime, ProcessUsage},
     manifest::VariantId,
 };
 

@@ -7,11 +7,11 @@ use std::{
 };
 
 use ounce::scheduler::{
-    backlog::{Backlog, Next},
+    backlog::{Backlog, NextWork},
     job::{Job, JobError, Priority, RunOutput},
-    latency_profile::{LatencyProfile, Run},
-    policy::{Limits, Pending},
-    stats::Done,
+    latency_profile::{LatencyProfile, RunTiming},
+    policy::{BatchLimits, Pending},
+    stats::CompletedRun,
 };
 use tokio::sync::oneshot;
 
@@ -37,7 +37,7 @@ impl Device {
         let mut curve = LatencyProfile::default();
         for rows in (0..).map(|power| 1 << power).take_while(|rows| *rows < max_rows).chain([max_rows]) {
             let wall = self.run(rows);
-            (0..3).for_each(|_| curve.record(rows, Run { wall, service_time: wall }));
+            (0..3).for_each(|_| curve.record(rows, RunTiming { wall, service_time: wall }));
         }
         curve
     }
@@ -126,7 +126,7 @@ struct Running {
 pub(crate) fn ounce(
     device: Device,
     workers: usize,
-    limits: &Limits,
+    limits: &BatchLimits,
     capacity: usize,
     curve: LatencyProfile,
     arrivals: &[Arrival],
@@ -141,15 +141,18 @@ pub(crate) fn ounce(
     loop {
         for batch in running.iter_mut().filter_map(|place| place.take_if(|batch| batch.ends <= now)) {
             let (wall, zero) = (device.run(batch.rows), Duration::ZERO);
-            let (run, rows, jobs) = (Run { wall, service_time: wall }, batch.rows, batch.jobs.len() as u64);
-            line.done(&Done { rows, padded: rows, jobs, queued: zero, gather: zero, run, scatter: zero }, now);
+            let (timing, rows, jobs) = (RunTiming { wall, service_time: wall }, batch.rows, batch.jobs.len() as u64);
+            line.record_run(
+                &CompletedRun { rows, padded_rows: rows, jobs, queued: zero, gather: zero, timing, scatter: zero },
+                now,
+            );
         }
         while let Some(arrival) = arrivals.get(next_arrival).filter(|arrival| start + arrival.at <= now) {
             let (reply, receiver) = oneshot::channel();
-            let waiting =
-                Pending { rows: arrival.rows, shares: true, queued_at: now, deadline: now + arrival.deadline };
+            let pending =
+                Pending { rows: arrival.rows, batchable: true, queued_at: now, deadline: now + arrival.deadline };
             if line
-                .push(Job { inputs: Vec::new(), waiting, priority: arrival.priority, reply, meter: None }, now)
+                .push(Job { inputs: Vec::new(), pending, priority: arrival.priority, reply, meter: None }, now)
                 .is_ok()
             {
                 replies[next_arrival] = Some(receiver);
@@ -167,9 +170,9 @@ pub(crate) fn ounce(
         }
         let mut wake: Option<Instant> = None;
         for (worker, place) in running.iter_mut().enumerate().filter(|(_, place)| place.is_none()) {
-            match line.next(worker, false, now) {
-                Next::Batch(jobs) => {
-                    let rows = limits.padded(jobs.iter().map(|job| job.waiting.rows).sum());
+            match line.next_work(worker, false, now) {
+                NextWork::Batch(jobs) => {
+                    let rows = limits.padded_rows(jobs.iter().map(|job| job.pending.rows).sum());
                     let ends = now + device.run(rows);
                     for job in &jobs {
                         let index = index_of(job, arrivals, start);
@@ -180,8 +183,8 @@ pub(crate) fn ounce(
                     story.runs.push(rows);
                     *place = Some(Running { ends, rows, jobs });
                 }
-                Next::WaitUntil(until) => wake = wake.into_iter().chain([until]).min(),
-                Next::Idle => {}
+                NextWork::WaitUntil(until) => wake = wake.into_iter().chain([until]).min(),
+                NextWork::Idle => {}
             }
         }
         let ends = running.iter().flatten().map(|batch| batch.ends);
@@ -196,7 +199,7 @@ pub(crate) fn ounce(
 
 /// Which arrival a job was: the generator never gives two at one time.
 fn index_of(job: &Job, arrivals: &[Arrival], start: Instant) -> usize {
-    let at = job.waiting.queued_at - start;
+    let at = job.pending.queued_at - start;
     arrivals.partition_point(|arrival| arrival.at < at)
 }
 

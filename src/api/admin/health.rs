@@ -28,13 +28,13 @@ pub(in crate::api) async fn ready(State(inference): State<Arc<Inference>>) -> Re
 /// Why the server is not ready, if it is not.
 pub(in crate::api) fn check_ready(inference: &Inference) -> Result<(), Problem> {
     match inference.lifecycle().state() {
-        lifecycle::State::Starting => return Err(not_ready("the server is starting")),
-        lifecycle::State::Draining => {
+        lifecycle::LifecycleState::Starting => return Err(not_ready("the server is starting")),
+        lifecycle::LifecycleState::Draining => {
             return Err(
                 Problem::new(&kinds::DRAINING, "the server is shutting down").retry_after(Duration::from_secs(1))
             );
         }
-        lifecycle::State::Ready => {}
+        lifecycle::LifecycleState::Ready => {}
     }
     Ok(())
 }

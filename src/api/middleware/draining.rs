@@ -21,7 +21,7 @@ pub(in crate::api) async fn close_connections(
     // HTTP/2 has no such header; it says it when the connection ends.
     let has_header = request.version() <= Version::HTTP_11;
     let mut response = next.run(request).await;
-    if has_header && inference.lifecycle().state() == lifecycle::State::Draining {
+    if has_header && inference.lifecycle().state() == lifecycle::LifecycleState::Draining {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response

@@ -19,7 +19,7 @@ use crate::{
     },
     inference::Inference,
     models::{Model, Variant},
-    scheduler::stats::{SizeStats, Total},
+    scheduler::stats::{SizeStats, StatisticDuration},
 };
 
 /// Statistics of one or more models.
@@ -77,14 +77,14 @@ struct Amount {
 }
 
 impl Amount {
-    fn add(&mut self, total: Total) {
+    fn add(&mut self, total: StatisticDuration) {
         self.count += total.count;
         self.ns += nanoseconds(total.time);
     }
 }
 
-impl From<Total> for Amount {
-    fn from(total: Total) -> Self {
+impl From<StatisticDuration> for Amount {
+    fn from(total: StatisticDuration) -> Self {
         Self { count: total.count, ns: nanoseconds(total.time) }
     }
 }

@@ -186,7 +186,7 @@ impl From<ProfilePoint> for ProfileBody {
 /// Every model that is served.
 #[utoipa::path(get, path = "/v1/models", tag = "models", responses((status = 200, description = "All models", body = ModelList)))]
 pub(in crate::api) async fn list(State(inference): State<Arc<Inference>>) -> Result<Json<ModelList>, Problem> {
-    if inference.lifecycle().state() == lifecycle::State::Starting {
+    if inference.lifecycle().state() == lifecycle::LifecycleState::Starting {
         return Err(Error::Starting.into());
     }
     let models = inference.models().models();

@@ -12,7 +12,7 @@ fn sentence<T: fmt::Debug>(result: Result<T, ConfigError>) -> String {
 fn the_defaults_are_valid_and_agree_with_the_code() {
     let config = Config::defaults().expect("defaults.toml");
     assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
-    assert_eq!(config.pictures, crate::config::ImageLimits::default());
+    assert_eq!(config.images, crate::config::ImageLimits::default());
     assert_eq!(config.admin_listen, None);
 }
 
@@ -45,7 +45,7 @@ fn every_type_can_be_set_from_the_environment() {
     ])
     .and_then(|layers| layers.build())
     .expect("valid");
-    assert_eq!(config.pictures.max_bytes, 1000);
+    assert_eq!(config.images.max_bytes, 1000);
     assert_eq!(config.threads.decode.or(7), 2);
     assert_eq!(config.runtime.providers(), [crate::config::Provider::Cuda, crate::config::Provider::Cpu]);
     assert_eq!(config.admin_listen.map(|a| a.port()), Some(9090));

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::task::JoinSet;
 
-use super::{Load, Measured, Plan, Target, Watch, measure::Recorder, send::Fate};
+use super::{BenchTarget, Load, LoadPlan, LoadResult, RunControl, measure::Recorder, send::ResponseKind};
 
 /// Who has no answer at all waits a moment, so that a server that is gone is not asked in a spin.
 const AFTER_AN_ERROR: Duration = Duration::from_millis(10);
@@ -17,7 +17,12 @@ const AFTER_AN_ERROR: Duration = Duration::from_millis(10);
 ///
 /// # Errors
 /// When there is no memory for the measurements.
-pub async fn closed_loop(target: &Target, connections: usize, plan: &Plan, watch: &Watch) -> Result<Measured, String> {
+pub async fn closed_loop(
+    target: &BenchTarget,
+    connections: usize,
+    plan: &LoadPlan,
+    watch: &RunControl,
+) -> Result<LoadResult, String> {
     let recorder = Arc::new(Recorder::start(Load::Closed { connections }, plan)?);
     let mut clients = JoinSet::new();
     for _ in 0..connections {
@@ -26,7 +31,7 @@ pub async fn closed_loop(target: &Target, connections: usize, plan: &Plan, watch
             while !recorder.is_over() {
                 let begun = Instant::now();
                 let outcome = target.send().await;
-                let failed = matches!(outcome.fate, Fate::Failed(_));
+                let failed = matches!(outcome.fate, ResponseKind::Failed(_));
                 recorder.put(begun, begun, outcome);
                 if failed {
                     tokio::time::sleep(AFTER_AN_ERROR).await;

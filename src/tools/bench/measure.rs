@@ -14,8 +14,8 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::{
-    Load, Plan, Progress,
-    send::{Fate, Outcome},
+    BenchProgress, Load, LoadPlan,
+    send::{ResponseKind, SendOutcome},
 };
 
 /// More names than this are counted as one: a server may make up a new one for each answer.
@@ -23,7 +23,7 @@ const MOST_NAMES: usize = 32;
 
 /// What one load showed.
 #[derive(Debug, Clone, Serialize)]
-pub struct Measured {
+pub struct LoadResult {
     /// The load.
     #[serde(flatten)]
     pub load: Load,
@@ -76,11 +76,11 @@ pub(super) struct Recorder {
     from: Instant,
     until: Instant,
     slo: Duration,
-    state: Mutex<State>,
+    state: Mutex<RecorderState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct RecorderState {
     stopped: Option<Instant>,
     /// Those of the warm-up, too.
     answers: u64,
@@ -96,18 +96,18 @@ struct State {
     usd: f64,
     told_usd: u64,
     variants: BTreeMap<String, u64>,
-    latency: Spread,
-    lag: Spread,
+    latency: LatencyHistogram,
+    lag: LatencyHistogram,
 }
 
 /// How times are spread, to a thousandth of each, in memory that does not grow with their number.
 #[derive(Debug)]
-struct Spread {
+struct LatencyHistogram {
     micros: Histogram<u64>,
     longest: Duration,
 }
 
-impl Spread {
+impl LatencyHistogram {
     fn new() -> Result<Self, String> {
         // From a microsecond to an hour.
         let micros = Histogram::new_with_bounds(1, 3_600_000_000, 3).map_err(|error| error.to_string())?;
@@ -128,10 +128,10 @@ impl Spread {
 }
 
 impl Recorder {
-    pub fn start(load: Load, plan: &Plan) -> Result<Self, String> {
+    pub fn start(load: Load, plan: &LoadPlan) -> Result<Self, String> {
         let begun = Instant::now();
         let from = begun + plan.warmup;
-        let state = State {
+        let state = RecorderState {
             stopped: None,
             answers: 0,
             not_sent: 0,
@@ -145,8 +145,8 @@ impl Recorder {
             usd: 0.0,
             told_usd: 0,
             variants: BTreeMap::new(),
-            latency: Spread::new()?,
-            lag: Spread::new()?,
+            latency: LatencyHistogram::new()?,
+            lag: LatencyHistogram::new()?,
         };
         Ok(Self { load, begun, from, until: from + plan.duration, slo: plan.slo_p99, state: Mutex::new(state) })
     }
@@ -176,10 +176,10 @@ impl Recorder {
     }
 
     /// What became of a request that was due, and sent perhaps later.
-    pub fn put(&self, due: Instant, sent: Instant, outcome: Outcome) {
+    pub fn put(&self, due: Instant, sent: Instant, outcome: SendOutcome) {
         let mut state = self.state();
         let took = outcome.done.duration_since(due);
-        let answered = outcome.fate == Fate::Answered;
+        let answered = outcome.fate == ResponseKind::Answered;
         state.answers += u64::from(answered);
         if answered && outcome.done >= self.from && outcome.done < self.until {
             state.came += 1;
@@ -190,14 +190,14 @@ impl Recorder {
         }
         state.lag.put(sent.duration_since(due));
         match outcome.fate {
-            Fate::Answered => {
+            ResponseKind::Answered => {
                 state.answered += 1;
                 state.latency.put(took);
             }
-            Fate::Refused => state.refused += 1,
-            Fate::Late => state.late += 1,
-            Fate::Status(status) => count(&mut state.errors, status.to_string()),
-            Fate::Failed(why) => count(&mut state.errors, why),
+            ResponseKind::Refused => state.refused += 1,
+            ResponseKind::Late => state.late += 1,
+            ResponseKind::Status(status) => count(&mut state.errors, status.to_string()),
+            ResponseKind::Failed(why) => count(&mut state.errors, why),
         }
         if !answered {
             state.first_error = state.first_error.take().or(outcome.why);
@@ -212,12 +212,12 @@ impl Recorder {
         }
     }
 
-    pub fn progress(&self, step: usize) -> Progress {
+    pub fn progress(&self, step: usize) -> BenchProgress {
         let (elapsed, total) = (self.begun.elapsed(), self.until - self.begun);
-        Progress { step, load: self.load, elapsed: elapsed.min(total), total, answered: self.state().answers }
+        BenchProgress { step, load: self.load, elapsed: elapsed.min(total), total, answered: self.state().answers }
     }
 
-    pub fn measured(&self) -> Measured {
+    pub fn measured(&self) -> LoadResult {
         let state = self.state();
         let until = state.stopped.map_or(self.until, |stopped| stopped.min(self.until));
         let seconds = until.saturating_duration_since(self.from).as_secs_f64();
@@ -225,7 +225,7 @@ impl Recorder {
         let open = matches!(self.load, Load::Open { .. });
         let send_lag_p99_ms = state.lag.within_ms(0.99).filter(|_| open);
         let mean_usd = state.usd / state.told_usd as f64;
-        Measured {
+        LoadResult {
             load: self.load,
             seconds: places(seconds, 3),
             sent: state.answered + state.refused + state.late + state.errors.values().sum::<u64>(),
@@ -249,7 +249,7 @@ impl Recorder {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, RecorderState> {
         // Counts are whole, whoever has panicked.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -270,14 +270,15 @@ fn places(value: f64, decimals: i32) -> f64 {
 mod tests {
     use super::*;
 
-    fn outcome(fate: Fate, done: Instant) -> Outcome {
-        let why = (fate != Fate::Answered).then(|| format!("{fate:?}"));
-        Outcome { fate, done, variant: Some("int8".to_owned()), usd: Some(2e-7), why }
+    fn outcome(fate: ResponseKind, done: Instant) -> SendOutcome {
+        let why = (fate != ResponseKind::Answered).then(|| format!("{fate:?}"));
+        SendOutcome { fate, done, variant: Some("int8".to_owned()), usd: Some(2e-7), why }
     }
 
     fn recorder(load: Load) -> Recorder {
         let second = Duration::from_secs(1);
-        Recorder::start(load, &Plan { warmup: second, duration: second * 10, slo_p99: second / 10 }).expect("memory")
+        Recorder::start(load, &LoadPlan { warmup: second, duration: second * 10, slo_p99: second / 10 })
+            .expect("memory")
     }
 
     #[test]
@@ -286,10 +287,10 @@ mod tests {
         let (from, ms) = (recorder.from, Duration::from_millis(1));
         for took in 1..=1000 {
             let due = from + ms * took;
-            recorder.put(due, due, outcome(Fate::Answered, due + ms * took));
+            recorder.put(due, due, outcome(ResponseKind::Answered, due + ms * took));
         }
         let warm_up = from - ms;
-        recorder.put(warm_up, warm_up, outcome(Fate::Answered, warm_up + ms * 5000));
+        recorder.put(warm_up, warm_up, outcome(ResponseKind::Answered, warm_up + ms * 5000));
         let measured = recorder.measured();
         assert_eq!((measured.sent, measured.answered, measured.send_lag_p99_ms), (1000, 1000, None));
         let near = |ms: Option<f64>, wanted: f64| assert!((ms.expect("some") / wanted - 1.0).abs() < 2e-3, "{ms:?}");
@@ -309,11 +310,11 @@ mod tests {
         let recorder = recorder(Load::Open { rate_per_s: 5.0 });
         let (due, ms) = (recorder.from, Duration::from_millis(1));
         let fates = [
-            Fate::Refused,
-            Fate::Late,
-            Fate::Status(500),
-            Fate::Failed("gone".to_owned()),
-            Fate::Failed("gone".to_owned()),
+            ResponseKind::Refused,
+            ResponseKind::Late,
+            ResponseKind::Status(500),
+            ResponseKind::Failed("gone".to_owned()),
+            ResponseKind::Failed("gone".to_owned()),
         ];
         for fate in fates {
             recorder.put(due, due + ms * 11, outcome(fate, due + ms * 12));

@@ -5,15 +5,15 @@
 //! - [`open_loop`]: requests come at a rate whatever the answers do, as those of the world do. Latency counts from when
 //!   a request was due, so that a server (or client) that stalls cannot hide what it kept waiting: the correction for
 //!   coordinated omission.
-//! - [`run`]: several of these in a row, as a [`Report`].
+//! - [`run`]: several of these in a row, as a [`BenchReport`].
 //!
-//! It knows nothing of the rest of ounce: any server that takes a picture by POST will do. `cost.usd` and `variant` of
+//! It knows nothing of the rest of ounce: any server that takes an image by POST will do. `cost.usd` and `variant` of
 //! the answers are read where they are told.
 
 mod closed;
+mod images;
 mod measure;
 mod open;
-mod pictures;
 mod report;
 mod send;
 mod target;
@@ -25,12 +25,12 @@ use serde::Serialize;
 
 pub use self::{
     closed::closed_loop,
-    measure::Measured,
+    images::{EncodedImage, generated_image, read_images},
+    measure::LoadResult,
     open::{MOST_OUTSTANDING, open_loop},
-    pictures::{Picture, generated_picture, read_pictures},
-    report::Report,
-    target::Target,
-    watch::{Progress, Watch},
+    report::BenchReport,
+    target::BenchTarget,
+    watch::{BenchProgress, RunControl},
 };
 
 /// What fractions of capacity a sweep offers.
@@ -38,7 +38,7 @@ pub const SWEEP: [f64; 8] = [0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.25, 1.5];
 
 /// How one load is measured.
 #[derive(Debug, Clone, Copy)]
-pub struct Plan {
+pub struct LoadPlan {
     /// The load goes on for so long before anything counts.
     pub warmup: Duration,
     /// What is due in this time after it counts.
@@ -65,7 +65,7 @@ pub enum Load {
 
 /// Loads, one after the other.
 #[derive(Debug, Clone)]
-pub enum Work {
+pub enum LoadSeries {
     /// Closed loops with so many connections.
     Closed(Vec<usize>),
     /// Open loops at these rates a second.
@@ -84,7 +84,7 @@ impl fmt::Display for Load {
     }
 }
 
-impl Work {
+impl LoadSeries {
     /// How many loads that are.
     #[must_use]
     pub fn steps(&self) -> usize {
@@ -96,7 +96,7 @@ impl Work {
     }
 }
 
-impl Plan {
+impl LoadPlan {
     /// From the first request of a load to the last one.
     #[must_use]
     pub fn total(&self) -> Duration {
@@ -108,11 +108,16 @@ impl Plan {
 ///
 /// # Errors
 /// When a rate is no positive number, when a sweep finds no capacity, or when the system gives no thread.
-pub async fn run(target: &Target, work: &Work, plan: &Plan, watch: &Watch) -> Result<Report, String> {
-    let mut report = Report::new(target, plan);
+pub async fn run(
+    target: &BenchTarget,
+    work: &LoadSeries,
+    plan: &LoadPlan,
+    watch: &RunControl,
+) -> Result<BenchReport, String> {
+    let mut report = BenchReport::new(target, plan);
     let (connections, rates) = match work {
-        Work::Closed(connections) | Work::Sweep(connections) => (&connections[..], Vec::new()),
-        Work::Open(rates) => (&[][..], rates.clone()),
+        LoadSeries::Closed(connections) | LoadSeries::Sweep(connections) => (&connections[..], Vec::new()),
+        LoadSeries::Open(rates) => (&[][..], rates.clone()),
     };
     for connections in connections {
         if watch.is_stopped() {
@@ -120,7 +125,7 @@ pub async fn run(target: &Target, work: &Work, plan: &Plan, watch: &Watch) -> Re
         }
         report.steps.push(closed_loop(target, *connections, plan, &watch.at_step(report.steps.len())).await?);
     }
-    let rates = if matches!(work, Work::Sweep(_)) && !watch.is_stopped() {
+    let rates = if matches!(work, LoadSeries::Sweep(_)) && !watch.is_stopped() {
         let capacity = report.steps.iter().map(|step| step.answers_per_s).fold(0.0, f64::max);
         if capacity <= 0.0 {
             let why = report.steps.iter().find_map(|step| step.first_error.clone());

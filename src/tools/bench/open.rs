@@ -12,7 +12,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{Load, Measured, Plan, Target, Watch, measure::Recorder};
+use super::{BenchTarget, Load, LoadPlan, LoadResult, RunControl, measure::Recorder};
 
 /// No more requests than this wait for answers at once; what is due then is counted as not sent.
 pub const MOST_OUTSTANDING: usize = 4096;
@@ -23,7 +23,12 @@ pub const MOST_OUTSTANDING: usize = 4096;
 ///
 /// # Errors
 /// When the rate is no positive number, or when the system gives no thread.
-pub async fn open_loop(target: &Target, rate_per_s: f64, plan: &Plan, watch: &Watch) -> Result<Measured, String> {
+pub async fn open_loop(
+    target: &BenchTarget,
+    rate_per_s: f64,
+    plan: &LoadPlan,
+    watch: &RunControl,
+) -> Result<LoadResult, String> {
     if !(rate_per_s.is_finite() && rate_per_s > 0.0) {
         return Err(format!("a rate is a number of requests a second above 0, not {rate_per_s}"));
     }
@@ -53,7 +58,7 @@ pub async fn open_loop(target: &Target, rate_per_s: f64, plan: &Plan, watch: &Wa
 /// A request that is due since a moment, and its place among those that may be outstanding.
 type Due = (Instant, OwnedSemaphorePermit);
 
-async fn answer(target: Target, recorder: Arc<Recorder>, (due, permit): Due) {
+async fn answer(target: BenchTarget, recorder: Arc<Recorder>, (due, permit): Due) {
     let sent = Instant::now();
     let outcome = target.send().await;
     recorder.put(due, sent, outcome);

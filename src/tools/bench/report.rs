@@ -4,22 +4,25 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Load, MOST_OUTSTANDING, Measured, Plan, Target};
+use super::{BenchTarget, Load, LoadPlan, LoadResult, MOST_OUTSTANDING};
 use crate::tools::plot::{Axis, Chart, Reference, Series};
 
 /// All loads of one run.
 #[derive(Debug, Clone, Serialize)]
-pub struct Report {
+pub struct BenchReport {
     /// The version of ounce that asked.
     pub ounce: &'static str,
     /// Where requests went.
     pub url: String,
-    /// How many pictures were sent in turn.
-    pub pictures: usize,
+    /// How many images were sent in turn.
+    #[serde(rename = "pictures")]
+    pub images: usize,
     /// How large they were in the mean.
-    pub picture_bytes: usize,
-    /// Was the picture made up, since none was given?
-    pub generated_picture: bool,
+    #[serde(rename = "picture_bytes")]
+    pub image_bytes: usize,
+    /// Was the image made up, since none was given?
+    #[serde(rename = "generated_picture")]
+    pub generated_image: bool,
     /// Of each load, before anything counts.
     pub warmup_s: f64,
     /// Of each load.
@@ -31,18 +34,18 @@ pub struct Report {
     /// Was it ended early?
     pub interrupted: bool,
     /// A load each.
-    pub steps: Vec<Measured>,
+    pub steps: Vec<LoadResult>,
 }
 
-impl Report {
-    pub(super) fn new(target: &Target, plan: &Plan) -> Self {
-        let (pictures, picture_bytes) = target.pictures();
+impl BenchReport {
+    pub(super) fn new(target: &BenchTarget, plan: &LoadPlan) -> Self {
+        let (images, image_bytes) = target.images();
         Self {
             ounce: env!("CARGO_PKG_VERSION"),
             url: target.url(),
-            pictures,
-            picture_bytes,
-            generated_picture: false,
+            images,
+            image_bytes,
+            generated_image: false,
             warmup_s: plan.warmup.as_secs_f64(),
             duration_s: plan.duration.as_secs_f64(),
             slo_p99_ms: plan.slo_p99.as_secs_f64() * 1e3,
@@ -68,14 +71,14 @@ impl Report {
     #[must_use]
     pub fn chart(&self) -> Chart {
         let open = self.steps.iter().any(|step| matches!(step.load, Load::Open { .. }));
-        let x = |step: &Measured| match step.load {
+        let x = |step: &LoadResult| match step.load {
             Load::Open { rate_per_s } => open.then_some(rate_per_s),
             Load::Closed { connections } => (!open).then_some(connections as f64),
         };
         let axis = if open { Axis::linear("requests offered a second") } else { Axis::log("connections") };
         let title = format!("latency of {}", self.url);
         let mut chart = Chart::new(title, axis, Axis::log("latency in ms"));
-        let line = |name: &str, quantile: &dyn Fn(&Measured) -> Option<f64>| {
+        let line = |name: &str, quantile: &dyn Fn(&LoadResult) -> Option<f64>| {
             let mut points: Vec<_> = self.steps.iter().filter_map(|step| Some((x(step)?, quantile(step)?))).collect();
             points.sort_by(|a, b| a.0.total_cmp(&b.0));
             Series::line(name, points).with_markers()
@@ -106,12 +109,12 @@ const HEAD: [&str; 13] = [
 ];
 
 /// The table, then what is worth knowing beside it.
-impl fmt::Display for Report {
+impl fmt::Display for BenchReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let made = if self.generated_picture { " generated" } else { "" };
-        let s = if self.pictures == 1 { "" } else { "s" };
-        let size = (self.picture_bytes as f64 / 1e3).ceil();
-        writeln!(f, "{}, {}{made} picture{s} of {size} kB\n", self.url, self.pictures)?;
+        let made = if self.generated_image { " generated" } else { "" };
+        let s = if self.images == 1 { "" } else { "s" };
+        let size = (self.image_bytes as f64 / 1e3).ceil();
+        writeln!(f, "{}, {}{made} picture{s} of {size} kB\n", self.url, self.images)?;
         let (closed, open): (Vec<_>, Vec<_>) =
             self.steps.iter().partition(|step| matches!(step.load, Load::Closed { .. }));
         let mut rows = Vec::new();
@@ -141,8 +144,8 @@ impl fmt::Display for Report {
     }
 }
 
-impl Report {
-    fn row(&self, step: &Measured) -> Vec<String> {
+impl BenchReport {
+    fn row(&self, step: &LoadResult) -> Vec<String> {
         let errors: u64 = step.errors.values().sum();
         let counts = [step.sent, step.answered, step.refused, step.late, errors].map(|count| count.to_string());
         let rates = [step.answers_per_s, step.goodput_per_s].map(|rate| format!("{rate:.1}"));
@@ -157,7 +160,7 @@ impl Report {
     }
 
     /// What a table has no column for.
-    fn remarks(&self, f: &mut fmt::Formatter<'_>, step: &Measured) -> fmt::Result {
+    fn remarks(&self, f: &mut fmt::Formatter<'_>, step: &LoadResult) -> fmt::Result {
         let at = step.load;
         let list = |counts: &std::collections::BTreeMap<String, u64>| {
             counts.iter().map(|(name, count)| format!("{name} ×{count}")).collect::<Vec<_>>().join(", ")

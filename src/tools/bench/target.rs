@@ -16,28 +16,28 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 
-use super::Picture;
+use super::EncodedImage;
 
 /// The path where none is given.
 const PATH: &str = "/v1/detect";
 
-/// A server, and the requests it gets: pictures in turn. Clones share connections, and the turn.
+/// A server, and the requests it gets: images in turn. Clones share connections, and the turn.
 #[derive(Debug, Clone)]
-pub struct Target {
+pub struct BenchTarget {
     uri: Uri,
     headers: HeaderMap,
-    pictures: Arc<[Picture]>,
+    images: Arc<[EncodedImage]>,
     turn: Arc<AtomicUsize>,
     pub(super) client: Client<HttpConnector, Full<Bytes>>,
 }
 
-impl Target {
+impl BenchTarget {
     /// Requests to an `http://` address with these headers more. Without a path they go to `/v1/detect`.
     ///
     /// # Errors
-    /// When the address or a header cannot be used, or when there is no picture.
-    pub fn new(url: &str, pictures: Vec<Picture>, headers: &[(String, String)]) -> Result<Self, String> {
-        if pictures.is_empty() {
+    /// When the address or a header cannot be used, or when there is no image.
+    pub fn new(url: &str, images: Vec<EncodedImage>, headers: &[(String, String)]) -> Result<Self, String> {
+        if images.is_empty() {
             return Err("there is no picture to send".to_owned());
         }
         let mut more = HeaderMap::new();
@@ -51,7 +51,7 @@ impl Target {
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(Duration::from_secs(5)));
         let client = Client::builder(TokioExecutor::new()).build(connector);
-        Ok(Self { uri: address(url)?, headers: more, pictures: pictures.into(), turn: Arc::default(), client })
+        Ok(Self { uri: address(url)?, headers: more, images: images.into(), turn: Arc::default(), client })
     }
 
     /// Where requests go.
@@ -60,11 +60,11 @@ impl Target {
         self.uri.to_string()
     }
 
-    /// How many pictures are sent in turn, and how many bytes they have in the mean.
+    /// How many images are sent in turn, and how many bytes they have in the mean.
     #[must_use]
-    pub fn pictures(&self) -> (usize, usize) {
-        let bytes: usize = self.pictures.iter().map(|picture| picture.bytes.len()).sum();
-        (self.pictures.len(), bytes / self.pictures.len())
+    pub fn images(&self) -> (usize, usize) {
+        let bytes: usize = self.images.iter().map(|image| image.bytes.len()).sum();
+        (self.images.len(), bytes / self.images.len())
     }
 
     pub(super) fn host(&self) -> &str {
@@ -74,12 +74,12 @@ impl Target {
     /// The next request; a header that was given stands in for one of ours.
     pub(super) fn request(&self) -> Request<Full<Bytes>> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let picture = &self.pictures[turn % self.pictures.len()];
-        let mut request = Request::new(Full::new(picture.bytes.clone()));
+        let image = &self.images[turn % self.images.len()];
+        let mut request = Request::new(Full::new(image.bytes.clone()));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.uri.clone();
         let headers = request.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(picture.content_type));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(image.content_type));
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         for name in self.headers.keys() {
             headers.remove(name);
@@ -128,11 +128,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn pictures_come_in_turn_and_headers_stand_in_for_ours() {
-        let picture = |bytes: &'static [u8]| Picture::new(Bytes::from_static(bytes));
+    async fn images_come_in_turn_and_headers_stand_in_for_ours() {
+        let image = |bytes: &'static [u8]| EncodedImage::new(Bytes::from_static(bytes));
         let header = ("content-type".to_owned(), "image/x".to_owned());
-        let target = Target::new("http://h", vec![picture(b"a"), picture(b"bcd")], &[header]).expect("fine");
-        assert_eq!(target.pictures(), (2, 2));
+        let target = BenchTarget::new("http://h", vec![image(b"a"), image(b"bcd")], &[header]).expect("fine");
+        assert_eq!(target.images(), (2, 2));
         for expected in ["a", "bcd", "a"] {
             let body = target.request().into_body().collect().await.expect("a body");
             assert_eq!(body.to_bytes(), expected);
@@ -140,6 +140,6 @@ mod tests {
         let request = target.request();
         let types: Vec<_> = request.headers().get_all("content-type").iter().collect();
         assert_eq!(types, ["image/x"]);
-        assert!(Target::new("http://h", vec![picture(b"a")], &[("a b".to_owned(), String::new())]).is_err());
+        assert!(BenchTarget::new("http://h", vec![image(b"a")], &[("a b".to_owned(), String::new())]).is_err());
     }
 }

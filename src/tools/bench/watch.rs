@@ -8,7 +8,7 @@ use super::{Load, measure::Recorder};
 
 /// How far a load is.
 #[derive(Debug, Clone, Copy)]
-pub struct Progress {
+pub struct BenchProgress {
     /// Which of several loads, from 0.
     pub step: usize,
     /// The load.
@@ -23,16 +23,16 @@ pub struct Progress {
 
 /// Hears of progress, and ends the load when told to. Clones are the same watch.
 #[derive(Clone)]
-pub struct Watch {
+pub struct RunControl {
     step: usize,
     stop: Arc<watch::Sender<bool>>,
-    progress: Arc<dyn Fn(Progress) + Send + Sync>,
+    progress: Arc<dyn Fn(BenchProgress) + Send + Sync>,
 }
 
-impl Watch {
+impl RunControl {
     /// Calls `progress` about ten times a second, on the runtime's thread.
     #[must_use]
-    pub fn new(progress: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+    pub fn new(progress: impl Fn(BenchProgress) + Send + Sync + 'static) -> Self {
         Self { step: 0, stop: Arc::new(watch::Sender::new(false)), progress: Arc::new(progress) }
     }
 
@@ -68,14 +68,14 @@ impl Watch {
 }
 
 /// Nobody watches.
-impl Default for Watch {
+impl Default for RunControl {
     fn default() -> Self {
         Self::new(|_| {})
     }
 }
 
-impl fmt::Debug for Watch {
+impl fmt::Debug for RunControl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watch").field("step", &self.step).field("stop", &self.stop).finish_non_exhaustive()
+        f.debug_struct("RunControl").field("step", &self.step).field("stop", &self.stop).finish_non_exhaustive()
     }
 }

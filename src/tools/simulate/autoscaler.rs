@@ -3,7 +3,7 @@
 
 use std::{collections::VecDeque, fmt, time::Duration};
 
-use super::{Plan, Rule};
+use super::{Rule, SimulationPlan};
 use crate::stats::Rate;
 
 /// It looks so often.
@@ -68,10 +68,10 @@ pub struct Autoscaler {
 impl Autoscaler {
     /// One of a deployment that has had so many requests a second for long.
     #[must_use]
-    pub fn new(signal: Signal, plan: &Plan, per_second: f64) -> Self {
+    pub fn new(signal: Signal, plan: &SimulationPlan, per_second: f64) -> Self {
         let mut asked = Rate::default();
         let long = Duration::from_secs(3600);
-        asked.came(per_second / plan.capacity_per_s * long.as_secs_f64(), long);
+        asked.observe(per_second / plan.capacity_per_s * long.as_secs_f64(), long);
         Self {
             signal,
             capacity_per_s: plan.capacity_per_s,
@@ -91,7 +91,7 @@ impl Autoscaler {
         let (ready, replicas) = (ready.max(1) as f64, paid as f64);
         let second = Duration::from_secs(1);
         // What each replica tells is a mean, and the sum of means is the mean of the sum.
-        self.asked.came(came / self.capacity_per_s, second);
+        self.asked.observe(came / self.capacity_per_s, second);
         let needed = match self.signal {
             Signal::Cpu { target } => busy / target * ready,
             Signal::Requests => self.asked.per_second() / self.target_load,

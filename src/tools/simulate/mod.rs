@@ -19,7 +19,7 @@ use self::{
 
 /// What holds for all ways to run a day.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub struct SimulationPlan {
     /// Answers a second that a replica can give within the promise.
     pub capacity_per_s: f64,
     /// Dollars an hour for a replica.
@@ -36,7 +36,7 @@ pub struct Plan {
     pub max_replicas: u64,
 }
 
-impl Plan {
+impl SimulationPlan {
     /// The replicas that so many requests a second need.
     fn needed(&self, per_s: f64) -> u64 {
         (per_s / self.capacity_per_s / self.target_load).ceil().max(1.0) as u64
@@ -54,7 +54,7 @@ pub enum Rule {
 
 /// A day under one rule.
 #[derive(Debug, Clone, Serialize)]
-pub struct Outcome {
+pub struct RuleOutcome {
     /// The rule, in words.
     pub rule: String,
     /// The fewest, the mean and the most replicas.
@@ -76,7 +76,7 @@ pub struct Outcome {
 
 /// All rules on one day.
 #[derive(Debug, Clone, Serialize)]
-pub struct Report {
+pub struct SimulationReport {
     /// Answers a second that a replica can give within the promise.
     pub capacity_per_s: f64,
     /// Requests of the day.
@@ -86,7 +86,7 @@ pub struct Report {
     /// How long the day is, in seconds.
     pub seconds: usize,
     /// One outcome a rule.
-    pub outcomes: Vec<Outcome>,
+    pub outcomes: Vec<RuleOutcome>,
     #[serde(skip)]
     traffic: Vec<f64>,
 }
@@ -94,7 +94,7 @@ pub struct Report {
 /// Runs the day with as many replicas as its peak needs, with as many as its mean needs, and with autoscalers that go by
 /// CPU and by what requests ask for.
 #[must_use]
-pub fn compare(plan: &Plan, traffic: &Traffic) -> Report {
+pub fn compare(plan: &SimulationPlan, traffic: &Traffic) -> SimulationReport {
     let rules = [
         Rule::Fixed(plan.needed(traffic.peak())),
         Rule::Fixed(plan.needed(traffic.mean())),
@@ -102,7 +102,7 @@ pub fn compare(plan: &Plan, traffic: &Traffic) -> Report {
         Rule::Scaled(Signal::Cpu { target: plan.target_load }),
         Rule::Scaled(Signal::Requests),
     ];
-    Report {
+    SimulationReport {
         capacity_per_s: plan.capacity_per_s,
         requests: traffic.each_second().iter().sum(),
         peak_per_s: traffic.peak(),
@@ -114,7 +114,7 @@ pub fn compare(plan: &Plan, traffic: &Traffic) -> Report {
 
 /// Runs the day under one rule.
 #[must_use]
-pub fn run(plan: &Plan, traffic: &Traffic, rule: Rule) -> Outcome {
+pub fn run(plan: &SimulationPlan, traffic: &Traffic, rule: Rule) -> RuleOutcome {
     let first = traffic.each_second().first().copied().unwrap_or_default();
     let mut fleet = Fleet::new(plan, rule, first);
     let mut autoscaler = match rule {
@@ -151,7 +151,7 @@ struct Fleet {
 
 impl Fleet {
     /// As many as the first second needs.
-    fn new(plan: &Plan, rule: Rule, rate: f64) -> Self {
+    fn new(plan: &SimulationPlan, rule: Rule, rate: f64) -> Self {
         let ready = match rule {
             Rule::Fixed(replicas) => replicas,
             Rule::Scaled(_) => plan.needed(rate).clamp(plan.min_replicas, plan.max_replicas),
@@ -164,7 +164,7 @@ impl Fleet {
         self.ready + self.starting.iter().map(|(_, replicas)| replicas).sum::<u64>()
     }
 
-    fn second(&mut self, plan: &Plan, now: u64, came: f64) {
+    fn second(&mut self, plan: &SimulationPlan, now: u64, came: f64) {
         while self.starting.front().is_some_and(|(at, _)| *at <= now) {
             self.ready += self.starting.pop_front().map_or(0, |(_, replicas)| replicas);
         }
@@ -209,13 +209,13 @@ impl Fleet {
         }
     }
 
-    fn outcome(self, plan: &Plan, rule: Rule) -> Outcome {
+    fn outcome(self, plan: &SimulationPlan, rule: Rule) -> RuleOutcome {
         #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^53")]
         let (replica_seconds, seconds) = (self.each_second.iter().sum::<u64>() as f64, self.each_second.len() as f64);
         let usd = replica_seconds / 3600.0 * plan.usd_per_hour;
         let (fewest, most) = (self.each_second.iter().min(), self.each_second.iter().max());
         let share = |part: f64, of: f64| if of > 0.0 { part / of } else { 0.0 };
-        Outcome {
+        RuleOutcome {
             rule: rule.to_string(),
             replicas: (fewest.copied().unwrap_or(0), share(replica_seconds, seconds), most.copied().unwrap_or(0)),
             refused_ratio: share(self.refused, self.came),

@@ -1,8 +1,8 @@
-//! What came out: as a table, as a picture of the day.
+//! What came out: as a table, as an image of the day.
 
 use std::fmt;
 
-use super::{Outcome, Report};
+use super::{RuleOutcome, SimulationReport};
 use crate::tools::plot::{Axis, Chart, Series};
 
 /// The names of the lines need room above them.
@@ -11,7 +11,7 @@ const LEGEND: f64 = 1.5;
 /// A chart has no more points a line than these.
 const POINTS: usize = 720;
 
-impl fmt::Display for Report {
+impl fmt::Display for SimulationReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         #[expect(clippy::cast_precision_loss, reason = "a month at most")]
         let hours = self.seconds as f64 / 3600.0;
@@ -22,7 +22,7 @@ impl fmt::Display for Report {
         )?;
         let width = self.outcomes.iter().map(|outcome| outcome.rule.chars().count()).max().unwrap_or(0);
         writeln!(f, "{:<width$}  fewest    mean    most  turns   refused  $ a day  $ a million   idle", "replicas")?;
-        for Outcome {
+        for RuleOutcome {
             rule,
             replicas: (fewest, mean, most),
             refused_ratio,
@@ -43,7 +43,7 @@ impl fmt::Display for Report {
     }
 }
 
-impl Report {
+impl SimulationReport {
     /// Replicas over the hours of the day, and those that the requests needed at full load.
     #[must_use]
     pub fn chart(&self) -> Chart {

@@ -1,7 +1,7 @@
 use super::*;
 
-fn plan() -> Plan {
-    Plan {
+fn plan() -> SimulationPlan {
+    SimulationPlan {
         capacity_per_s: 300.0,
         usd_per_hour: 0.10,
         promise: Duration::from_millis(100),
@@ -66,7 +66,7 @@ fn a_steady_load_turns_the_number_of_replicas_hardly_ever() {
         for quarters in 4..24 {
             let rate = f64::from(quarters) / 4.0 * 0.8 * capacity_per_s;
             let traffic = Traffic::read(&format!("0,{rate}\n14400,0\n")).expect("a trace");
-            let outcome = run(&Plan { capacity_per_s, ..plan() }, &traffic, Rule::Scaled(Signal::Requests));
+            let outcome = run(&SimulationPlan { capacity_per_s, ..plan() }, &traffic, Rule::Scaled(Signal::Requests));
             assert!(outcome.turns <= most, "{rate}/s in four hours: {} turns, {:?}", outcome.turns, outcome.replicas);
             assert!(outcome.refused_ratio < 0.001, "{rate}/s: {} {:?}", outcome.refused_ratio, outcome.replicas);
         }

@@ -3,24 +3,24 @@
 //!
 //! - `space`: what there is to try, and what the latency curve says needs no trial. Pure.
 //! - `trial`: one setting, served by this process and loaded until it breaks the promise.
-//! - `found`: what came out: a table, a settings file, a picture of the frontier.
+//! - `found`: what came out: a table, a settings file, an image of the frontier.
 
-mod found;
+mod report;
 mod space;
 mod trial;
 
 use std::time::Duration;
 
 pub use self::{
-    found::{Chosen, Found},
+    report::{Chosen, TuneReport},
     space::{Pruned, Setting},
-    trial::{Exploration, Measurement, Subject},
+    trial::{Measurement, SettingResult, Subject},
 };
-use crate::{engine::plan::usable_cpus, tools::bench::Watch};
+use crate::{engine::thread_plan::usable_cpus, tools::bench::RunControl};
 
 /// What is promised, and how long each load is measured.
 #[derive(Debug, Clone, Copy)]
-pub struct ForecastGuard {
+pub struct TuneGoal {
     /// 99 in 100 answers come within it.
     pub slo_p99: Duration,
     /// No variant that is less accurate.
@@ -31,7 +31,7 @@ pub struct ForecastGuard {
 
 /// What is tried now.
 #[derive(Debug, Clone, Copy)]
-pub enum Stage<'a> {
+pub enum TuneProgress<'a> {
     /// A setting: which of how many.
     Trying(&'a Setting, usize, usize),
     /// The best ones again, under a load that does not wait for answers.
@@ -44,21 +44,21 @@ pub enum Stage<'a> {
 /// When the model cannot be served, or when no variant is accurate enough.
 pub async fn tune(
     subject: &Subject,
-    promise: &ForecastGuard,
-    watch: &Watch,
-    told: impl Fn(Stage<'_>),
-) -> Result<Found, String> {
+    promise: &TuneGoal,
+    watch: &RunControl,
+    told: impl Fn(TuneProgress<'_>),
+) -> Result<TuneReport, String> {
     let cpus = usable_cpus();
     let points = subject.curve().await?;
     let survey = space::survey(&points, promise.slo_p99, promise.min_accuracy)?;
-    let mut found = Found::new(subject, promise, survey.pruned.clone());
+    let mut found = TuneReport::new(subject, promise, survey.pruned.clone());
     // Each variant as it would be served without us, so that the frontier shows all of them; then what may be cheaper.
     let settings = space::settings(&survey, &points, cpus);
     for (place, setting) in settings.iter().enumerate() {
         if watch.is_stopped() {
             break;
         }
-        told(Stage::Trying(setting, place, settings.len()));
+        told(TuneProgress::Trying(setting, place, settings.len()));
         let accuracy = survey.accuracy(&setting.variant);
         match subject.serve(setting, accuracy, promise, watch).await {
             Ok(tried) => found.tried.extend(tried),
@@ -74,7 +74,7 @@ pub async fn tune(
         if watch.is_stopped() {
             break;
         }
-        told(Stage::Confirming(&setting.setting));
+        told(TuneProgress::Confirming(&setting.setting));
         match subject.confirm(&setting, promise, watch).await {
             Ok(measured) => measured.into_iter().for_each(|at| found.confirmed(setting.setting.clone(), at)),
             Err(why) => found.pruned.push(Pruned { variant: setting.setting.to_string(), why }),

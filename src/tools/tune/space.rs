@@ -9,7 +9,7 @@ use crate::{inference::frontier::FrontierPoint, routing::frontier::Point};
 /// Only what is better by so much is clearly better.
 const CLEARLY: f64 = 0.9;
 
-/// A larger batch has to be so much cheaper a picture to be tried.
+/// A larger batch has to be so much cheaper an image to be tried.
 const GAIN: f64 = 0.95;
 
 /// One way to serve a model.
@@ -23,7 +23,7 @@ pub struct Setting {
     pub threads: usize,
     /// Threads that decode.
     pub decode_threads: usize,
-    /// The most pictures in a run.
+    /// The most images in a run.
     pub max_batch: usize,
 }
 
@@ -45,8 +45,8 @@ pub struct Pruned {
 
 /// What the curve says.
 #[derive(Debug, Clone)]
-pub(super) struct Survey<'a> {
-    /// One point a variant that is accurate enough: a picture a run.
+pub(super) struct SearchSpace<'a> {
+    /// One point a variant that is accurate enough: an image a run.
     pub alone: Vec<&'a Point>,
     /// Those whose settings are searched.
     pub searched: Vec<&'a str>,
@@ -54,14 +54,18 @@ pub(super) struct Survey<'a> {
     pub pruned: Vec<Pruned>,
 }
 
-impl Survey<'_> {
+impl SearchSpace<'_> {
     pub(super) fn accuracy(&self, variant: &str) -> Option<f64> {
         self.alone.iter().find(|point| point.variant == variant).and_then(|point| point.accuracy)
     }
 }
 
 /// Looks at the curve of every variant.
-pub(super) fn survey<'a>(points: &'a [FrontierPoint], slo: Duration, floor: Option<f64>) -> Result<Survey<'a>, String> {
+pub(super) fn survey<'a>(
+    points: &'a [FrontierPoint],
+    slo: Duration,
+    floor: Option<f64>,
+) -> Result<SearchSpace<'a>, String> {
     let mut all: Vec<&Point> = Vec::new();
     for FrontierPoint { point, .. } in points {
         if !all.iter().any(|known| known.variant == point.variant) {
@@ -100,11 +104,11 @@ pub(super) fn survey<'a>(points: &'a [FrontierPoint], slo: Duration, floor: Opti
             searched.push(point.variant.as_str());
         }
     }
-    Ok(Survey { alone, searched, pruned })
+    Ok(SearchSpace { alone, searched, pruned })
 }
 
 /// Each variant once, as the thread plan has it; then all there is to try for those that are searched.
-pub(super) fn settings(survey: &Survey<'_>, points: &[FrontierPoint], cpus: usize) -> Vec<Setting> {
+pub(super) fn settings(survey: &SearchSpace<'_>, points: &[FrontierPoint], cpus: usize) -> Vec<Setting> {
     let of = |variant: &str, (instances, threads): (usize, usize), decode_threads, max_batch| Setting {
         variant: variant.to_owned(),
         instances,
@@ -136,7 +140,7 @@ pub(super) fn settings(survey: &Survey<'_>, points: &[FrontierPoint], cpus: usiz
     all
 }
 
-/// The largest batch that the curve says is clearly cheaper a picture than the ones below it.
+/// The largest batch that the curve says is clearly cheaper an image than the ones below it.
 fn best_batch(points: &[FrontierPoint], variant: &str) -> usize {
     let sizes = points.iter().map(|of| &of.point).filter(|point| point.variant == variant);
     let mut best: Option<(usize, f64)> = None;

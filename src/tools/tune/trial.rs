@@ -5,9 +5,9 @@ use std::{num::NonZeroUsize, thread::JoinHandle, time::Duration};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use super::{ForecastGuard, Setting};
+use super::{Setting, TuneGoal};
 use crate::{
-    config::{Auto, Config, ModelSettings},
+    config::{Auto, Config, ModelOverrides},
     cost::{PriceSheet, capacity_cpus},
     inference::{
         Inference,
@@ -15,7 +15,7 @@ use crate::{
     },
     models::Selection,
     server::{self, Listeners},
-    tools::bench::{Measured, Picture, Plan, Target, Watch, closed_loop, open_loop},
+    tools::bench::{BenchTarget, EncodedImage, LoadPlan, LoadResult, RunControl, closed_loop, open_loop},
 };
 
 /// The part of a load that is not measured.
@@ -38,7 +38,7 @@ pub struct Subject {
     /// The model.
     pub model: String,
     /// What is sent.
-    pub pictures: Vec<Picture>,
+    pub images: Vec<EncodedImage>,
 }
 
 /// A load that a setting was under.
@@ -60,7 +60,7 @@ pub struct Measurement {
 
 /// A setting, and what it did under more and more load.
 #[derive(Debug, Clone, Serialize)]
-pub struct Exploration {
+pub struct SettingResult {
     /// The setting.
     pub setting: Setting,
     /// Of its variant.
@@ -69,7 +69,7 @@ pub struct Exploration {
     pub loads: Vec<Measurement>,
 }
 
-impl Exploration {
+impl SettingResult {
     /// The load with the most answers that kept the promise.
     #[must_use]
     pub fn best(&self) -> Option<&Measurement> {
@@ -107,12 +107,12 @@ impl Subject {
         &self,
         setting: &Setting,
         accuracy: Option<f64>,
-        promise: &ForecastGuard,
-        watch: &Watch,
-    ) -> Result<Option<Exploration>, String> {
+        promise: &TuneGoal,
+        watch: &RunControl,
+    ) -> Result<Option<SettingResult>, String> {
         let server = Running::start(self, setting).await?;
         let target = self.target(&server)?;
-        let mut tried = Exploration { setting: setting.clone(), accuracy, loads: Vec::new() };
+        let mut tried = SettingResult { setting: setting.clone(), accuracy, loads: Vec::new() };
         let counts = std::iter::successors(Some(1), |count| Some(count * 2)).take_while(|n| *n <= MOST_CONNECTIONS);
         for connections in counts {
             let measured = closed_loop(&target, connections, &plan(promise), watch).await?;
@@ -134,16 +134,16 @@ impl Subject {
     /// The highest rate of arrivals at which the promise is kept, of those that a closed loop makes likely.
     pub(super) async fn confirm(
         &self,
-        tried: &Exploration,
-        promise: &ForecastGuard,
-        watch: &Watch,
+        tried: &SettingResult,
+        promise: &TuneGoal,
+        watch: &RunControl,
     ) -> Result<Option<Measurement>, String> {
         let Some(best) = tried.best() else { return Ok(None) };
         let server = Running::start(self, &tried.setting).await?;
         let target = self.target(&server)?;
         let mut confirmed = None;
         for part in CONFIRMED {
-            let plan = Plan { duration: promise.step * 2, ..plan(promise) };
+            let plan = LoadPlan { duration: promise.step * 2, ..plan(promise) };
             let measured = open_loop(&target, best.answers_per_s * part, &plan, watch).await?;
             if watch.is_stopped() {
                 break;
@@ -159,17 +159,17 @@ impl Subject {
         Ok(confirmed)
     }
 
-    fn target(&self, server: &Running) -> Result<Target, String> {
+    fn target(&self, server: &Running) -> Result<BenchTarget, String> {
         // Named, so that no floor or budget of the router is in its way.
         let url = format!("{}/v1/models/{}/predict?variant={}", server.url, self.model, server.variant);
-        Target::new(&url, self.pictures.clone(), &[])
+        BenchTarget::new(&url, self.images.clone(), &[])
     }
 
     fn measurement(
         &self,
-        measured: &Measured,
+        measured: &LoadResult,
         connections: Option<usize>,
-        promise: &ForecastGuard,
+        promise: &TuneGoal,
     ) -> Result<Measurement, String> {
         let (Some(p50_ms), Some(p99_ms)) = (measured.p50_ms, measured.p99_ms) else {
             let why = measured.first_error.clone().unwrap_or_else(|| "no answer came".to_owned());
@@ -183,8 +183,8 @@ impl Subject {
     }
 }
 
-fn plan(promise: &ForecastGuard) -> Plan {
-    Plan { warmup: promise.step.mul_f64(WARMUP), duration: promise.step, slo_p99: promise.slo_p99 }
+fn plan(promise: &TuneGoal) -> LoadPlan {
+    LoadPlan { warmup: promise.step.mul_f64(WARMUP), duration: promise.step, slo_p99: promise.slo_p99 }
 }
 
 /// A server in this process; on a runtime of its own, so that the load generator does not share its threads.
@@ -209,11 +209,11 @@ impl Running {
         config.threads.decode = fixed(setting.decode_threads);
         config.model.insert(
             subject.model.clone(),
-            ModelSettings {
+            ModelOverrides {
                 instances: Some(fixed(setting.instances)),
                 threads: Some(fixed(setting.threads)),
                 max_batch: Some(fixed(setting.max_batch)),
-                ..ModelSettings::default()
+                ..ModelOverrides::default()
             },
         );
         let only = Selection { model: Some(subject.model.clone()), variant: Some(setting.variant.clone()) };

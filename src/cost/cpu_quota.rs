@@ -1,4 +1,4 @@
-//! How many CPUs are paid for: those the process may run on, or the part of them that its control group grants.
+//! The number of CPUs that are paid for: those the process may run on, or the quota of its control group (cgroups(7)).
 
 use std::{
     fs,
@@ -6,48 +6,50 @@ use std::{
     thread,
 };
 
-/// The CPUs of this replica, which need not be a whole number: a container with a limit of 1.5 has 1.5.
+/// CPUs of this replica. It need not be a whole number: a container with a limit of 1.5 CPUs has 1.5.
 #[must_use]
 pub fn capacity_cpus() -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "a machine has few CPUs")]
     let whole = thread::available_parallelism().map_or(1, std::num::NonZero::get) as f64;
-    // `whole` knows the quota already, but rounds it down, and never below one.
+    // The standard library knows the quota already, but rounds it down to a whole number of at least one.
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     quota(&groups, Path::new("/sys/fs/cgroup")).filter(|quota| *quota < whole + 1.0).unwrap_or(whole)
 }
 
-/// The least quota of the control groups that the process is in, by `/proc/self/cgroup` (cgroups(7)): lines of
-/// `0::/path` for version 2, `4:cpu,cpuacct:/path` for version 1.
+/// The smallest CPU quota of the control groups that the process is in; none where no group has one.
+///
+/// `groups` is the text of `/proc/self/cgroup`, whose lines are `0::/path` for version 2 and `4:cpu,cpuacct:/path` for
+/// version 1. `mounted` is the folder where the control groups are mounted.
 fn quota(groups: &str, mounted: &Path) -> Option<f64> {
     let group = |line: &str| {
         let mut fields = line.splitn(3, ':').skip(1);
         let (controllers, path) = (fields.next()?.to_owned(), fields.next()?.trim_start_matches('/').to_owned());
-        let of_cpu = controllers.is_empty() || controllers.split(',').any(|controller| controller == "cpu");
-        of_cpu.then(|| (mounted.join(controllers), path))
+        let has_cpu = controllers.is_empty() || controllers.split(',').any(|controller| controller == "cpu");
+        has_cpu.then(|| (mounted.join(controllers), path))
     };
     let quotas = groups.lines().filter_map(group).flat_map(|(root, path)| {
-        // Each group is bound by those that it is in. From within a container the path may lead nowhere, and then the
-        // root is the container's own.
+        // A group is limited by all groups above it. Inside a container the path may not exist; then the root is the
+        // container's own group.
         let all: Vec<PathBuf> = Path::new(&path).ancestors().map(|ancestor| root.join(ancestor)).collect();
-        all.into_iter().filter_map(|folder| of_version_2(&folder).or_else(|| of_version_1(&folder)))
+        all.into_iter().filter_map(|folder| quota_v2(&folder).or_else(|| quota_v1(&folder)))
     });
     quotas.min_by(f64::total_cmp)
 }
 
-/// `cpu.max`: `<quota> <period>` in microseconds, or `max <period>`.
-fn of_version_2(folder: &Path) -> Option<f64> {
+/// Reads `cpu.max` of version 2, which is `<quota> <period>` in microseconds, or `max <period>` for no quota.
+fn quota_v2(folder: &Path) -> Option<f64> {
     let text = fs::read_to_string(folder.join("cpu.max")).ok()?;
     let mut numbers = text.split_whitespace().map(str::parse::<f64>);
-    share(numbers.next()?.ok()?, numbers.next()?.ok()?)
+    ratio(numbers.next()?.ok()?, numbers.next()?.ok()?)
 }
 
-/// A file each for the quota, -1 for none, and the period.
-fn of_version_1(folder: &Path) -> Option<f64> {
+/// Reads the files of version 1, one for the quota in microseconds (-1 for none) and one for the period.
+fn quota_v1(folder: &Path) -> Option<f64> {
     let number = |name| fs::read_to_string(folder.join(name)).ok()?.trim().parse().ok();
-    share(number("cpu.cfs_quota_us")?, number("cpu.cfs_period_us")?)
+    ratio(number("cpu.cfs_quota_us")?, number("cpu.cfs_period_us")?)
 }
 
-fn share(quota: f64, period: f64) -> Option<f64> {
+fn ratio(quota: f64, period: f64) -> Option<f64> {
     (quota > 0.0 && period > 0.0).then(|| quota / period)
 }
 
@@ -55,7 +57,7 @@ fn share(quota: f64, period: f64) -> Option<f64> {
 mod tests {
     use super::*;
 
-    /// A folder of control groups with these files in it.
+    /// Makes a folder of control groups with these files in it.
     fn mounted(files: &[(&str, &str)]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().expect("tempdir");
         for (name, text) in files {

@@ -1,21 +1,21 @@
-//! The pictures that are sent.
+//! The images that are sent.
 
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use image::{ImageFormat, Rgb, RgbImage, codecs::jpeg::JpegEncoder};
 
-/// A picture as it is sent.
+/// An image as it is sent.
 #[derive(Debug, Clone)]
-pub struct Picture {
+pub struct EncodedImage {
     /// The encoded file.
     pub bytes: Bytes,
     /// The `Content-Type` it is sent with.
     pub content_type: &'static str,
 }
 
-impl Picture {
-    /// A picture, or whatever the bytes are: the server shall say.
+impl EncodedImage {
+    /// An image, or whatever the bytes are: the server shall say.
     #[must_use]
     pub fn new(bytes: Bytes) -> Self {
         let format = image::guess_format(&bytes);
@@ -24,20 +24,20 @@ impl Picture {
     }
 }
 
-/// Reads pictures from files, and from folders all files that are named like pictures, in the order of their names.
+/// Reads images from files, and from folders all files that are named like images, in the order of their names.
 ///
 /// # Errors
 /// When one cannot be read, or when a folder holds none.
-pub fn read_pictures(paths: &[PathBuf]) -> Result<Vec<Picture>, String> {
-    let mut pictures = Vec::new();
+pub fn read_images(paths: &[PathBuf]) -> Result<Vec<EncodedImage>, String> {
+    let mut images = Vec::new();
     for path in paths {
         let files = if path.is_dir() { below(path)? } else { vec![path.clone()] };
         for file in files {
             let bytes = std::fs::read(&file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
-            pictures.push(Picture::new(bytes.into()));
+            images.push(EncodedImage::new(bytes.into()));
         }
     }
-    Ok(pictures)
+    Ok(images)
 }
 
 fn below(folder: &Path) -> Result<Vec<PathBuf>, String> {
@@ -56,7 +56,7 @@ fn below(folder: &Path) -> Result<Vec<PathBuf>, String> {
 ///
 /// # Errors
 /// When it cannot be encoded.
-pub fn generated_picture() -> Result<Picture, String> {
+pub fn generated_image() -> Result<EncodedImage, String> {
     let mut random = fastrand::Rng::with_seed(1);
     let image = RgbImage::from_fn(640, 480, |x, y| {
         let grain = random.u8(..64);
@@ -66,7 +66,7 @@ pub fn generated_picture() -> Result<Picture, String> {
     JpegEncoder::new_with_quality(&mut jpeg, 90)
         .encode_image(&image)
         .map_err(|error| format!("the picture cannot be encoded: {error}"))?;
-    Ok(Picture::new(jpeg.into()))
+    Ok(EncodedImage::new(jpeg.into()))
 }
 
 #[cfg(test)]
@@ -76,14 +76,14 @@ mod tests {
     #[test]
     fn folders_are_read_in_order_and_say_when_they_hold_nothing() {
         let folder = tempfile::tempdir().expect("tempdir");
-        let read = || read_pictures(&[folder.path().to_owned()]);
+        let read = || read_images(&[folder.path().to_owned()]);
         assert!(read().expect_err("none").contains("no picture"));
-        let generated = generated_picture().expect("JPEG");
+        let generated = generated_image().expect("JPEG");
         for (name, bytes) in [("b.JPG", &generated.bytes[..]), ("a.png", b"not one"), ("notes.txt", b"no")] {
             std::fs::write(folder.path().join(name), bytes).expect("written");
         }
-        let kinds: Vec<_> = read().expect("two").iter().map(|picture| picture.content_type).collect();
+        let kinds: Vec<_> = read().expect("two").iter().map(|image| image.content_type).collect();
         assert_eq!(kinds, ["application/octet-stream", "image/jpeg"]);
-        assert!(read_pictures(&[folder.path().join("c.png")]).expect_err("missing").contains("c.png"));
+        assert!(read_images(&[folder.path().join("c.png")]).expect_err("missing").contains("c.png"));
     }
 }

@@ -1,18 +1,18 @@
-//! What came out: as a table, as a settings file, as a picture of the frontier.
+//! What came out: as a table, as a settings file, as an image of the frontier.
 
 use std::fmt;
 
 use serde::Serialize;
 
-use super::{Exploration, ForecastGuard, Measurement, Pruned, Setting, Subject};
+use super::{Measurement, Pruned, Setting, SettingResult, Subject, TuneGoal};
 use crate::{
-    engine::plan::usable_cpus,
+    engine::thread_plan::usable_cpus,
     tools::plot::{Axis, Chart, Label, Reference, Series},
 };
 
 /// All that was tried, and the cheapest that keeps the promise.
 #[derive(Debug, Clone, Serialize)]
-pub struct Found {
+pub struct TuneReport {
     /// The model.
     pub model: String,
     /// CPUs of this machine.
@@ -24,7 +24,7 @@ pub struct Found {
     /// The floor.
     pub min_accuracy: Option<f64>,
     /// What was tried.
-    pub tried: Vec<Exploration>,
+    pub tried: Vec<SettingResult>,
     /// What was not, or only once.
     pub pruned: Vec<Pruned>,
     /// The cheapest that keeps the promise.
@@ -42,8 +42,8 @@ pub struct Chosen {
     pub at: Measurement,
 }
 
-impl Found {
-    pub(super) fn new(subject: &Subject, promise: &ForecastGuard, pruned: Vec<Pruned>) -> Self {
+impl TuneReport {
+    pub(super) fn new(subject: &Subject, promise: &TuneGoal, pruned: Vec<Pruned>) -> Self {
         Self {
             model: subject.model.clone(),
             cpus: usable_cpus(),
@@ -58,9 +58,9 @@ impl Found {
     }
 
     /// The cheapest so many that kept the promise, the cheapest first.
-    pub(super) fn best(&self, most: usize) -> Vec<Exploration> {
-        let usd = |tried: &Exploration| tried.best().map_or(f64::INFINITY, |load| load.usd_per_million);
-        let mut kept: Vec<Exploration> = self.tried.iter().filter(|tried| tried.best().is_some()).cloned().collect();
+    pub(super) fn best(&self, most: usize) -> Vec<SettingResult> {
+        let usd = |tried: &SettingResult| tried.best().map_or(f64::INFINITY, |load| load.usd_per_million);
+        let mut kept: Vec<SettingResult> = self.tried.iter().filter(|tried| tried.best().is_some()).cloned().collect();
         kept.sort_by(|a, b| usd(a).total_cmp(&usd(b)));
         kept.truncate(most);
         kept
@@ -156,7 +156,7 @@ fn frontier(mut points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
     line
 }
 
-impl fmt::Display for Found {
+impl fmt::Display for TuneReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = self.tried.iter().map(|tried| tried.setting.variant.chars().count()).max().unwrap_or(0).max(7);
         writeln!(
@@ -165,7 +165,7 @@ impl fmt::Display for Found {
             "variant"
         )?;
         let mut rows: Vec<_> = self.tried.iter().collect();
-        let usd = |tried: &Exploration| tried.best().map_or(f64::INFINITY, |load| load.usd_per_million);
+        let usd = |tried: &SettingResult| tried.best().map_or(f64::INFINITY, |load| load.usd_per_million);
         rows.sort_by(|a, b| usd(a).total_cmp(&usd(b)));
         for tried in rows {
             let Setting { variant, instances, threads, decode_threads, max_batch } = &tried.setting;
@@ -205,7 +205,7 @@ mod tests {
     use super::*;
     use crate::config::Layers;
 
-    fn found() -> Found {
+    fn found() -> TuneReport {
         let setting = |variant: &str| Setting {
             variant: variant.to_owned(),
             instances: 2,
@@ -221,8 +221,8 @@ mod tests {
             usd_per_million: 0.1 / 3600.0 / answers_per_s * 1e6,
             keeps,
         };
-        let tried = |variant, loads| Exploration { setting: setting(variant), accuracy: Some(0.8), loads };
-        let mut found = Found {
+        let tried = |variant, loads| SettingResult { setting: setting(variant), accuracy: Some(0.8), loads };
+        let mut found = TuneReport {
             model: "pedestrian".to_owned(),
             cpus: 2,
             usd_per_hour: 0.1,

@@ -18,14 +18,14 @@ pub fn usable_cpus() -> usize {
 
 /// Sessions and threads of one variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Plan {
+pub struct ThreadPlan {
     /// Sessions side by side, each with a worker thread.
     pub instances: usize,
     /// Intra-op threads a session, the worker's own included.
     pub threads: usize,
 }
 
-impl Plan {
+impl ThreadPlan {
     /// The plan for a model whose first choice is `provider`, on a machine of `cpus` usable CPUs.
     #[must_use]
     pub fn new(execution: &Execution, provider: Provider, cpus: usize) -> Self {
@@ -48,7 +48,7 @@ mod tests {
         let fixed = |n| std::num::NonZeroUsize::new(n).map_or(Auto::Auto, Auto::Fixed);
         let plan = |instances, threads, provider, cpus| {
             let execution = Execution { providers: None, instances: fixed(instances), threads: fixed(threads) };
-            let Plan { instances, threads } = Plan::new(&execution, provider, cpus);
+            let ThreadPlan { instances, threads } = ThreadPlan::new(&execution, provider, cpus);
             (instances, threads)
         };
         assert_eq!(plan(0, 0, Provider::Cpu, 8), (8, 1));

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use ounce::{
     config::{Layers, Task},
     cost::Tenant,
@@ -25,7 +25,9 @@ async fn main() -> anyhow::Result<()> {
     let inference = Inference::new(config)?;
     // Opens every variant and measures it, which takes a moment and blocks.
     let loading = inference.clone();
-    tokio::task::spawn_blocking(move || loading.load(&Selection::default())).await?.map_err(all)?;
+    tokio::task::spawn_blocking(move || loading.load(&Selection::default()))
+        .await?
+        .map_err(|wrong| anyhow!(in_lines(&wrong)))?;
 
     // The same way as a request over HTTP: find the model, reserve a place, be admitted, run.
     let model = inference.find(&Target::Task(Task::Detect))?;
@@ -58,6 +60,6 @@ async fn main() -> anyhow::Result<()> {
 }
 
 /// All that is wrong with the models, a line each.
-fn all(errors: Vec<ModelError>) -> anyhow::Error {
-    anyhow::anyhow!(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+fn in_lines(wrong: &[ModelError]) -> String {
+    wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }

@@ -1,6 +1,6 @@
 //! What the ledger and the metrics add to a request: `cargo bench --bench bookkeeping`.
 //!
-//! The bookkeeping of one answered request (a meter that is charged and settled, five stages, an answer, the
+//! The bookkeeping of one answered request (a meter that is charged and billed, five stages, an answer, the
 //! counters of the router and of a run) is repeated and its CPU time measured; so is the CPU time that the release binary uses for a whole
 //! request of a small photo, its idle use taken off. What matters is the ratio. `PHOTO=photo.jpg` posts a photo of yours.
 

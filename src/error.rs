@@ -1,6 +1,6 @@
-//! What can go wrong with a request, free of HTTP: `api::problem` gives each kind its HTTP status.
+//! Errors of requests. They know nothing of HTTP: `api::problem` gives each of them its status.
 //!
-//! Every message is one sentence that a client may read: what was wrong, and what would be right.
+//! Every message is one sentence for the client, which says what is wrong and what would be right.
 
 use std::time::Duration;
 
@@ -9,156 +9,156 @@ use crate::config::Task;
 /// Why a request was not answered.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Error {
-    /// A parameter that cannot be used.
+    /// A parameter cannot be used.
     #[error("`{name}`: {why}")]
     BadParameter {
-        /// The parameter's name.
+        /// Name of the parameter.
         name: String,
         /// What is wrong, and what would be right.
         why: String,
     },
-    /// No model of that name.
+    /// No model has that name.
     #[error("there is no model `{name}`; there {}", list(.known))]
     UnknownModel {
-        /// The name asked for.
+        /// Name that was asked for.
         name: String,
-        /// The names there are.
+        /// Names of the models that are served.
         known: Vec<String>,
     },
-    /// No such version of a model.
+    /// The model does not have that version.
     #[error("model `{model}` has no version `{version}`; it serves version `{serving}`")]
     UnknownVersion {
-        /// The model.
+        /// Name of the model.
         model: String,
-        /// The version asked for.
+        /// Version that was asked for.
         version: String,
-        /// The version there is.
+        /// Version that is served.
         serving: String,
     },
-    /// No model answers that question.
+    /// No model has that task.
     #[error("no model here can {task}; there {}", list(.known))]
     NoModelForTask {
-        /// The question.
+        /// Task that was asked for.
         task: Task,
-        /// The names there are.
+        /// Names of the models that are served.
         known: Vec<String>,
     },
-    /// More bytes than the limit.
+    /// The body or image has more bytes than the limit.
     #[error("{0}")]
     TooLarge(String),
-    /// Not a format that is read.
+    /// The image has a format that is not supported.
     #[error("{0}")]
     UnsupportedFormat(String),
-    /// A picture that cannot be decoded, or is over the pixel limit.
+    /// The image cannot be decoded, or has more pixels than the limit.
     #[error("{0}")]
-    BadPicture(String),
+    BadImage(String),
     /// The model's queue is full.
     #[error("model `{model}` has {waiting} requests waiting, its limit; try again in {} s", seconds(*.retry_after))]
     QueueFull {
-        /// The model.
+        /// Name of the model.
         model: String,
-        /// How many wait.
+        /// Number of requests that wait.
         waiting: usize,
-        /// When a place may be free.
+        /// Time until a place may be free.
         retry_after: Duration,
     },
-    /// By what runs cost here, the answer would come after its deadline.
+    /// The answer is forecast to come after its deadline.
     #[error(
         "model `{model}` would answer in about {expected_ms:.0} ms, which is past the deadline of {deadline_ms} ms; try again \
          in {} s, or give it more time with deadline_ms", seconds(*.retry_after)
     )]
     TooSlow {
-        /// The model.
+        /// Name of the model.
         model: String,
-        /// How long the answer would take from now on.
+        /// Forecast time until the answer, in milliseconds.
         expected_ms: f64,
-        /// The deadline that the request had.
+        /// Deadline of the request in milliseconds.
         deadline_ms: f64,
-        /// Is it too short even for a server that has nothing else to do?
+        /// Whether the deadline is too short even for an idle server.
         hopeless: bool,
-        /// When it would be fast enough, if nobody else came.
+        /// Time until the answer would be fast enough, if no other request came.
         retry_after: Duration,
     },
-    /// No variant of a model is accurate or cheap enough for what the request wants.
+    /// No variant of the model is accurate or cheap enough for the request.
     #[error("`{name}`: model `{model}`: {why}")]
     NoVariant {
-        /// The parameter whose limit nobody meets.
+        /// Name of the parameter whose limit no variant meets.
         name: &'static str,
-        /// The model.
+        /// Name of the model.
         model: String,
-        /// The limit, and what there is.
+        /// The limit, and the best that a variant has.
         why: String,
     },
-    /// A budget leaves nothing to spend.
+    /// A budget is exhausted.
     #[error(
         "the budget of {} is {usd_per_hour} dollars an hour, and {}", whose(.tenant.as_deref()), when(*.retry_after)
     )]
     OverBudget {
-        /// The tenant whose budget it is; none for the whole replica's.
+        /// Name of the tenant whose budget it is; none for the budget of the whole replica.
         tenant: Option<String>,
-        /// The budget.
+        /// Budget in dollars an hour.
         usd_per_hour: f64,
-        /// When there will be something to spend; never where the budget is zero.
+        /// Time until there is something to spend again; none where the budget is zero.
         retry_after: Option<Duration>,
     },
-    /// The model takes no more requests, since the server ends.
+    /// The model accepts no more requests, since the server shuts down.
     #[error("the server is shutting down")]
     Closed,
-    /// What lies in a model's folder cannot be served.
+    /// A model's folder cannot be served.
     #[error(
         "model `{model}` cannot be loaded: {reason}{}",
         .still_serving.as_ref().map(|version| format!("; version {version} is still served")).unwrap_or_default()
     )]
     LoadFailed {
-        /// The model.
+        /// Name of the model.
         model: String,
-        /// What is wrong, where, and what would be right.
+        /// What is wrong and where, and what would be right.
         reason: String,
-        /// The version that is served all the same.
+        /// Version that is still served; none where the model is not served at all.
         still_serving: Option<String>,
     },
     /// The model folder cannot be read.
     #[error("{0}")]
     NoFolder(String),
-    /// More requests are held than the server's limit.
+    /// The server has as many requests in flight as its limit.
     #[error("{in_flight} requests are in flight, the server's limit; try again in {} s", seconds(*.retry_after))]
     Busy {
-        /// How many are held.
+        /// Number of requests in flight.
         in_flight: usize,
-        /// When a place may be free.
+        /// Time until a place may be free.
         retry_after: Duration,
     },
-    /// The bodies of other requests leave too little memory for this one.
+    /// The bodies of other requests leave too little memory for this request.
     #[error("there is no room for another {bytes} bytes now; try again in {} s", seconds(*.retry_after))]
     NoRoom {
-        /// What the request needs.
+        /// Bytes that the request needs.
         bytes: usize,
-        /// When there may be room.
+        /// Time until there may be room.
         retry_after: Duration,
     },
-    /// Models are still being loaded.
+    /// The models are still being loaded.
     #[error("the server is starting and its models are not loaded yet; try again in a second")]
     Starting,
-    /// The deadline passed before the answer was there.
+    /// The deadline passed before there was an answer.
     #[error("the deadline of {deadline_ms} ms passed before there was an answer")]
     DeadlinePassed {
-        /// The deadline that the request had.
+        /// Deadline of the request in milliseconds.
         deadline_ms: f64,
-        /// Whether it is too short even for a server that has nothing else to do.
+        /// Whether the deadline is too short even for an idle server.
         hopeless: bool,
     },
-    /// The graph failed on this input, or gave what cannot be read. The cause is logged, not told.
+    /// The run failed on this input, or its outputs cannot be read. The cause is logged and not sent to the client.
     #[error("model `{model}` failed on this input; the server's log has the cause")]
     ModelFailed {
-        /// The model.
+        /// Name of the model.
         model: String,
-        /// The cause, for the log.
+        /// Cause for the log.
         cause: String,
     },
 }
 
 impl Error {
-    /// The kind in one word, as metrics label it.
+    /// The value of the metrics' `reason` label.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
@@ -168,7 +168,7 @@ impl Error {
             Self::NoModelForTask { .. } => "no_model",
             Self::TooLarge(_) => "too_large",
             Self::UnsupportedFormat(_) => "unsupported_format",
-            Self::BadPicture(_) => "bad_picture",
+            Self::BadImage(_) => "bad_picture",
             Self::QueueFull { .. } => "queue_full",
             Self::TooSlow { hopeless: false, .. } => "too_slow",
             // Another replica would not have been in time, either.
@@ -186,21 +186,21 @@ impl Error {
     }
 }
 
-/// Whole seconds, as `Retry-After` wants them; 0 would be an invitation to hammer.
+/// Whole seconds for `Retry-After`. The least is 1, so that a client does not retry at once.
 #[must_use]
 pub fn seconds(wait: Duration) -> u64 {
     wait.as_secs_f64().ceil().max(1.0) as u64
 }
 
-/// The sentence about bytes of an image, or of a body made of images, that are more than the operator's limit.
+/// The sentence for an image, or a body of images, with more bytes than the limit.
 #[must_use]
 pub fn over_image_limit(what: &str, limit: usize) -> String {
     format!("{what}, more than the limit of {limit}; OUNCE_PICTURES__MAX_BYTES sets it")
 }
 
-/// `; did you mean …?`, when a known word is close to the one that came; else nothing.
+/// Returns `; did you mean …?` where a known word is similar to `word`; else an empty text.
 pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a &'a str>) -> String {
-    // Similarity costs the product of the lengths: nobody gets to choose that at leisure.
+    // The similarity costs time proportional to the product of the lengths, so a client must not choose a long word.
     if word.len() > 64 {
         return String::new();
     }

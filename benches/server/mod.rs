@@ -1,4 +1,4 @@
-//! The release binary as a server on a free port; it ends when this is dropped.
+//! Runs the release binary as a server on a free port. Dropping the handle ends the server.
 
 use std::{
     ffi::OsStr,
@@ -12,7 +12,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts it with these arguments more, and waits until it is ready.
+    /// Starts the server with additional arguments, and waits until it is ready.
     pub async fn start<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Self {
         let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
         let process = Command::new(env!("CARGO_BIN_EXE_ounce"))

@@ -78,7 +78,7 @@ pub(super) enum Refusals {
     Unsupported(ProblemBody),
     /// A picture that cannot be decoded, or has too many pixels.
     #[response(status = 422, content_type = "application/problem+json")]
-    BadPicture(ProblemBody),
+    BadImage(ProblemBody),
     /// Too many requests wait; `Retry-After` says for how many seconds to stay away.
     #[response(status = 429, content_type = "application/problem+json")]
     Busy(ProblemBody),
@@ -183,7 +183,7 @@ impl From<Error> for Problem {
             Error::NoModelForTask { .. } => Self::new(&kinds::NO_MODEL_FOR_TASK, detail),
             Error::TooLarge(_) => Self::new(&kinds::TOO_LARGE, detail),
             Error::UnsupportedFormat(_) => Self::new(&kinds::UNSUPPORTED_FORMAT, detail),
-            Error::BadPicture(_) => Self::new(&kinds::BAD_PICTURE, detail),
+            Error::BadImage(_) => Self::new(&kinds::BAD_PICTURE, detail),
             Error::QueueFull { retry_after, .. } => Self::new(&kinds::QUEUE_FULL, detail).retry_after(retry_after),
             Error::TooSlow { retry_after, .. } => Self::new(&kinds::TOO_SLOW, detail).retry_after(retry_after),
             Error::NoVariant { .. } => Self::new(&kinds::NO_VARIANT, detail),
@@ -283,7 +283,7 @@ mod tests {
             (Error::NoModelForTask { task: crate::manifest::Task::Detect, known: vec![] }, 404, None),
             (Error::TooLarge("big".into()), 413, None),
             (Error::UnsupportedFormat("avif".into()), 415, None),
-            (Error::BadPicture("torn".into()), 422, None),
+            (Error::BadImage("torn".into()), 422, None),
             (Error::QueueFull { model: model(), waiting: 9, retry_after: wait }, 429, Some("2")),
             (
                 Error::TooSlow {

@@ -42,7 +42,7 @@ impl Health {
         let (status, body) = ask::get(&server, path, self.timeout)?;
         if status != StatusCode::OK {
             let known = status.canonical_reason().unwrap_or("no reason is given");
-            let problem = serde_json::from_slice::<RefusalDetail>(&body);
+            let problem = serde_json::from_slice::<ReadinessProblem>(&body);
             let reason = problem.map_or_else(|_| known.to_owned(), |problem| problem.detail);
             bail!("{server}/{path} answers {}: {reason}", status.as_u16());
         }
@@ -66,7 +66,7 @@ fn local_url(listen: SocketAddr) -> anyhow::Result<String> {
 
 /// The field that is read of a refusal's `problem+json`.
 #[derive(Debug, Deserialize)]
-struct RefusalDetail {
+struct ReadinessProblem {
     detail: String,
 }
 

@@ -1,4 +1,5 @@
-//! Defaults, file, environment, flags: each laid over the one before, every value with its origin.
+//! Layers of settings: defaults, file, environment and flags. Each layer replaces values of the one before, and every
+//! value keeps its origin. [`Layers::build`] turns them into a [`Config`].
 
 use std::{collections::BTreeMap, fmt, path::Path};
 
@@ -9,19 +10,19 @@ use super::Config;
 pub(super) const DEFAULTS: &str = include_str!("defaults.toml");
 const ENV_PREFIX: &str = "OUNCE_";
 
-/// In a key, where the operator writes a name.
+/// The part of a default key that stands for a name, as in `tenants.*.api_keys`.
 const ANY: &str = ".*.";
 
-/// Where a value came from.
+/// Origin of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// `defaults.toml`.
+    /// The default in `defaults.toml`.
     Default,
-    /// A file.
+    /// The settings file with this path.
     File(String),
-    /// A variable.
+    /// The environment variable with this name.
     Env(String),
-    /// A flag of the command line.
+    /// The command-line flag with this name.
     Flag(String),
 }
 
@@ -38,22 +39,22 @@ impl fmt::Display for Origin {
 /// A setting that cannot be used, in one sentence.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// The file is not there, or not TOML.
+    /// The settings file cannot be read, or is not TOML.
     #[error("the config file {path} cannot be read: {reason}")]
     File {
-        /// The file.
+        /// Path of the file.
         path: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// No such key.
+    /// The key does not exist.
     #[error("{origin} sets `{key}`, which is no setting{}", suggest(.suggestion.as_ref()))]
     UnknownKey {
         /// The dotted key.
         key: String,
-        /// Who set it.
+        /// Origin of the value.
         origin: Origin,
-        /// The nearest key there is.
+        /// The most similar key that exists.
         suggestion: Option<String>,
     },
     /// A value that its key cannot take.
@@ -61,9 +62,9 @@ pub enum ConfigError {
     BadValue {
         /// The dotted key.
         key: String,
-        /// Who set it.
+        /// Origin of the value.
         origin: Origin,
-        /// What it was set to.
+        /// The value.
         value: String,
         /// What is wrong with it.
         reason: String,
@@ -96,10 +97,10 @@ pub struct Layers {
 }
 
 impl Layers {
-    /// The defaults alone.
+    /// Starts with the defaults.
     ///
     /// # Errors
-    /// When `defaults.toml` is not TOML; a test holds that it is.
+    /// `defaults.toml` is not TOML, which a test excludes.
     pub fn defaults() -> Result<Self, ConfigError> {
         let table = DEFAULTS
             .parse::<Table>()
@@ -108,16 +109,16 @@ impl Layers {
         Ok(Self { values })
     }
 
-    /// Lays a TOML file over what is there.
+    /// Adds the layer of a TOML file.
     ///
     /// # Errors
-    /// When the file cannot be read, or holds a key that is no setting.
+    /// The file cannot be read, or has a key that is not a setting.
     pub fn file(mut self, path: &Path) -> Result<Self, ConfigError> {
         let shown = path.display().to_string();
         let wrong = |reason: String| ConfigError::File { path: shown.clone(), reason };
         let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
         let table = text.parse::<Table>().map_err(|error| wrong(error.to_string()))?;
-        // A tenant may be known by its name alone.
+        // A tenant may have a name and no keys.
         for section in ["tenants", "model"] {
             for name in table.get(section).and_then(Value::as_table).into_iter().flat_map(Table::keys) {
                 self.make_section(section, name);
@@ -129,13 +130,13 @@ impl Layers {
         Ok(self)
     }
 
-    /// Lays the `OUNCE_*` variables over what is there; other variables are passed over.
+    /// Adds the layer of the `OUNCE_*` variables, and ignores all others.
     ///
     /// # Errors
-    /// When one names a key that is no setting, or a value that is not of the key's type.
+    /// A variable names a key that is not a setting, or its value does not have the key's type.
     pub fn env(mut self, variables: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         for (name, text) in variables {
-            // Kubernetes tells every pod about a Service named `ounce` in these.
+            // Kubernetes sets these variables in every pod where a Service is named `ounce`.
             if name.starts_with("OUNCE_SERVICE_") || name == "OUNCE_PORT" || name.starts_with("OUNCE_PORT_") {
                 continue;
             }
@@ -147,28 +148,28 @@ impl Layers {
         Ok(self)
     }
 
-    /// Another default for one key.
+    /// Replaces the default of one key.
     ///
     /// # Errors
-    /// As [`Layers::env`].
+    /// These are the errors of [`Layers::env`].
     pub fn preset(mut self, key: &str, text: &str) -> Result<Self, ConfigError> {
         self.set_text(key, text, Origin::Default)?;
         Ok(self)
     }
 
-    /// Lays one flag over what is there.
+    /// Adds the layer of one flag.
     ///
     /// # Errors
-    /// As [`Layers::env`].
+    /// These are the errors of [`Layers::env`].
     pub fn flag(mut self, flag: &str, key: &str, text: &str) -> Result<Self, ConfigError> {
         self.set_text(key, text, Origin::Flag(flag.to_owned()))?;
         Ok(self)
     }
 
-    /// Reads the settings.
+    /// Reads the settings from all layers.
     ///
     /// # Errors
-    /// When a value is not one its key can take.
+    /// A value is not valid for its key.
     pub fn build(&self) -> Result<Config, ConfigError> {
         let mut root = Table::new();
         for (key, (value, _)) in self.values.iter().filter(|(key, _)| !key.contains(ANY)) {
@@ -194,7 +195,7 @@ impl Layers {
 
     fn set_text(&mut self, key: &str, text: &str, origin: Origin) -> Result<(), ConfigError> {
         let text = text.trim();
-        self.make_room(key);
+        self.make_named_section(key);
         let wrong = |reason: &dyn fmt::Display| ConfigError::BadValue {
             key: key.to_owned(),
             origin: origin.clone(),
@@ -211,8 +212,8 @@ impl Layers {
         self.set(key, value, origin)
     }
 
-    /// `tenants.acme.api_keys` is a setting, since `tenants.*.api_keys` is one.
-    fn make_room(&mut self, key: &str) {
+    /// Makes the keys of a named section, such as `tenants.acme.api_keys` from `tenants.*.api_keys`.
+    fn make_named_section(&mut self, key: &str) {
         if let [section, name, _] = key.split('.').collect::<Vec<_>>()[..] {
             self.make_section(section, name);
         }
@@ -231,7 +232,7 @@ impl Layers {
     }
 
     fn set(&mut self, key: &str, mut value: Value, origin: Origin) -> Result<(), ConfigError> {
-        self.make_room(key);
+        self.make_named_section(key);
         match self.values.get_mut(key).filter(|_| !key.contains(ANY)) {
             Some(slot) => {
                 if let (Value::Float(_), Value::Integer(whole)) = (&slot.0, &value) {
@@ -255,7 +256,7 @@ impl Layers {
 }
 
 impl fmt::Display for Layers {
-    /// What is in force, as TOML, and where it came from, as comments.
+    /// Writes the settings in force as TOML, with the origin of each value as a comment.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (top, nested): (Vec<_>, Vec<_>) = self.values.iter().partition(|(key, _)| !key.contains('.'));
         let mut section = "";
@@ -272,13 +273,13 @@ impl fmt::Display for Layers {
     }
 }
 
-/// Can a section be called that, as in `[model.NAME]`?
+/// Whether a name may stand in a section, as in `[model.NAME]`.
 #[must_use]
 pub fn is_plain_name(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
 }
 
-/// A value, unless it is nobody's business who reads a log.
+/// A value for messages and logs, where secrets are hidden.
 fn shown(key: &str, value: &Value) -> String {
     let empty = value.as_array().is_some_and(Vec::is_empty);
     if is_secret(key) && !empty { "[\"…\"]".to_owned() } else { value.to_string() }
@@ -288,7 +289,7 @@ fn is_secret(key: &str) -> bool {
     key.ends_with(".api_keys")
 }
 
-/// `{a: {b: 1}}` → `[("a.b", 1)]`.
+/// Flattens a table into dotted keys: `{a: {b: 1}}` becomes `[("a.b", 1)]`.
 fn leaves(table: Table) -> Vec<(String, Value)> {
     let mut all = Vec::new();
     for (key, value) in table {
@@ -305,7 +306,7 @@ fn leaves(table: Table) -> Vec<(String, Value)> {
     all
 }
 
-/// The inverse of [`leaves`], a leaf at a time.
+/// Inserts one dotted key into a table, which is the inverse of [`leaves`].
 fn insert(table: &mut Table, key: &str, value: Value) {
     match key.split_once('.') {
         None => {

@@ -1,7 +1,7 @@
-//! Settings: one validated tree.
+//! The settings of the server as one validated tree, [`Config`].
 //!
 //! `defaults.toml` is the list of all keys, their defaults and their meaning. `layers` puts a file, the environment
-//! and flags over it and remembers where each value came from; what comes out here cannot be invalid.
+//! and flags over it and remembers where each value came from. The types do not allow invalid values.
 
 mod layers;
 #[cfg(test)]
@@ -17,7 +17,7 @@ pub use self::{
     types::{Auto, Currency, HeaderName, Millis, NonNegative, Objective, OtlpEndpoint, Provider, Ratio, Secret, Task},
 };
 
-/// Everything an operator can set.
+/// All settings.
 ///
 /// ```
 /// use ounce::config::Config;
@@ -29,44 +29,44 @@ pub use self::{
 /// ```
 #[derive(Debug, Clone, Deserialize)]
 pub struct Config {
-    /// Where requests come in.
+    /// Address that requests come in at.
     pub listen: SocketAddr,
-    /// Where `/metrics` is served instead of on `listen`.
+    /// Address that serves `/metrics` instead of `listen`.
     #[serde(deserialize_with = "unless_empty")]
     pub admin_listen: Option<SocketAddr>,
     /// The folder of model folders.
     pub models: PathBuf,
-    /// How changes of the model folder are noticed.
+    /// How changes of the model folder are found.
     pub reload: ReloadConfig,
-    /// ONNX Runtime.
+    /// ONNX Runtime and its execution providers.
     pub runtime: RuntimeConfig,
-    /// Threads beside the models' own.
+    /// Threads other than those of sessions.
     pub threads: ThreadsConfig,
-    /// What a request may take.
+    /// Limits of requests.
     pub requests: RequestsConfig,
     /// Largest images that are decoded.
     #[serde(rename = "pictures")]
     pub images: ImageLimits,
-    /// How the server ends.
+    /// How the server shuts down.
     pub shutdown: ShutdownConfig,
-    /// When more replicas are asked for.
+    /// How many replicas are asked for.
     pub scale: ScaleConfig,
-    /// What this replica costs.
+    /// Prices and budgets of this replica.
     pub cost: CostConfig,
-    /// Who pays, by name.
+    /// Tenants by name.
     #[serde(default)]
     pub tenants: BTreeMap<String, TenantConfig>,
-    /// What the operator decides instead of a model's manifest, by the model's name.
+    /// Overrides of models' manifests, by the name of the model.
     #[serde(default)]
     pub model: BTreeMap<String, ModelOverrides>,
-    /// What is logged.
+    /// Logging.
     pub log: LogConfig,
-    /// Where traces go.
+    /// Export of traces.
     pub telemetry: TelemetryConfig,
 }
 
 impl Config {
-    /// What no type shows: a load that would ask for any number of replicas, a key that would be two tenants'.
+    /// Checks what the types do not: the target load must not be too small, and a key must not belong to two tenants.
     fn check(&self) -> Result<(), (String, String)> {
         if self.scale.target_load.get() < 0.1 {
             return Err(("scale.target_load".to_owned(), "it is between 0.1 and 1".to_owned()));
@@ -86,38 +86,38 @@ impl Config {
     /// The defaults, for tests and for commands that take no settings.
     ///
     /// # Errors
-    /// Never, as long as `defaults.toml` is valid; a test holds that.
+    /// `defaults.toml` is not valid, which a test excludes.
     pub fn defaults() -> Result<Self, ConfigError> {
         Layers::defaults()?.build()
     }
 }
 
-/// How changes of the model folder are noticed.
+/// How changes of the model folder are found.
 #[derive(Debug, Clone, Deserialize)]
 pub struct ReloadConfig {
-    /// The time from one look to the next; 0: nobody looks.
+    /// Time between two checks of the model folder; with zero, it is not watched.
     #[serde(rename = "watch_ms", deserialize_with = "milliseconds")]
     pub watch: Duration,
 }
 
-/// Which ONNX Runtime is loaded, and what it runs on.
+/// Which ONNX Runtime is loaded, and which execution providers it uses.
 #[derive(Debug, Clone, Deserialize)]
 pub struct RuntimeConfig {
-    /// The folder `.runtime/<flavour>/` that is searched.
+    /// Build of ONNX Runtime, which is searched for in `.runtime/<flavour>/`.
     pub flavour: Flavour,
-    /// The library's file.
+    /// Path of the library's file.
     #[serde(deserialize_with = "unless_empty")]
     pub library: Option<PathBuf>,
-    /// Execution providers in order.
+    /// Execution providers in order of preference.
     pub providers: Vec<ProviderChoice>,
-    /// Where TensorRT keeps its engines.
+    /// Folder where TensorRT caches its engines.
     pub engine_cache: PathBuf,
-    /// What happens when one of them is missing.
+    /// What happens when an execution provider is missing.
     pub fallback: Fallback,
 }
 
 impl RuntimeConfig {
-    /// The execution providers in order, `auto` spelt out.
+    /// The execution providers in order of preference, with `auto` replaced by what it stands for.
     #[must_use]
     pub fn providers(&self) -> Vec<Provider> {
         let mut all = Vec::new();
@@ -151,7 +151,7 @@ pub enum Flavour {
 }
 
 impl Flavour {
-    /// The word in settings, and the folder's name.
+    /// The name in settings, which is also the folder's name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -167,7 +167,7 @@ impl Flavour {
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "the names of `Provider`")]
 pub enum ProviderChoice {
-    /// What the flavour is made for, then `cpu`.
+    /// The provider that the flavour is made for, then `cpu`.
     Auto,
     Tensorrt,
     Cuda,
@@ -175,49 +175,49 @@ pub enum ProviderChoice {
     Cpu,
 }
 
-/// What happens when a provider that was asked for is missing.
+/// What happens when an execution provider is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Fallback {
-    /// The start ends with the reason.
+    /// The start fails with the reason.
     Error,
-    /// The next provider of the list is used, and a warning says so.
+    /// The next provider of the list is used, and a warning is logged.
     Warn,
 }
 
-/// Threads beside the models' own.
+/// Threads other than those of sessions.
 #[derive(Debug, Clone, Deserialize)]
 pub struct ThreadsConfig {
-    /// Threads that decode and post-process.
+    /// Number of threads that decode images and post-process outputs.
     pub decode: Auto,
 }
 
-/// What a request may take.
+/// Limits of requests.
 #[derive(Debug, Clone, Deserialize)]
 pub struct RequestsConfig {
-    /// Requests held at once.
+    /// Largest number of requests in flight.
     pub max_in_flight: NonZeroUsize,
-    /// Bytes of bodies held at once.
+    /// Largest sum of the bodies of requests in flight, in bytes.
     pub max_body_bytes: NonZeroUsize,
     /// The deadline of a request that names none.
     #[serde(rename = "deadline_ms", deserialize_with = "milliseconds")]
     pub deadline: Duration,
-    /// How long a client may take to send the head of a request, or to begin the next one.
+    /// Longest time that a client may take to send the head of a request, or to begin the next one.
     #[serde(rename = "header_timeout_ms", deserialize_with = "milliseconds")]
     pub header_timeout: Duration,
-    /// How long a client may take to send its body.
+    /// Longest time that a client may take to send the body of a request.
     #[serde(rename = "body_timeout_ms", deserialize_with = "milliseconds")]
     pub body_timeout: Duration,
 }
 
-/// What an image may measure before a single pixel of it is decoded.
+/// Limits of an image, which are checked before a pixel of it is decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct ImageLimits {
-    /// The largest body (encoded bytes); one more byte is 413.
+    /// Largest encoded image in bytes. A larger one is refused with 413.
     pub max_bytes: usize,
-    /// The most pixels (width × height); one more is 422.
+    /// Largest number of pixels (width × height). A larger image is refused with 422.
     pub max_pixels: u64,
-    /// The longest side in pixels; one more is 422.
+    /// Longest side in pixels. A larger image is refused with 422.
     pub max_side: u32,
 }
 
@@ -227,119 +227,119 @@ impl Default for ImageLimits {
     }
 }
 
-/// How the server ends.
+/// How the server shuts down.
 #[derive(Debug, Clone, Deserialize)]
 pub struct ShutdownConfig {
-    /// How long `/readyz` says 503 while requests are still taken.
+    /// Time for which `/readyz` says 503 while requests are still accepted.
     #[serde(rename = "drain_delay_ms", deserialize_with = "milliseconds")]
     pub drain_delay: Duration,
-    /// How long requests in flight may then take.
+    /// Longest time that requests in flight may take after that.
     #[serde(rename = "grace_ms", deserialize_with = "milliseconds")]
     pub grace: Duration,
 }
 
-/// When more replicas are asked for.
+/// How many replicas are asked for.
 #[derive(Debug, Clone, Deserialize)]
 pub struct ScaleConfig {
-    /// The part of what a replica can give within the promise that it is to be asked for.
+    /// Load that a replica should have, as a share of what it can answer within its deadlines.
     pub target_load: Ratio,
 }
 
-/// What this replica costs.
+/// Prices and budgets of this replica.
 #[derive(Debug, Clone, Deserialize)]
 pub struct CostConfig {
-    /// Dollars an hour for the whole replica.
+    /// Price of the whole replica in dollars an hour.
     pub usd_per_hour: NonNegative,
-    /// Dollars an hour for one CPU, instead.
+    /// Price of one CPU in dollars an hour, which replaces `usd_per_hour`.
     #[serde(deserialize_with = "optional")]
     pub usd_per_cpu_hour: Option<NonNegative>,
-    /// Dollars an hour for one GPU.
+    /// Price of one GPU in dollars an hour.
     #[serde(deserialize_with = "optional")]
     pub usd_per_gpu_hour: Option<NonNegative>,
-    /// The currency that answers are told in beside dollars.
+    /// Second currency in which answers state their cost.
     pub currency: Currency,
-    /// How much of it a dollar is.
+    /// Units of that currency for one dollar.
     pub currency_per_usd: NonNegative,
-    /// The most that requests may cost.
+    /// Budget of all requests in dollars an hour.
     #[serde(deserialize_with = "optional")]
     pub budget_usd_per_hour: Option<NonNegative>,
-    /// The price of energy.
+    /// Price of energy in dollars a kilowatt-hour.
     #[serde(deserialize_with = "optional")]
     pub usd_per_kwh: Option<NonNegative>,
-    /// Grams of CO2 a kilowatt-hour.
+    /// Grams of CO2 for a kilowatt-hour.
     #[serde(deserialize_with = "optional")]
     pub co2_g_per_kwh: Option<NonNegative>,
-    /// The header whose value names a tenant.
+    /// Header whose value is a tenant's name.
     #[serde(deserialize_with = "unless_empty")]
     pub tenant_header: Option<HeaderName>,
 }
 
-/// Who pays.
+/// A tenant, whose requests are billed together.
 #[derive(Debug, Clone, Deserialize)]
 pub struct TenantConfig {
-    /// The keys whose requests are theirs.
+    /// API keys of the tenant.
     #[serde(default)]
     pub api_keys: Vec<Secret>,
-    /// The most that their requests may cost.
+    /// Budget of the tenant's requests in dollars an hour.
     #[serde(default, deserialize_with = "optional")]
     pub budget_usd_per_hour: Option<NonNegative>,
 }
 
-/// What the operator decides instead of a model's manifest.
+/// Overrides of a model's manifest.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct ModelOverrides {
     /// The variant that answers, or `auto`.
     #[serde(deserialize_with = "unless_empty")]
     pub default_variant: Option<String>,
-    /// What the router goes by.
+    /// What the router optimizes.
     #[serde(deserialize_with = "optional")]
     pub objective: Option<Objective>,
-    /// What the router promises, in milliseconds.
+    /// Latency in milliseconds that 99 in 100 answers must not exceed.
     #[serde(deserialize_with = "optional")]
     pub slo_p99_ms: Option<Millis>,
-    /// No variant below it answers.
+    /// Least accuracy of a variant that answers.
     #[serde(deserialize_with = "optional")]
     pub min_accuracy: Option<Ratio>,
-    /// Sessions side by side.
+    /// Number of sessions of each variant.
     #[serde(deserialize_with = "optional")]
     pub instances: Option<Auto>,
-    /// Intra-op threads a session.
+    /// Number of intra-op threads of each session.
     #[serde(deserialize_with = "optional")]
     pub threads: Option<Auto>,
-    /// The most images in a run.
+    /// Largest number of images in a run.
     #[serde(deserialize_with = "optional")]
     pub max_batch: Option<Auto>,
 }
 
-/// What is logged.
+/// Logging.
 #[derive(Debug, Clone, Deserialize)]
 pub struct LogConfig {
-    /// As `RUST_LOG`.
+    /// Filter in the format of `RUST_LOG`.
     pub filter: String,
-    /// How a line looks.
+    /// Format of a line.
     pub format: LogFormat,
 }
 
-/// How a log line looks.
+/// Format of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     Text,
-    /// For machines: one JSON object a line.
+    /// One JSON object for each line.
     Json,
 }
 
-/// Where traces go.
+/// Export of traces.
 #[derive(Debug, Clone, Deserialize)]
 pub struct TelemetryConfig {
-    /// The collector that takes spans; none: no span is made.
+    /// Collector that spans are sent to. Without one, no spans are made.
     #[serde(deserialize_with = "unless_empty")]
     pub otlp_endpoint: Option<OtlpEndpoint>,
-    /// The share of traces that are exported where the client did not decide.
+    /// Share of the traces that are exported, where the client does not decide.
     pub otlp_sample_ratio: Ratio,
-    /// Who the spans are said to be from.
+    /// Service name in the spans.
     pub service_name: String,
 }
 
@@ -347,7 +347,7 @@ fn milliseconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, 
     u64::deserialize(deserializer).map(Duration::from_millis)
 }
 
-/// `""` stands for a setting that is not set.
+/// Reads an optional setting from text, where `""` means that it is not set.
 fn unless_empty<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -357,7 +357,8 @@ where
     if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(serde::de::Error::custom) }
 }
 
-/// `""` stands for a setting that is not set; a variable's value is text, whatever it means.
+/// Reads an optional setting of any type, where `""` means that it is not set. The value of a variable is always text, so
+/// a number may be text, too.
 fn optional<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,

@@ -1,4 +1,4 @@
-//! The kinds of values that settings and manifests share.
+//! Types of values that settings and manifests share. Each checks its value when it is read.
 
 use std::{fmt, num::NonZeroUsize, str::FromStr, time::Duration};
 
@@ -19,7 +19,7 @@ pub enum Provider {
 }
 
 impl Provider {
-    /// The word in settings.
+    /// The name in settings.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -37,18 +37,18 @@ impl fmt::Display for Provider {
     }
 }
 
-/// A number, or `"auto"`: what fits this machine.
+/// A number, or `"auto"` for what fits this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Auto {
-    /// Chosen by the thread plan.
+    /// The thread plan chooses the number.
     #[default]
     Auto,
-    /// Fixed by the operator.
+    /// The operator has set the number.
     Fixed(NonZeroUsize),
 }
 
 impl Auto {
-    /// The fixed number, or `auto()`.
+    /// The number that is set, or `auto`.
     #[must_use]
     pub fn or(self, auto: usize) -> usize {
         match self {
@@ -86,7 +86,7 @@ impl<'de> Deserialize<'de> for Auto {
     }
 }
 
-/// A number in 0..=1.
+/// A number from 0 to 1.
 ///
 /// ```
 /// use ounce::config::Ratio;
@@ -99,7 +99,7 @@ impl<'de> Deserialize<'de> for Auto {
 pub struct Ratio(f32);
 
 impl Ratio {
-    /// The nearest number in 0..=1.
+    /// Makes a ratio of the nearest number from 0 to 1.
     #[must_use]
     pub fn clamped(value: f32) -> Self {
         Self(value.clamp(0.0, 1.0))
@@ -125,7 +125,7 @@ impl TryFrom<f32> for Ratio {
 pub struct OtlpEndpoint(String);
 
 impl OtlpEndpoint {
-    /// Where traces are posted.
+    /// The URL that traces are posted to.
     #[must_use]
     pub fn traces(&self) -> String {
         format!("{}/v1/traces", self.0)
@@ -150,13 +150,13 @@ impl FromStr for OtlpEndpoint {
     }
 }
 
-/// What a model answers.
+/// The task of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Task {
-    /// Where things are: boxes with a label and a score.
+    /// Detection, which answers with boxes that have a label and a score.
     Detect,
-    /// What the image shows: labels with a score, best first.
+    /// Classification, which answers with labels and their scores, best first.
     Classify,
 }
 
@@ -174,7 +174,7 @@ impl fmt::Display for Task {
     }
 }
 
-/// A price, or another number that is not negative.
+/// A finite number that is not negative, such as a price.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Deserialize)]
 #[serde(try_from = "f64")]
 pub struct NonNegative(f64);
@@ -195,13 +195,13 @@ impl TryFrom<f64> for NonNegative {
     }
 }
 
-/// Milliseconds: more than none, ten minutes at most.
+/// Milliseconds, from more than zero to ten minutes.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Deserialize)]
 #[serde(try_from = "f64")]
 pub struct Millis(f64);
 
 impl Millis {
-    /// As a duration.
+    /// Converts it to a duration.
     #[must_use]
     pub fn duration(self) -> Duration {
         Duration::from_secs_f64(self.0 / 1e3)
@@ -217,19 +217,19 @@ impl TryFrom<f64> for Millis {
     }
 }
 
-/// What is best among the variants that will do.
+/// What the router optimizes among the variants that meet all limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Objective {
-    /// The one that costs least.
+    /// The lowest cost.
     Cost,
-    /// The one that answers first.
+    /// The lowest latency.
     Latency,
-    /// The one that errs least.
+    /// The highest accuracy.
     Accuracy,
 }
 
-/// A key that nobody gets to read who prints settings.
+/// A secret key, which is hidden where settings are printed.
 #[derive(Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
@@ -276,10 +276,10 @@ impl FromStr for HeaderName {
 pub struct Currency([u8; 3]);
 
 impl Currency {
-    /// What prices are in.
+    /// US dollars, the currency of prices.
     pub const USD: Self = Self(*b"USD");
 
-    /// Its letters.
+    /// The three letters of the currency.
     #[must_use]
     pub fn code(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()

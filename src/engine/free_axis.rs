@@ -1,24 +1,23 @@
 //! Frees the batch axis of a model: many public ONNX files take one image at a time only because they were
-//! exported with one, and their graphs work on any number once nothing in them says 1 any more.
+//! exported so, and their graphs work on any number of images once no shape in them says 1 any more.
 //!
-//! Three things say it. The declared shapes of the inputs and outputs: their first dimension gets a name instead.
-//! The shapes noted in between: these are dropped, and ONNX Runtime infers them again. And the constant targets of
-//! Reshape nodes, such as `[1, 85, -1]`: there, the dimension that grows with the batch is left to be copied (0)
-//! or computed (-1). Which one grows is a guess (`mended`), so the freed model has to prove that it answers
-//! several images as the original answers each of them, before anyone relies on it.
+//! Three kinds of shapes are changed. In the declared shapes of inputs and outputs, the first dimension gets a name. The
+//! shapes of values in between are dropped, and ONNX Runtime infers them again. In the constant targets of Reshape nodes,
+//! such as `[1, 85, -1]`, the dimension that grows with the batch becomes 0 (copied) or -1 (computed). Which dimension
+//! grows is a guess (`batched_target`). So the freed model has to prove that it answers several images as the original
+//! answers each of them, before it is used.
 //!
-//! A model is a tree of protobuf messages, whose fields are numbered in `onnx.proto`. Each message is read here as
-//! if all its fields were unknown: into the plain list of them, and only where something is to be changed. So what
-//! is not touched, known or not, is written back as it was.
+//! A model is a tree of protobuf messages, whose fields are numbered in `onnx.proto`. A message is read only where
+//! something has to change, and as a plain list of unknown fields. So all other fields are written back as they were.
 
 use std::collections::{HashMap, HashSet};
 
 use buffa::{UnknownField as Field, UnknownFieldData as Data, UnknownFields as Message, encoding::decode_varint};
 
-/// What the first dimension of inputs and outputs is called once it is free.
+/// Name of the free first dimension of inputs and outputs.
 const BATCH: &str = "batch";
 
-/// The fields of `onnx.proto` that matter here.
+/// Numbers of the fields of `onnx.proto` that are read here.
 mod onnx {
     pub const MODEL_GRAPH: u32 = 7;
     pub const GRAPH_NODE: u32 = 1;
@@ -45,16 +44,16 @@ mod onnx {
     pub const TENSOR_RAW_DATA: u32 = 9;
     pub const TENSOR_EXTERNAL_DATA: u32 = 13;
     pub const VALUE_NAME: u32 = 1;
-    /// From an input or output: its `type`, the `tensor_type`, the `shape` of that, and the first `dim`.
+    /// Path from an input or output to its first dimension: `type`, `tensor_type`, `shape`, `dim`.
     pub const VALUE_FIRST_DIM: [u32; 4] = [2, 1, 2, 1];
     pub const DIM_VALUE: u32 = 1;
     pub const DIM_PARAM: u32 = 2;
 }
 
-/// The model with its batch axis freed.
+/// Returns the model with its batch axis freed.
 ///
 /// # Errors
-/// With a sentence that says why it stays as it is: its batch axis is free already, or cannot be freed here.
+/// The batch axis is free already, or cannot be freed. The message says why.
 pub fn free(model: &[u8]) -> Result<Vec<u8>, String> {
     let mut freed = Message::new();
     let mut has_graph = false;
@@ -95,7 +94,7 @@ fn free_graph(graph: Message) -> Result<Message, String> {
                 }
             }
             onnx::GRAPH_NODE => {
-                if let Some((target, node)) = reshapes.mend(read(payload(&field))?)? {
+                if let Some((target, node)) = reshapes.free_target(read(payload(&field))?)? {
                     freed.push(message(onnx::GRAPH_NODE, &target));
                     field = message(onnx::GRAPH_NODE, &node);
                 }
@@ -104,11 +103,11 @@ fn free_graph(graph: Message) -> Result<Message, String> {
         }
         freed.push(field);
     }
-    let changed = was_fixed || reshapes.mended > 0;
+    let changed = was_fixed || reshapes.changed > 0;
     if changed { Ok(freed) } else { Err("none of its inputs is fixed at one picture".into()) }
 }
 
-/// An input or output with its first dimension freed, unless it is a weight.
+/// Frees the first dimension of an input or output; none where it is a weight or nothing changes.
 fn free_value(value: &[u8], weights: &HashSet<String>) -> Result<Option<Vec<u8>>, String> {
     let name = text(&read(value)?, onnx::VALUE_NAME);
     if weights.contains(&name) {
@@ -117,8 +116,8 @@ fn free_value(value: &[u8], weights: &HashSet<String>) -> Result<Option<Vec<u8>>
     free_first(value, &onnx::VALUE_FIRST_DIM).map_err(|reason| format!("its input or output `{name}` {reason}"))
 }
 
-/// Frees the dimension at the end of the path where it is 1: the changed message, or nothing where no dimension is
-/// declared, or it is free already.
+/// Frees the dimension at the end of a path where it is 1. Returns the changed message, or none where no dimension is
+/// declared or it is free already.
 fn free_first(value: &[u8], path: &[u32]) -> Result<Option<Vec<u8>>, String> {
     let mut value = read(value)?;
     let Some((&step, path)) = path.split_first() else {
@@ -139,20 +138,20 @@ fn free_first(value: &[u8], path: &[u32]) -> Result<Option<Vec<u8>>, String> {
     Ok(Some(written(&list(freed))))
 }
 
-/// What is known of the graph on the way from node to node; each comes after those whose outputs it takes.
+/// What is known of the graph while its nodes are visited. Each node comes after those whose outputs it takes.
 #[derive(Default)]
 struct Reshapes {
-    /// The constants that can be shapes, by name.
+    /// Constants that can be shapes, by name.
     shapes: HashMap<String, Vec<i64>>,
-    /// The names of what is computed from the inputs. (A Reshape of weights is right for any batch.)
+    /// Names of the values that are computed from the inputs. (A Reshape of weights is right for any batch.)
     computed: HashSet<String>,
-    mended: usize,
+    changed: usize,
 }
 
 impl Reshapes {
-    /// Where the node is a Reshape that needs mending: a Constant with its new target, and the node that takes it.
-    /// The old target stays for others that use it.
-    fn mend(&mut self, mut node: Message) -> Result<Option<(Message, Message)>, String> {
+    /// Changes a Reshape node whose target is fixed to one image. Returns a Constant with the new target and the node that
+    /// takes it, or none where the node stays. The old target stays for other nodes that use it.
+    fn free_target(&mut self, mut node: Message) -> Result<Option<(Message, Message)>, String> {
         let op_type = text(&node, onnx::NODE_OP_TYPE);
         if op_type == "NonMaxSuppression" {
             return Err("it picks its boxes itself (NonMaxSuppression)".into());
@@ -171,18 +170,18 @@ impl Reshapes {
             }
         }
         let inputs: Vec<String> = payloads(&node, onnx::NODE_INPUT).map(lossy).collect();
-        // A shape is no image, whatever it is the shape of.
+        // The output of a Shape node does not grow with the batch.
         if op_type == "Shape" || !inputs.iter().any(|name| self.computed.contains(name)) {
             return Ok(None);
         }
         self.computed.extend(payloads(&node, onnx::NODE_OUTPUT).map(lossy).filter(|name| !name.is_empty()));
         let ("Reshape", [data, target]) = (op_type.as_str(), inputs.as_slice()) else { return Ok(None) };
-        let Some(shape) = self.shapes.get(target).and_then(|shape| mended(shape)) else { return Ok(None) };
+        let Some(shape) = self.shapes.get(target).and_then(|shape| batched_target(shape)) else { return Ok(None) };
         if allows_zero {
             return Err(format!("its Reshape `{}` takes a 0 as a size (allowzero)", text(&node, onnx::NODE_NAME)));
         }
-        let name = format!("{BATCH}/{}/{target}", self.mended);
-        self.mended += 1;
+        let name = format!("{BATCH}/{}/{target}", self.changed);
+        self.changed += 1;
         node.retain(|field| field.number != onnx::NODE_INPUT);
         node.push(bytes(onnx::NODE_INPUT, data.as_str()));
         node.push(bytes(onnx::NODE_INPUT, name.as_str()));
@@ -190,12 +189,12 @@ impl Reshapes {
     }
 }
 
-/// The target of a Reshape for any batch, where it needs another than for one image.
+/// The target of a Reshape for any batch size; none where the target for one image is right already.
 ///
 /// A dimension that is computed (-1) follows the batch, unless the first one says 1: then that is the batch. Where
 /// none is computed, the batch is in the first dimension of size 1, or else multiplied into the very first (channel
 /// shuffles reshape to `[channels / 2, 2, pixels]`).
-fn mended(target: &[i64]) -> Option<Vec<i64>> {
+fn batched_target(target: &[i64]) -> Option<Vec<i64>> {
     let mut shape = target.to_vec();
     match (target.first()?, target.contains(&-1)) {
         (1, true) => *shape.first_mut()? = 0,
@@ -205,7 +204,7 @@ fn mended(target: &[i64]) -> Option<Vec<i64>> {
     Some(shape)
 }
 
-/// The numbers of a tensor that can be a shape: a list of 64-bit integers.
+/// The numbers of a tensor that can be a shape, which is a list of 64-bit integers; none for other tensors.
 fn constant_shape(tensor: &Message) -> Result<Option<Vec<i64>>, String> {
     if payloads(tensor, onnx::TENSOR_EXTERNAL_DATA).next().is_some() {
         return Err("its weights are in a file beside it".into());
@@ -221,7 +220,7 @@ fn constant_shape(tensor: &Message) -> Result<Option<Vec<i64>>, String> {
     Ok(Some(shape))
 }
 
-/// A node that gives a shape. (Not an initializer: old IR versions want each of these among the inputs.)
+/// Makes a Constant node with a shape. (An initializer would have to be listed among the inputs in old IR versions.)
 fn constant(name: &str, shape: &[i64]) -> Message {
     let numbers: Vec<u8> = shape.iter().flat_map(|size| size.to_le_bytes()).collect();
     let tensor = list([
@@ -265,7 +264,7 @@ fn message(number: u32, value: &Message) -> Field {
     bytes(number, written(value))
 }
 
-/// The bytes of a text or of a message; a number has none.
+/// The bytes of a text or of a message; empty for a number.
 fn payload(field: &Field) -> &[u8] {
     if let Data::LengthDelimited(bytes) = &field.data { bytes } else { &[] }
 }
@@ -282,7 +281,7 @@ fn text(message: &Message, number: u32) -> String {
     payloads(message, number).next().map(lossy).unwrap_or_default()
 }
 
-/// The integers of a field, each by itself or all packed into one.
+/// The integers of a field, whether they are stored one by one or packed.
 fn integers(message: &Message, number: u32) -> Vec<i64> {
     let mut integers = Vec::new();
     for field in message.iter().filter(|field| field.number == number) {
@@ -341,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn shapes_are_freed_and_only_the_reshape_of_the_image_is_mended() {
+    fn shapes_are_freed_and_only_the_reshape_of_the_image_is_changed() {
         let [_, of_weight, t, w, _, listed, ..] = fields();
         let free_dim = || bytes(onnx::DIM_PARAM, BATCH);
         let expected = [
@@ -359,12 +358,12 @@ mod tests {
 
     #[test]
     fn the_dimension_that_grows_with_the_batch_is_left_open() {
-        assert_eq!(mended(&[1, 85, -1]), Some(vec![0, 85, -1]));
-        assert_eq!(mended(&[1, 2, 58, 52, 52]), Some(vec![-1, 2, 58, 52, 52]));
-        assert_eq!(mended(&[58, 2, 2704]), Some(vec![-1, 2, 2704]));
-        assert_eq!(mended(&[2, 1, 58, 52, 52]), Some(vec![2, -1, 58, 52, 52]));
+        assert_eq!(batched_target(&[1, 85, -1]), Some(vec![0, 85, -1]));
+        assert_eq!(batched_target(&[1, 2, 58, 52, 52]), Some(vec![-1, 2, 58, 52, 52]));
+        assert_eq!(batched_target(&[58, 2, 2704]), Some(vec![-1, 2, 2704]));
+        assert_eq!(batched_target(&[2, 1, 58, 52, 52]), Some(vec![2, -1, 58, 52, 52]));
         for right in [&[2, -1, 58, 52, 52][..], &[0, 85, 2704], &[-1, 64], &[]] {
-            assert_eq!(mended(right), None, "{right:?}");
+            assert_eq!(batched_target(right), None, "{right:?}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Finds ONNX Runtime's shared library and loads it, once a process.
+//! Finds ONNX Runtime's shared library and loads it once for the process.
 
 use std::{
     env, fs,
@@ -10,10 +10,10 @@ use ort::{LoadDynamicError, environment::Environment, logging::LogLevel};
 
 use crate::config::RuntimeConfig;
 
-/// ONNX Runtime, loaded. Cheap to clone.
+/// The loaded ONNX Runtime. It is cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Library {
-    /// The file it came from.
+    /// Path of the library's file.
     pub path: PathBuf,
     pub(super) environment: Environment,
 }
@@ -21,10 +21,10 @@ pub struct Library {
 /// ONNX Runtime allows one environment a process, so the first library stays for all models that are loaded later.
 static LOADED: Mutex<Option<Library>> = Mutex::new(None);
 
-/// Loads the library that the settings lead to.
+/// Loads the library that the settings name, or the one that was loaded before.
 ///
 /// # Errors
-/// With one sentence that says where it was looked for, or why it cannot be used, and what to do.
+/// The library is not found or cannot be used. The message says where it was searched, and what to do.
 pub fn load(runtime: &RuntimeConfig) -> Result<Library, String> {
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(library) = &*loaded {
@@ -43,8 +43,8 @@ pub fn load(runtime: &RuntimeConfig) -> Result<Library, String> {
         }))
         .build()
         .map_err(|error| format!("ONNX Runtime at {} did not start: {error}", path.display()))?;
-    // Some public models list initialisers as inputs and make ONNX Runtime warn hundreds of times at load. What really
-    // fails comes back as an error anyway.
+    // Some public models list initialisers as inputs and make ONNX Runtime warn hundreds of times at load. Real
+    // failures are returned as errors anyway.
     environment.set_log_level(LogLevel::Error);
     let library = Library { path, environment };
     *loaded = Some(library.clone());
@@ -67,7 +67,7 @@ fn refusal(error: &LoadDynamicError, path: &Path) -> String {
     }
 }
 
-/// Setting, `ORT_DYLIB_PATH`, `.runtime/<flavour>/` here or above the binary, then what the system's loader knows.
+/// Searches the setting, `ORT_DYLIB_PATH`, `.runtime/<flavour>/` here or above the binary, then the system's folders.
 fn find(runtime: &RuntimeConfig) -> Result<PathBuf, String> {
     if let Some(path) = &runtime.library {
         return named(path, "runtime.library");

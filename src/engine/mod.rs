@@ -1,7 +1,13 @@
-//! The only room that knows ONNX Runtime: which library, which execution provider, how many threads.
+//! ONNX Runtime: its library, its execution providers and its sessions. No other room imports `ort`.
 //!
-//! A [`session::OrtEngine`] is owned by one worker thread (`ort` wants `&mut` to run, and with reason). Everything
-//! above speaks [`Engine`], so that tests can put a gate or a clock in its place.
+//! Tensors go into an [`Engine`], and tensors come out. A [`session::OrtEngine`] is owned by one worker thread, since a
+//! session needs `&mut` to run. The rooms above use the trait, so that tests can put another engine in its place.
+//!
+//! - [`library`]: finds and loads ONNX Runtime.
+//! - [`provider`]: registers execution providers.
+//! - [`session`]: a session as an engine.
+//! - [`thread_plan`]: how many sessions and threads fit this machine.
+//! - [`free_axis`]: edits a graph so that its batch axis is free.
 
 pub mod free_axis;
 pub mod library;
@@ -11,11 +17,11 @@ pub mod thread_plan;
 
 use crate::vision::tensor::Tensor;
 
-/// Runs a graph.
+/// Something that runs a graph.
 pub trait Engine: Send {
-    /// One run: the graph's inputs in its order, to its outputs in its order.
+    /// Runs the graph once. Inputs and outputs are in the graph's order.
     ///
     /// # Errors
-    /// With the runtime's own words, which are for the log.
+    /// The run fails. The message is the runtime's own and is meant for the log.
     fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String>;
 }

@@ -1,4 +1,4 @@
-//! Execution providers by name, and what happens when one is missing.
+//! Registers execution providers with a session, and decides what happens when one is missing.
 
 use ort::{
     ep::{self, ArenaExtendStrategy, ExecutionProviderDispatch, cuda::ConvAlgorithmSearch},
@@ -8,10 +8,10 @@ use ort::{
 use super::session::Opening;
 use crate::config::{Fallback, Provider};
 
-/// Registers the providers in order; what comes back is in use.
+/// Registers the providers in order, and returns those that are in use.
 ///
 /// # Errors
-/// When one is missing and the rule is [`Fallback::Error`], or when none is left.
+/// A provider is missing and the rule is [`Fallback::Error`], or no provider is available.
 pub(super) fn register(
     mut builder: SessionBuilder,
     opening: &Opening<'_>,
@@ -45,13 +45,14 @@ pub(super) fn register(
     }
 }
 
-/// ONNX Runtime's reason without the place in its source that it begins with.
+/// ONNX Runtime's reason, without the source location at its beginning.
 fn reason(message: &str) -> &str {
     let line = message.lines().next().unwrap_or(message);
     line.rsplit(" : FAIL : ").next().unwrap_or(line).trim().trim_end_matches('.')
 }
 
-/// Settings that a server wants: no exhaustive search for every new shape, no arena that doubles, caches that last.
+/// Makes a provider with settings for a server: no exhaustive search for each new shape, an arena that does not double,
+/// and caches on disk.
 fn dispatch(provider: Provider, opening: &Opening<'_>) -> ExecutionProviderDispatch {
     match provider {
         Provider::Cpu => ep::CPU::default().build(),

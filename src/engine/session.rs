@@ -1,4 +1,4 @@
-//! An ONNX Runtime session as an [`Engine`].
+//! An ONNX Runtime session as an [`Engine`]: a model file goes in, and an engine with its inputs and outputs comes out.
 
 use std::path::{Path, PathBuf};
 
@@ -25,22 +25,22 @@ pub enum GraphSource {
     Bytes(Vec<u8>),
 }
 
-/// What a session is opened with.
+/// Options that a session is opened with.
 #[derive(Debug)]
 pub struct Opening<'a> {
     /// The loaded runtime.
     pub library: &'a Library,
     /// Execution providers in order of preference.
     pub providers: &'a [Provider],
-    /// What happens when one of them is missing.
+    /// What happens when an execution provider is missing.
     pub fallback: Fallback,
-    /// Where TensorRT keeps its engines.
+    /// Folder where TensorRT caches its engines.
     pub engine_cache: &'a Path,
-    /// Intra-op threads.
+    /// Number of intra-op threads.
     pub threads: usize,
 }
 
-/// A session with its graph's inputs and outputs.
+/// A session, with the names, types and shapes of its graph's inputs and outputs.
 #[derive(Debug)]
 pub struct OrtEngine {
     session: Session,
@@ -52,11 +52,11 @@ pub struct OrtEngine {
     pub providers: Vec<Provider>,
 }
 
-/// Weights in the layout that kernels want, shared by the sessions of one variant.
+/// Weights in the layout that the kernels need, which the sessions of one variant share.
 pub struct SharedWeights(PrepackedWeights);
 
 impl SharedWeights {
-    /// None yet.
+    /// Makes an empty container, which the first session fills.
     #[must_use]
     pub fn new() -> Self {
         Self(PrepackedWeights::new())
@@ -76,10 +76,11 @@ impl std::fmt::Debug for SharedWeights {
 }
 
 impl OrtEngine {
-    /// Opens a graph.
+    /// Opens a session of a model file.
     ///
     /// # Errors
-    /// With one sentence: the file's fault in ONNX Runtime's words, a missing provider, an input that is no tensor.
+    /// ONNX Runtime cannot open the file, a provider is missing, or an input or output is not a tensor of a type that is
+    /// served.
     pub fn open(source: &GraphSource, opening: &Opening<'_>, weights: &SharedWeights) -> Result<Self, String> {
         let settings = || -> ort::Result<_> {
             Ok(Session::builder(&opening.library.environment)?
@@ -125,7 +126,7 @@ macro_rules! element_types {
             }
         }
 
-        /// The tensor as ONNX Runtime sees it: in place where it lies in one piece, else a copy.
+        /// Passes a tensor to ONNX Runtime, without a copy where it is contiguous.
         fn lend(tensor: &Tensor) -> ort::Result<ort::session::SessionInputValue<'_>> {
             Ok(match tensor {
                 $(Tensor::$ours(array) if array.is_standard_layout() => {

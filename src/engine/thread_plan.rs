@@ -1,4 +1,4 @@
-//! How many sessions and threads fit this machine.
+//! The thread plan: how many sessions and threads of a variant fit this machine.
 //!
 //! Two sessions of one thread beat one session of two for small convolutional nets (758 against 453 images/s on two
 //! cores), so the plan is: as many one-thread sessions as usable CPUs, and the same number of decode threads. That is
@@ -10,23 +10,23 @@ use std::thread;
 
 use crate::{config::Provider, manifest::Execution};
 
-/// CPUs that this process may use: affinity mask and cgroup quota are counted (the standard library reads both).
+/// Number of CPUs that this process may use, by its affinity mask and its cgroup quota.
 #[must_use]
 pub fn usable_cpus() -> usize {
     thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// Sessions and threads of one variant.
+/// Number of sessions and threads of one variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ThreadPlan {
-    /// Sessions side by side, each with a worker thread.
+    /// Number of sessions, each with a worker thread of its own.
     pub instances: usize,
-    /// Intra-op threads a session, the worker's own included.
+    /// Number of intra-op threads of each session, including the worker's own.
     pub threads: usize,
 }
 
 impl ThreadPlan {
-    /// The plan for a model whose first choice is `provider`, on a machine of `cpus` usable CPUs.
+    /// Makes the plan of a model whose first execution provider is `provider`, for `cpus` usable CPUs.
     #[must_use]
     pub fn new(execution: &Execution, provider: Provider, cpus: usize) -> Self {
         let threads = execution.threads.or(1);

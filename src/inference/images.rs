@@ -224,7 +224,7 @@ impl From<DecodeError> for Error {
             DecodeError::Empty
             | DecodeError::TooManyPixels { .. }
             | DecodeError::TooLong { .. }
-            | DecodeError::Broken { .. } => Self::BadPicture(sentence),
+            | DecodeError::Broken { .. } => Self::BadImage(sentence),
         }
     }
 }

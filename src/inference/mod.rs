@@ -153,13 +153,6 @@ impl Inference {
         &self.metrics
     }
 
-    /// The text that Prometheus scrapes, with the books balanced.
-    #[must_use]
-    pub fn render_metrics(&self) -> String {
-        self.ledger.balance();
-        self.metrics.render()
-    }
-
     /// Where the money goes, and who pays.
     #[must_use]
     pub fn ledger(&self) -> &Ledger {

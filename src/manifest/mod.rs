@@ -1,7 +1,7 @@
-//! `model.toml`: what a model's graph does not say about itself.
+//! The manifest of a model, `model.toml`: what the model's graph does not say about itself.
 //!
-//! Every type here is what serde reads, and cannot hold a value that makes no sense: scores lie in 0..=1, sizes are
-//! not zero, unknown keys are refused. Three lines are a valid manifest (`task`, `labels`, `output.decode`).
+//! The types are read by serde and do not allow invalid values: scores lie in 0..=1, sizes are not zero, and unknown keys
+//! are refused. Three lines are a valid manifest (`task`, `labels`, `output.decode`).
 
 use std::{
     num::{NonZeroU32, NonZeroUsize},
@@ -24,28 +24,28 @@ use crate::config::{Auto, Provider, Ratio};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// What the model answers.
+    /// Task of the model.
     pub task: Task,
-    /// The names of the classes, in the order of the graph's outputs.
+    /// Names of the classes, in the order of the graph's outputs.
     pub labels: Labels,
-    /// The variant that answers when a request names none: a variant's name, or `auto`: the router's choice.
+    /// Variant that answers a request that names none: its name, or `auto` for the router's choice.
     #[serde(default = "auto")]
     pub default_variant: String,
     /// How an image becomes the graph's input.
     #[serde(default)]
     pub input: InputSpec,
-    /// How the graph's outputs become an answer.
+    /// How the graph's outputs become a prediction.
     pub output: OutputSpec,
-    /// The files to serve; when there is none, every `.onnx` and `.onnx.zst` beside the manifest is one.
+    /// The variants. Without any, every `.onnx` and `.onnx.zst` beside the manifest is a variant.
     #[serde(default, rename = "variant")]
     pub variants: Vec<VariantSpec>,
-    /// How requests are run together.
+    /// How requests are batched.
     #[serde(default)]
     pub batching: Batching,
-    /// Where and on how many threads the model runs.
+    /// Execution providers, sessions and threads.
     #[serde(default)]
     pub execution: Execution,
-    /// Which variant answers, where a request does not say.
+    /// How the router chooses a variant, where a request does not name one.
     #[serde(default)]
     pub routing: RoutingSection,
 }
@@ -54,45 +54,45 @@ fn auto() -> String {
     "auto".to_owned()
 }
 
-/// Class names: a list, or a text file with one name a line.
+/// Class names, as a list or as a text file with one name on each line.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
 pub enum Labels {
-    /// Written in the manifest.
+    /// The names are in the manifest.
     List(Vec<String>),
-    /// A file, its path relative to the manifest.
+    /// The names are in a file, with its path relative to the manifest.
     File(PathBuf),
 }
 
-/// How an image becomes the graph's input: decoded to RGB, fitted to `size`, then
+/// How an image becomes the graph's input: it is decoded to RGB and fitted to `size`, and then
 /// `value = (pixel · scale − mean) / std`, with pixels in 0..=255.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct InputSpec {
-    /// Width and height, for graphs that leave them free.
+    /// Width and height in pixels, for graphs that leave them free.
     pub size: Option<[NonZeroU32; 2]>,
-    /// Where the channels stand; read from the graph's shape when left out.
+    /// Position of the channels. Without it, it is read from the graph's shape.
     pub layout: Option<Layout>,
-    /// The order of the channels.
+    /// Order of the channels.
     pub color: Color,
-    /// How an image of another shape is fitted into the input.
+    /// How an image of another aspect ratio is fitted into the input.
     pub fit: Fit,
-    /// For `crop`: the part of the short side that is kept (0.875: resize to 256, cut 224).
+    /// Share of the short side that `crop` keeps (0.875 stands for a resize to 256 and a crop of 224).
     pub crop_ratio: Ratio,
-    /// The resize filter the network was trained behind.
+    /// Resize filter that the network was trained with.
     pub resize: Resize,
-    /// The grey (0..=255) of the bars around a letterboxed image.
+    /// Grey (0..=255) of the bars around a letterboxed image.
     pub pad: u8,
-    /// Multiplied with every pixel first.
+    /// Factor of every pixel, which is applied first.
     pub scale: f32,
-    /// Subtracted next, a value a channel, in the order of `color`.
+    /// Mean of each channel in the order of `color`, which is subtracted next.
     pub mean: [f32; 3],
-    /// Divided by last, a value a channel, in the order of `color`.
+    /// Divisor of each channel in the order of `color`, which is applied last.
     pub std: [f32; 3],
-    /// The name of a second input that wants the image's size (DETR exports: `orig_target_sizes`); found by its
-    /// shape (`[N, 2]`) when left out.
+    /// Name of a second input that takes the image's size (`orig_target_sizes` in DETR exports). Without it, the input is
+    /// found by its shape (`[N, 2]`).
     pub size_input: Option<String>,
-    /// What that second input holds.
+    /// Order of the numbers in that second input.
     pub size_order: SizeOrder,
 }
 
@@ -115,106 +115,106 @@ impl Default for InputSpec {
     }
 }
 
-/// Where the channels stand in the input's shape.
+/// Position of the channels in the input's shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Layout {
-    /// `[batch, channel, height, width]`.
+    /// The shape is `[batch, channel, height, width]`.
     Nchw,
-    /// `[batch, height, width, channel]`.
+    /// The shape is `[batch, height, width, channel]`.
     Nhwc,
 }
 
-/// The order of the colour channels.
+/// Order of the colour channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Color {
-    /// Red first (most networks).
+    /// Red comes first (most networks).
     Rgb,
-    /// Blue first (networks trained behind OpenCV).
+    /// Blue comes first (networks trained with OpenCV).
     Bgr,
 }
 
-/// How an image of another shape is fitted into the input.
+/// How an image of another aspect ratio is fitted into the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fit {
-    /// Width and height are scaled apart.
+    /// Width and height are scaled independently.
     Stretch,
-    /// The ratio is kept, the image is centred, the rest is `pad` (YOLOv5, YOLOv8).
+    /// The aspect ratio is kept, the image is centred, and the rest is `pad` (YOLOv5, YOLOv8).
     Letterbox,
-    /// The ratio is kept, the image stands top left, the rest is `pad` (YOLOX).
+    /// The aspect ratio is kept, the image is at the top left, and the rest is `pad` (YOLOX).
     LetterboxTopLeft,
-    /// The short side is scaled to `size / crop_ratio`, then the centre is cut out (ImageNet classifiers).
+    /// The short side is scaled to `size / crop_ratio`, and the centre is cropped (ImageNet classifiers).
     Crop,
 }
 
-/// The filter that makes an image smaller. Networks see other pixels behind another filter: take the one of training.
+/// Filter that resizes an image. It should be the one of the training, since each filter makes other pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Resize {
-    /// Four neighbours, no anti-aliasing: OpenCV's `INTER_LINEAR`.
+    /// Bilinear over four neighbours without anti-aliasing (OpenCV's `INTER_LINEAR`).
     Bilinear,
-    /// Support widens with the scale: Pillow's `BILINEAR`, torchvision with `antialias=True`.
+    /// Bilinear with anti-aliasing (Pillow's `BILINEAR`, torchvision with `antialias=True`).
     BilinearAntialias,
-    /// Support widens with the scale: Pillow's `BICUBIC`.
+    /// Bicubic with anti-aliasing (Pillow's `BICUBIC`).
     BicubicAntialias,
-    /// Support widens with the scale: Pillow's `LANCZOS`.
+    /// Lanczos with anti-aliasing (Pillow's `LANCZOS`).
     Lanczos,
-    /// The mean of the covered pixels: OpenCV's `INTER_AREA`.
+    /// The mean of the covered pixels (OpenCV's `INTER_AREA`).
     Area,
     /// The nearest pixel.
     Nearest,
 }
 
-/// What the image-size input of a DETR-like graph holds.
+/// Order of the numbers in the image-size input of a DETR-like graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub enum SizeOrder {
-    /// `[width, height]` (RT-DETR, D-FINE exports).
+    /// The input is `[width, height]` (exports of RT-DETR and D-FINE).
     #[serde(rename = "wh")]
     WidthHeight,
-    /// `[height, width]` (Hugging Face style).
+    /// The input is `[height, width]` (exports of Hugging Face).
     #[serde(rename = "hw")]
     HeightWidth,
 }
 
-/// How the graph's outputs become an answer.
+/// How the graph's outputs become a prediction.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OutputSpec {
-    /// The layout of the outputs.
+    /// Layout of the outputs.
     pub decode: Decoding,
-    /// Grid strides, for the decodings that have grids.
+    /// Strides of the grids, for decodings that have grids.
     #[serde(default = "default_strides")]
     pub strides: Vec<NonZeroU32>,
-    /// Detections below this score are left out.
+    /// Least score of a detection.
     #[serde(default = "default_min_score")]
     pub min_score: Ratio,
-    /// Of two boxes of a class that overlap by more than this IoU, the weaker is left out.
+    /// IoU above which the weaker of two overlapping boxes of a class is left out.
     #[serde(default = "default_iou")]
     pub iou: Ratio,
-    /// The most detections in an answer.
+    /// Largest number of detections in an answer.
     #[serde(default = "default_max_detections")]
     pub max_detections: NonZeroUsize,
-    /// The most classes in an answer.
+    /// Largest number of classes in an answer.
     #[serde(default = "default_top_k")]
     pub top_k: NonZeroUsize,
-    /// For integer outputs: `value = (stored − zero_point) · scale`.
+    /// Scale of integer outputs: `value = (stored − zero_point) · scale`.
     #[serde(default = "one")]
     pub scale: f32,
-    /// See `scale`.
+    /// Zero point of integer outputs (see `scale`).
     #[serde(default)]
     pub zero_point: f32,
-    /// How a box's four numbers are meant (`boxes-scores`, `detr`, `nms-in-graph`).
+    /// Meaning of a box's four numbers (`boxes-scores`, `detr`, `nms-in-graph`).
     #[serde(default)]
     pub box_format: BoxFormat,
-    /// The unit of a box's numbers (`boxes-scores`, `detr`, `nms-in-graph`); by the decoding when left out.
+    /// Unit of a box's numbers (`boxes-scores`, `detr`, `nms-in-graph`). Without it, the decoding decides.
     pub box_unit: Option<BoxUnit>,
-    /// Applied to class scores before they are read (`boxes-scores`, `logits`); by the decoding when left out.
+    /// Activation that is applied to class scores (`boxes-scores`, `logits`). Without it, the decoding decides.
     pub activation: Option<Activation>,
-    /// The class that means "nothing here", which is never answered (`boxes-scores`).
+    /// Index of the background class, which is never part of an answer (`boxes-scores`).
     pub background: Option<usize>,
-    /// Which output is which, where shapes and usual names do not tell.
+    /// Names of the outputs, where these cannot be found by their shapes and usual names.
     #[serde(default)]
     pub names: OutputNames,
 }
@@ -223,17 +223,17 @@ pub struct OutputSpec {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OutputNames {
-    /// The boxes.
+    /// Output with the boxes.
     pub boxes: Option<String>,
-    /// Their scores.
+    /// Output with the scores.
     pub scores: Option<String>,
-    /// Their classes.
+    /// Output with the classes.
     pub labels: Option<String>,
-    /// How many there are.
+    /// Output with the number of boxes.
     pub count: Option<String>,
 }
 
-/// The layout of a graph's outputs. `docs/models.md` has a line and a shape for each.
+/// Layout of a graph's outputs. `docs/models.md` describes each with its shapes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Decoding {
@@ -264,7 +264,7 @@ pub enum Decoding {
 }
 
 impl Decoding {
-    /// The task that such outputs answer.
+    /// Task of a model with such outputs.
     #[must_use]
     pub fn task(self) -> Task {
         match self {
@@ -282,7 +282,7 @@ impl Decoding {
     }
 }
 
-/// How a box's four numbers are meant.
+/// Meaning of a box's four numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BoxFormat {
@@ -295,59 +295,59 @@ pub enum BoxFormat {
     Cxcywh,
 }
 
-/// The unit of a box's numbers.
+/// Unit of a box's numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BoxUnit {
-    /// 0..1 of the network's input.
+    /// Share (0..1) of the width or height of the graph's input.
     Unit,
-    /// Pixels of the network's input.
+    /// Pixels of the graph's input.
     Input,
     /// Pixels of the image (graphs that are given its size).
     #[serde(rename = "picture")]
     Image,
 }
 
-/// What turns a raw class score into a probability.
+/// Function that turns a raw class score into a probability.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Activation {
-    /// Scores are probabilities already.
+    /// The scores are probabilities already.
     None,
-    /// Over all classes.
+    /// Softmax over all classes.
     Softmax,
-    /// Each class alone.
+    /// Sigmoid of each class on its own.
     Sigmoid,
 }
 
-/// One file of a model.
+/// A variant of a model, which is one file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VariantSpec {
-    /// What requests call it.
+    /// Name that requests use.
     pub name: String,
-    /// The `.onnx` or `.onnx.zst` file, relative to the version's folder.
+    /// Path of the `.onnx` or `.onnx.zst` file, relative to the version's folder.
     pub file: PathBuf,
-    /// The SHA-256 of that file, checked at load.
+    /// SHA-256 of that file, which is checked when it is loaded.
     pub sha256: Option<String>,
-    /// Measured quality, by metric (`ap50`, `accuracy`, …), shown in `/v1/models`.
+    /// Measured accuracy by metric (`ap50`, `accuracy`, …), which `/v1/models` shows.
     #[serde(default)]
     pub accuracy: std::collections::BTreeMap<String, f64>,
 }
 
-/// How requests are run together.
+/// How requests are batched.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Batching {
-    /// The most images in one run; `auto` is 32, of which the curve chooses. Graphs that take one image run them one
-    /// by one.
+    /// Largest number of images in a run. `auto` is 32, below which the latency profile decides. Graphs with a fixed batch
+    /// axis run images one by one.
     pub max_batch: Auto,
-    /// The longest that a request may be made to wait for others while a session is free, counted from its arrival. Left
-    /// out: as long as waiting pays and its deadline is safe; 0: not at all.
+    /// Longest time that a request waits for others while a session is free, in milliseconds from its arrival. Without it,
+    /// a request waits as long as that pays and its deadline is safe. With 0 it does not wait.
     pub max_delay_ms: Option<u64>,
-    /// The most requests that wait for a variant; one more is refused with 429.
+    /// Largest number of requests that wait for a variant. One more is refused with 429.
     pub max_queue: NonZeroUsize,
-    /// The sizes that a run may have; fewer images are padded. Left out: any size, on TensorRT powers of two.
+    /// Batch sizes that may run; smaller batches are padded. Without it, every size may run (powers of two on TensorRT).
     pub sizes: Option<Vec<NonZeroUsize>>,
 }
 
@@ -362,15 +362,15 @@ impl Default for Batching {
     }
 }
 
-/// Where and on how many threads a model runs.
+/// Execution providers, sessions and threads of a model.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Execution {
-    /// Execution providers in order of preference; the server's own list when left out.
+    /// Execution providers in order of preference. Without them, the server's list is used.
     pub providers: Option<Vec<Provider>>,
-    /// Sessions side by side.
+    /// Number of sessions of each variant.
     pub instances: Auto,
-    /// Intra-op threads a session.
+    /// Number of intra-op threads of each session.
     pub threads: Auto,
 }
 

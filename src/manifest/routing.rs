@@ -1,25 +1,26 @@
-//! `[routing]` in `model.toml`: which variant answers, where a request does not say.
+//! The section `[routing]` of a manifest: how the router chooses a variant for requests that name none.
 
 use serde::Deserialize;
 
 use crate::config::{Millis, NonNegative, Objective, Ratio};
 
-/// What the router goes by, where a request does not say.
+/// Goals and limits of the router.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RoutingSection {
-    /// What is best; `cost` when left out.
+    /// What the router optimizes; `cost` without it.
     pub objective: Option<Objective>,
-    /// The promise: 99 in 100 answers within so many milliseconds. Where a heavy variant would break it, a lighter one
+    /// Latency in milliseconds that 99 in 100 answers must not exceed. Where a slow variant would miss it, a faster one
     /// answers.
     pub slo_p99_ms: Option<Millis>,
-    /// No variant below it answers, by `ap50`, `accuracy` or `f1`, whichever all variants have; else the first variant's first metric.
+    /// Least accuracy of a variant that answers. The metric is `ap50`, `accuracy` or `f1`, whichever all variants have;
+    /// else the first metric of the first variant.
     pub min_accuracy: Option<Ratio>,
-    /// No variant whose answers cost more dollars.
+    /// Largest cost of an answer in dollars.
     pub max_cost_usd: Option<NonNegative>,
-    /// No variant that agreed less often with the shadow, 0 to 1, as long as there is another.
+    /// Least agreement (0 to 1) of a variant with the shadow variant, as long as another variant has it.
     pub min_agreement: Option<Ratio>,
-    /// Whom answers are compared with, when there is time.
+    /// Shadow variant that answers are compared with when there is time.
     pub shadow: Option<ShadowSection>,
 }
 
@@ -27,9 +28,9 @@ pub struct RoutingSection {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ShadowSection {
-    /// Its name.
+    /// Name of the variant.
     pub variant: String,
-    /// The part of the answers that are compared, 0 to 1.
+    /// Share of the answers that are compared, 0 to 1.
     #[serde(default = "default_share")]
     pub share: Ratio,
 }

@@ -1,16 +1,16 @@
-//! Numbers as people read them: 0.91, not 0.9100000262260437.
+//! Rounds numbers for output, so that a reader sees 0.91 and not 0.9100000262260437.
 
-/// To `places` decimals.
+/// Rounds to a number of decimal places.
 #[must_use]
 pub fn places(value: impl Into<f64>, places: i32) -> f64 {
     let value = value.into();
     let unit = 10f64.powi(places);
-    // Adding 0 turns -0, which no reader expects, into 0.
+    // Adding 0 turns -0 into 0.
     let rounded = (value * unit).round() / unit + 0.0;
     if rounded.is_finite() { rounded } else { value }
 }
 
-/// To `digits` significant digits, for numbers of any size (a request's price).
+/// Rounds to a number of significant digits, for numbers of any size such as the price of a request.
 #[must_use]
 pub fn significant(value: f64, digits: usize) -> f64 {
     format!("{value:.*e}", digits.saturating_sub(1)).parse().unwrap_or(value)

@@ -175,7 +175,7 @@ const PLAIN: &[&str] = &[
     "vision::tensor::Port",
     "scheduler::latency_profile::ProfilePoint",
     "scheduler::stats::SizeStats",
-    "scheduler::stats::Total",
+    "scheduler::stats::StatisticDuration",
     // The boundary counts what was really sent, and traces it.
     "telemetry",
     // The price of a request, and who pays it.

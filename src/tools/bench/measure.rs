@@ -17,6 +17,7 @@ use super::{
     BenchProgress, Load, LoadPlan,
     send::{ResponseKind, SendOutcome},
 };
+use crate::stats::round::places;
 
 /// Largest number of names that are counted apart, since a server may make up a new one for each answer.
 const MAX_NAMES: usize = 32;
@@ -127,7 +128,7 @@ impl LatencyHistogram {
     fn quantile_ms(&self, share: f64) -> Option<f64> {
         // The histogram returns the upper end of a class, which may lie above the largest duration.
         let micros = self.micros.value_at_quantile(share) as f64;
-        (!self.micros.is_empty()).then(|| rounded((micros / 1e3).min(self.longest.as_secs_f64() * 1e3), 3))
+        (!self.micros.is_empty()).then(|| places((micros / 1e3).min(self.longest.as_secs_f64() * 1e3), 3))
     }
 }
 
@@ -225,13 +226,13 @@ impl Recorder {
         let state = self.state();
         let until = state.stopped.map_or(self.until, |stopped| stopped.min(self.until));
         let seconds = until.saturating_duration_since(self.from).as_secs_f64();
-        let per_s = |count: u64| if seconds > 0.0 { rounded(count as f64 / seconds, 2) } else { 0.0 };
+        let per_s = |count: u64| if seconds > 0.0 { places(count as f64 / seconds, 2) } else { 0.0 };
         let open = matches!(self.load, Load::Open { .. });
         let send_lag_p99_ms = state.lag.quantile_ms(0.99).filter(|_| open);
         let mean_usd = state.usd / state.with_usd as f64;
         LoadResult {
             load: self.load,
-            seconds: rounded(seconds, 3),
+            seconds: places(seconds, 3),
             sent: state.answered + state.refused + state.late + state.errors.values().sum::<u64>(),
             not_sent: state.not_sent,
             answered: state.answered,
@@ -246,7 +247,7 @@ impl Recorder {
             p99_ms: state.latency.quantile_ms(0.99),
             p99_9_ms: state.latency.quantile_ms(0.999),
             max_ms: state.latency.quantile_ms(1.0),
-            usd_per_million: (state.with_usd > 0).then(|| rounded(mean_usd * 1e6, 6)),
+            usd_per_million: (state.with_usd > 0).then(|| places(mean_usd * 1e6, 6)),
             variants: state.variants.clone(),
             send_lag_p99_ms,
             client_was_limit: send_lag_p99_ms.is_some_and(|ms| ms > self.slo.as_secs_f64() * 1e3 / 10.0),
@@ -262,12 +263,6 @@ impl Recorder {
 fn count(counts: &mut BTreeMap<String, u64>, name: String) {
     let name = if counts.len() < MAX_NAMES || counts.contains_key(&name) { name } else { "others".to_owned() };
     *counts.entry(name).or_default() += 1;
-}
-
-/// Rounds to a number of decimal places.
-fn rounded(value: f64, decimals: i32) -> f64 {
-    let scale = 10f64.powi(decimals);
-    (value * scale).round() / scale
 }
 
 #[cfg(test)]

@@ -113,7 +113,7 @@ async fn answer<'a>(
         let wrong = |why: &dyn fmt::Display| format!("{}: {}: {why}", picture.path.display(), contestant.title);
         match contestant.answer(bytes.clone()).await {
             Ok(answer) => tally.take(&answer, &picture.truth).map_err(|why| wrong(&why))?,
-            Err(Error::BadPicture(why) | Error::UnsupportedFormat(why) | Error::TooLarge(why)) => {
+            Err(Error::BadImage(why) | Error::UnsupportedFormat(why) | Error::TooLarge(why)) => {
                 unreadable.push((picture.path.as_path(), why));
             }
             Err(error) => return Err(wrong(&error)),

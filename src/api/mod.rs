@@ -1,14 +1,14 @@
 //! The front doors: the only room that knows axum and status codes. They translate a protocol to a call of the inference room, and its
 //! response or error back to the protocol.
 //!
-//! A request goes through the layers of [`middleware`], a route of [`routes`](mod@routes) and one of the handlers:
+//! A request goes through the layers of `middleware`, a route of `routes` and one of the handlers:
 //!
-//! - [`rest`]: `/v1`, images in, boxes or classes out.
-//! - [`oip_rest`]: `/v2`, the Open Inference Protocol over HTTP.
-//! - [`admin`]: health, metrics, and loading of models.
-//! - [`docs`]: the description of all that, and the front page.
+//! - `rest`: `/v1`, images in, boxes or classes out.
+//! - `oip_rest`: `/v2`, the Open Inference Protocol over HTTP.
+//! - `admin`: health, metrics, and loading of models.
+//! - `docs`: the description of all that, and the front page.
 //!
-//! What goes wrong is a [`problem`], of one of its kinds. Bodies are read by [`body`], with limits.
+//! What goes wrong is a `problem`, of one of its kinds. Bodies are read by `body`, with limits.
 
 mod admin;
 mod body;

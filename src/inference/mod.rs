@@ -8,8 +8,8 @@
 //!   answer would come.
 //! - [`images`], [`tensors`]: what is done for the two kinds of input, by `run` within the deadline, on the threads of a
 //!   `cpu_pool` and in the scheduler's queues.
-//! - `record`: what is known about a request; `observers` and [`shadow`] hear how it ended.
-//! - [`tick`], [`readings`], [`frontier`](mod@frontier): what is done once a second, what the gauges show, what variants can do.
+//! - `record`: what is known about a request; `observers` and `shadow` hear how it ended.
+//! - [`tick`](mod@tick), `readings`, [`frontier`](mod@frontier): what is done once a second, what the gauges show, what variants can do.
 
 pub mod admission;
 pub mod call;

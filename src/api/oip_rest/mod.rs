@@ -2,7 +2,7 @@
 //! the image input (datatype BYTES).
 //!
 //! What the protocol says is known to [`oip`](crate::oip); here stand the handlers, which read bodies and write responses. The model
-//! repository extension is in [`admin`](super::admin).
+//! repository extension is in `admin`.
 
 mod compressed;
 pub(in crate::api) mod infer;

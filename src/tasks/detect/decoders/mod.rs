@@ -12,7 +12,7 @@
 //! with all that are sure enough.
 //!
 //! To add a decoder: a file here that implements [`DetectionDecoder`], its arm in [`decoder`], its word in
-//! [`Decoding`](crate::manifest::Decoding), a test with hand-made outputs in `tests.rs`, and its line in `docs/models.md`.
+//! [`Decoding`], a test with hand-made outputs in `tests.rs`, and its line in `docs/models.md`.
 
 mod boxes;
 mod candidates;

@@ -7,7 +7,8 @@ use std::sync::{
 };
 
 use super::{
-    ledger::{Account, Ledger},
+    account::Account,
+    ledger::Ledger,
     price::RequestCost,
     tenants::Tenant,
     time::{CpuTime, ResourceUsage},

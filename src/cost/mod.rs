@@ -5,6 +5,7 @@
 //! [`Ledger`], beside the time that the process used for no request (`overhead`) and the time that it left unused
 //! (`idle`). The sum of all accounts is the price of the replica times the time that has passed.
 
+mod account;
 mod budget;
 mod cpu_quota;
 mod device;
@@ -16,10 +17,11 @@ mod tenants;
 mod time;
 
 pub use self::{
+    account::Account,
     budget::{Budget, BudgetState},
     cpu_quota::capacity_cpus,
     device::{DeviceClock, DeviceRun},
-    ledger::{Account, BudgetExceeded, Ledger, LoadingGuard, ProcessUsage},
+    ledger::{BudgetExceeded, Ledger, LoadingGuard, ProcessUsage},
     meter::{BillingInfo, Meter},
     price::{PriceSheet, RequestCost},
     tenants::{Tenant, Tenants},

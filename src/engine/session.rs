@@ -1,6 +1,6 @@
 //! An ONNX Runtime session as an [`Engine`]: a model file goes in, and an engine with its inputs and outputs comes out.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ort::{
     session::{
@@ -13,9 +13,17 @@ use ort::{
 use super::{Engine, library::Library, provider};
 use crate::{
     config::{Fallback, Provider},
-    models::file::Source,
     vision::tensor::{ElementType, Port, Tensor},
 };
+
+/// A graph ready to be opened.
+#[derive(Debug)]
+pub enum GraphSource {
+    /// A plain file, which may have weights in files beside it.
+    Path(PathBuf),
+    /// The bytes of an unpacked one.
+    Bytes(Vec<u8>),
+}
 
 /// Options that a session is opened with.
 #[derive(Debug)]
@@ -73,7 +81,7 @@ impl OrtEngine {
     /// # Errors
     /// ONNX Runtime cannot open the file, a provider is missing, or an input or output is not a tensor of a type that is
     /// served.
-    pub fn open(source: &Source, opening: &Opening<'_>, weights: &SharedWeights) -> Result<Self, String> {
+    pub fn open(source: &GraphSource, opening: &Opening<'_>, weights: &SharedWeights) -> Result<Self, String> {
         let settings = || -> ort::Result<_> {
             Ok(Session::builder(&opening.library.environment)?
                 .with_optimization_level(GraphOptimizationLevel::All)?
@@ -85,8 +93,8 @@ impl OrtEngine {
         let builder = settings().map_err(|error| format!("ONNX Runtime refused the session's settings: {error}"))?;
         let (mut builder, providers) = provider::register(builder, opening)?;
         let session = match source {
-            Source::Path(path) => builder.commit_from_file(path),
-            Source::Bytes(bytes) => builder.commit_from_memory(bytes),
+            GraphSource::Path(path) => builder.commit_from_file(path),
+            GraphSource::Bytes(bytes) => builder.commit_from_memory(bytes),
         }
         .map_err(|error| format!("ONNX Runtime cannot open it: {}", one_line(error.message())))?;
         let inputs = session.inputs().iter().map(port).collect::<Result<_, _>>()?;

@@ -113,7 +113,7 @@ impl Reserved {
     /// # Errors
     /// [`Error::NoRoom`] when the bodies in memory leave too little.
     pub fn hold(&self, bytes: usize) -> Result<(), Error> {
-        self.permit.hold(bytes)
+        self.record.hold(&self.permit, bytes)
     }
 
     /// Chooses the variant and forecasts its answer.
@@ -157,7 +157,7 @@ impl Admitted {
     /// # Errors
     /// [`Error::NoRoom`] when the bodies in memory leave too little.
     pub fn hold(&self, bytes: usize) -> Result<(), Error> {
-        self.permit.hold(bytes)
+        self.record.hold(&self.permit, bytes)
     }
 
     /// Answers an image.

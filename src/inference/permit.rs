@@ -60,14 +60,6 @@ impl Permit {
         self.room.lock().unwrap_or_else(PoisonError::into_inner).push(room);
         Ok(())
     }
-
-    /// One without a server around it.
-    #[cfg(test)]
-    pub(crate) fn for_tests() -> Self {
-        let plenty = || Arc::new(Semaphore::new(1 << 20));
-        let place = plenty().try_acquire_owned().expect("plenty");
-        Self { _place: place, body_kib: plenty(), room: Mutex::default() }
-    }
 }
 
 fn kib(bytes: usize) -> u32 {

@@ -9,7 +9,6 @@ use crate::{
 
 impl GaugeSource for Inference {
     fn read(&self, gauges: &Gauges) {
-        self.ledger.balance();
         self.ledger.read(gauges);
         gauges.cpus(usable_cpus(), self.decoding.threads());
         let estimate = self.estimate();

@@ -1,9 +1,13 @@
 //! The record of one request: what it is, what it took, how it ended. It is finished exactly once, and whoever wants to know
 //! of answers observes it: metrics, routing, capacity, forecasts, shadow runs. Nobody is called by hand on the way.
 
-use std::{fmt::Debug, sync::Arc, time::Duration};
+use std::{
+    fmt::Debug,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
-use super::{forecast::Forecast, shadow::Sample};
+use super::{forecast::Forecast, permit::Permit, shadow::Sample};
 use crate::{
     cost::{CpuTime, RequestCost},
     error::Error,
@@ -64,6 +68,8 @@ pub(super) struct RequestRecord {
     /// What a shadow run needs, where this answer is one to compare.
     pub sample: Option<Arc<Sample>>,
     stage: Progress,
+    /// Why there was no room for its body, if there was none.
+    no_room: OnceLock<Error>,
 }
 
 /// The variant that answers a request, and why.
@@ -97,6 +103,7 @@ impl RequestRecord {
             batch_size: 0,
             sample: None,
             stage: Progress::Admitted,
+            no_room: OnceLock::new(),
         }
     }
 
@@ -125,6 +132,11 @@ impl RequestRecord {
         let mut record = Self::new(&self.observers, Arc::clone(&self.model));
         record.route = self.route;
         record
+    }
+
+    /// Takes room for the body; where there is none, that is how the request ends.
+    pub(super) fn hold(&self, permit: &Permit, bytes: usize) -> Result<(), Error> {
+        permit.hold(bytes).inspect_err(|error| drop(self.no_room.set(error.clone())))
     }
 
     /// Work begins: from now on the request is cancelled if it is dropped.
@@ -161,7 +173,10 @@ impl Drop for RequestRecord {
         match self.stage {
             Progress::Finished => {}
             Progress::Running => self.tell(&Outcome::Cancelled),
-            Progress::Admitted => self.tell(&Outcome::GivenUp),
+            Progress::Admitted => match self.no_room.take() {
+                Some(error) => self.tell(&Outcome::Refused(&error)),
+                None => self.tell(&Outcome::GivenUp),
+            },
         }
     }
 }

@@ -4,31 +4,23 @@ use std::{
     fmt::Write as _,
     fs,
     io::{ErrorKind, Read},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use sha2::{Digest, Sha256};
 
 use super::folder::VariantFile;
+use crate::engine::session::GraphSource;
 
 /// An ONNX model over 2 GB cannot be one protobuf; what unpacks to more is no model.
 const MAX_UNPACKED_BYTES: u64 = 2 << 30;
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-/// A model ready to be opened.
-#[derive(Debug)]
-pub enum Source {
-    /// A plain file, which may have weights in files beside it.
-    Path(PathBuf),
-    /// The bytes of an unpacked one.
-    Bytes(Vec<u8>),
-}
-
 /// Reads a variant's file: its checksum, its compression, and whether it can be a model at all.
 ///
 /// # Errors
 /// With a sentence that names the file and what it seems to be instead.
-pub fn open(variant: &VariantFile) -> Result<Source, String> {
+pub fn open(variant: &VariantFile) -> Result<GraphSource, String> {
     let shown = variant.path.display();
     let bytes = fs::read(&variant.path).map_err(|error| match error.kind() {
         ErrorKind::NotFound => format!("{shown} does not exist"),
@@ -41,10 +33,10 @@ pub fn open(variant: &VariantFile) -> Result<Source, String> {
         }
     }
     if bytes.starts_with(&ZSTD_MAGIC) {
-        return unpack(&bytes, &variant.path).map(Source::Bytes);
+        return unpack(&bytes, &variant.path).map(GraphSource::Bytes);
     }
     refuse_others(&bytes, &variant.path)?;
-    Ok(Source::Path(variant.path.clone()))
+    Ok(GraphSource::Path(variant.path.clone()))
 }
 
 fn unpack(bytes: &[u8], path: &Path) -> Result<Vec<u8>, String> {
@@ -88,7 +80,7 @@ mod tests {
 
     use super::*;
 
-    fn opened(bytes: &[u8], sha256: Option<&str>) -> Result<Source, String> {
+    fn opened(bytes: &[u8], sha256: Option<&str>) -> Result<GraphSource, String> {
         let folder = tempfile::tempdir().expect("tempdir");
         let path = folder.path().join("m.onnx");
         fs::write(&path, bytes).expect("write");
@@ -100,7 +92,7 @@ mod tests {
     fn a_packed_model_is_unpacked() {
         let model = vec![7u8; 1000];
         let packed = zstd::encode_all(model.as_slice(), 3).expect("zstd");
-        assert!(matches!(opened(&packed, None), Ok(Source::Bytes(bytes)) if bytes == model));
+        assert!(matches!(opened(&packed, None), Ok(GraphSource::Bytes(bytes)) if bytes == model));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use super::{
-    file::{self, Source},
+    file,
     folder::{ModelFolder, VariantFile},
     loader::Loader,
     model::BatchAxis,
@@ -14,7 +14,7 @@ use crate::{
     config::{Auto, Provider},
     engine::{
         free_axis,
-        session::{Opening, OrtEngine, SharedWeights},
+        session::{GraphSource, Opening, OrtEngine, SharedWeights},
         thread_plan::ThreadPlan,
     },
     scheduler::{latency_profile::LatencyProfile, policy::BatchLimits, pool_cpu_time::PoolCpuTime},
@@ -24,7 +24,7 @@ use crate::{
 
 /// A variant whose graph is open, fits its manifest, and was probed.
 pub(super) struct OpenedVariant {
-    pub source: Source,
+    pub source: GraphSource,
     /// The execution providers that were asked for.
     pub wanted: Vec<Provider>,
     pub weights: SharedWeights,
@@ -41,7 +41,7 @@ pub(super) struct OpenedVariant {
 
 /// The session that will serve, after its batch axis was tried.
 struct Batchable {
-    source: Source,
+    source: GraphSource,
     session: OrtEngine,
     weights: SharedWeights,
     axis: BatchAxis,
@@ -143,21 +143,21 @@ impl Loader<'_> {
     /// The graph with its batch axis freed, if it then gives the same as `original` does.
     fn freed(
         &self,
-        source: &Source,
+        source: &GraphSource,
         original: &mut OrtEngine,
         preprocessor: &Preprocessor,
         plan: ThreadPlan,
         weights: &SharedWeights,
-    ) -> Result<(Source, OrtEngine), String> {
+    ) -> Result<(GraphSource, OrtEngine), String> {
         let freed = match source {
-            Source::Bytes(bytes) => free_axis::free(bytes)?,
-            Source::Path(path) => {
+            GraphSource::Bytes(bytes) => free_axis::free(bytes)?,
+            GraphSource::Path(path) => {
                 let bytes =
                     std::fs::read(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
                 free_axis::free(&bytes)?
             }
         };
-        let freed = Source::Bytes(freed);
+        let freed = GraphSource::Bytes(freed);
         let mut session = self.session(&freed, &original.providers, plan, weights)?;
         if !BatchAxis::declared(&session.inputs, &session.outputs).is_free() {
             return Err("an input or output has no batch axis".to_owned());
@@ -169,7 +169,7 @@ impl Loader<'_> {
     /// Opens a session.
     pub(super) fn session(
         &self,
-        source: &Source,
+        source: &GraphSource,
         providers: &[Provider],
         plan: ThreadPlan,
         weights: &SharedWeights,

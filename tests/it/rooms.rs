@@ -77,7 +77,7 @@ fn ours(place: &Place) -> Option<(&str, String)> {
 }
 
 fn rooms_use_those_below_them_only() {
-    const TODAY: &[&str] = &["engine uses models"];
+    const TODAY: &[&str] = &[];
     let source = source();
     let mut broken: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut beside: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -124,7 +124,9 @@ fn is_foreign(file: &File, library: &str) -> bool {
     let below_api = floor(room) > floor("api");
     match library {
         "tokio" => pure || room == "oip",
-        "tonic" | "axum" => room != "api",
+        // The server takes the router as it is.
+        "axum" => !["api", "server"].contains(&room),
+        "tonic" => room != "api",
         // Status codes; those who ask servers, instead of being one, read them.
         "http" => below_api && room != "telemetry",
         "hyper" | "hyper_util" => below_api && room != "telemetry",
@@ -135,7 +137,7 @@ fn is_foreign(file: &File, library: &str) -> bool {
 }
 
 fn libraries_stay_in_their_rooms() {
-    const TODAY: &[&str] = &["server knows axum"];
+    const TODAY: &[&str] = &[];
     let source = source();
     let mut broken: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for file in source.code() {
@@ -166,6 +168,14 @@ const PLAIN: &[&str] = &[
     // What a client asks for.
     "routing::policy::VariantPreference",
     "scheduler::job::Priority",
+    "vision::draw::ImageFormat",
+    // What is told of a model: its facts, its inputs and outputs, its numbers.
+    "models::model",
+    "models::repository::ModelStatus",
+    "vision::tensor::Port",
+    "scheduler::latency_profile::ProfilePoint",
+    "scheduler::stats::SizeStats",
+    "scheduler::stats::StatisticDuration",
     // The boundary counts what was really sent, and traces it.
     "telemetry",
     // The price of a request, and who pays it.
@@ -182,7 +192,7 @@ fn the_api_takes_nothing_but_plain_types_from_below_the_inference() {
             let Some((room, path)) = ours(&place) else { continue };
             let plain =
                 |plain: &&str| path.strip_prefix(*plain).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
-            if floor(room) > floor("inference") && !PLAIN.iter().any(|name| plain(&name)) {
+            if floor(room) > floor("inference") && !PLAIN.iter().any(plain) {
                 broken.entry(path).or_default().insert(file.name.clone());
             }
         }
@@ -251,28 +261,7 @@ fn no_types_methods_are_spread() {
 fn no_type_name_has_two_meanings() {
     /// The same thing in two places that have nothing to do with each other: fewer than five.
     const SAME: &[&str] = &[];
-    const TODAY: &[&str] = &[
-        "Cost",
-        "Drawn",
-        "Exploration",
-        "ForecastGuard",
-        "Limits",
-        "Outcome",
-        "OutputJson",
-        "Plan",
-        "Problem",
-        "Progress",
-        "Refusal",
-        "Report",
-        "Run",
-        "Shadow",
-        "SpanDetails",
-        "Stage",
-        "State",
-        "Tally",
-        "Target",
-        "Tenant",
-    ];
+    const TODAY: &[&str] = &[];
     let source = source();
     let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for file in source.code() {

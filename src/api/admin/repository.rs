@@ -22,7 +22,7 @@ use crate::{
     },
     error::Error,
     inference::Inference,
-    models::{ModelStatus, Repository},
+    models::ModelStatus,
 };
 
 /// The largest body of these requests, which say next to nothing.
@@ -96,7 +96,7 @@ pub(in crate::api) async fn load(
     request: Request,
 ) -> Result<Json<Value>, Problem> {
     know_model(&inference, &info, &name);
-    change(inference, request, move |models| models.load(&name)).await
+    change(inference, request, move |inference| inference.models().load(&name)).await
 }
 
 /// Stops serving a model; requests in flight are answered. It stays away until it is loaded, or its folder changes.
@@ -115,7 +115,7 @@ pub(in crate::api) async fn unload(
     request: Request,
 ) -> Result<Json<Value>, Problem> {
     know_model(&inference, &info, &name);
-    change(inference, request, move |models| models.unload(&name)).await
+    change(inference, request, move |inference| inference.models().unload(&name)).await
 }
 
 /// Says which model is meant, if it is one that is served.
@@ -128,7 +128,7 @@ fn know_model(inference: &Inference, info: &RequestInfo, name: &str) {
 async fn change(
     inference: Arc<Inference>,
     request: Request,
-    change: impl FnOnce(&Repository) -> Result<(), Error> + Send + 'static,
+    change: impl FnOnce(&Inference) -> Result<(), Error> + Send + 'static,
 ) -> Result<Json<Value>, Problem> {
     let LoadRequest { parameters } = read(&inference, request).await?;
     if let Some(name) = parameters.keys().find(|name| *name != "unload_dependents") {
@@ -140,7 +140,7 @@ async fn change(
     let changed = tokio::task::spawn_blocking(move || {
         // Held by the work: a client that goes away does not let the next one in.
         let _turn = turn;
-        change(inference.models())
+        change(&inference)
     });
     let changed = changed.await;
     changed.map_err(|_| Problem::our_mistake())??;

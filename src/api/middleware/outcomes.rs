@@ -3,7 +3,8 @@
 //! This is the only place that counts refusals. A refused request is a response with a [`Problem`] in its extensions; that is so for
 //! handlers, for paths and methods that nobody answers, and for panics. A request with several images may refuse some of them and
 //! answer the others: its response carries [`RefusedImages`]. A request whose client went away before the response was there is not
-//! counted here, since nothing was sent (`ounce_cancelled_total` has it).
+//! counted here, since nothing was sent (`ounce_cancelled_total` has it). A probe that hears that the server is not ready is a response,
+//! but no refusal: nobody has missed an answer.
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use axum::{
     response::Response,
 };
 
-use super::{matched_route, method_name, request_info::RequestInfo};
+use super::{is_probe, matched_route, method_name, request_info::RequestInfo};
 use crate::{api::problem::Problem, inference::Inference};
 
 /// The images of a request that were refused for themselves, by the reason of each.
@@ -30,8 +31,11 @@ pub(in crate::api) async fn count_outcome(
 ) -> Response {
     let (method, route) = (method_name(request.method()), matched_route(&request));
     let response = next.run(request).await;
-    let metrics = inference.metrics();
-    metrics.responded(route.as_deref().unwrap_or("none"), method, response.status().as_u16());
+    let (metrics, route) = (inference.metrics(), route.as_deref().unwrap_or("none"));
+    metrics.responded(route, method, response.status().as_u16());
+    if is_probe(route) {
+        return response;
+    }
     let whole = response.extensions().get::<Problem>().and_then(Problem::refusal);
     let images = response.extensions().get::<RefusedImages>().map_or(&[][..], |RefusedImages(reasons)| reasons);
     if whole.is_some() || !images.is_empty() {

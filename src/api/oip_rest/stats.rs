@@ -15,7 +15,7 @@ use crate::{
         middleware::request_info::RequestInfo,
         path::Path,
         problem::{Problem, ProblemBody},
-        rest::models::CurveBody,
+        rest::models::ProfileBody,
     },
     inference::Inference,
     models::{Model, Variant},
@@ -66,7 +66,7 @@ struct BatchStats {
     /// Not in the protocol: the variant.
     variant: String,
     /// Not in the protocol: quantiles of the latest runs of this size, the warm-up included.
-    latest: CurveBody,
+    latest: ProfileBody,
 }
 
 /// How often, and how many nanoseconds in all.

@@ -151,13 +151,13 @@ pub(in crate::api) struct VariantBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     why_fixed: Option<String>,
     /// What a run costs on this machine, by the pictures in it: measured before the first request, then from traffic.
-    curve: Vec<CurveBody>,
+    curve: Vec<ProfileBody>,
 }
 
 /// What a run of so many pictures costs.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ProfilePoint)]
-pub(in crate::api) struct CurveBody {
+#[schema(as = CurvePoint)]
+pub(in crate::api) struct ProfileBody {
     /// Pictures in the run.
     batch_size: usize,
     /// The latest runs, of which the quantiles are.
@@ -170,7 +170,7 @@ pub(in crate::api) struct CurveBody {
     p99_ms: f64,
 }
 
-impl From<ProfilePoint> for CurveBody {
+impl From<ProfilePoint> for ProfileBody {
     fn from(point: ProfilePoint) -> Self {
         let ms = |time: Duration| places(time.as_secs_f64() * 1000.0, 3);
         Self {
@@ -261,7 +261,7 @@ impl From<&Port> for PortBody {
 
 impl From<&Variant> for VariantBody {
     fn from(variant: &Variant) -> Self {
-        let curve = variant.latency_profile().into_iter().map(CurveBody::from).collect();
+        let curve = variant.latency_profile().into_iter().map(ProfileBody::from).collect();
         let variant = &variant.info;
         Self {
             name: variant.name.clone(),

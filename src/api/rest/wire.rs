@@ -83,7 +83,7 @@ pub(super) struct TimingBody {
     /// Pixels to the model's input.
     #[schema(example = 0.3)]
     preprocess: f64,
-    /// Pending for a worker.
+    /// Waiting for a worker.
     #[schema(example = 0.4)]
     queue: f64,
     /// In the model, for the whole batch.

@@ -51,7 +51,7 @@ pub struct Contestant {
 
 /// What a contestant answered so far, and what that took.
 #[derive(Debug)]
-struct Tally {
+struct ContestantScore {
     scorer: Scorer,
     inference_ms: Vec<f64>,
     total_ms: Vec<f64>,
@@ -63,7 +63,8 @@ struct Tally {
 /// # Errors
 /// When no picture can be read, or when a model fails: in one sentence.
 pub async fn run(contestants: &[Contestant], data: &Dataset, mut step: impl FnMut()) -> Result<Report, String> {
-    let mut tallies: Vec<Tally> = contestants.iter().map(|contestant| Tally::new(&contestant.model.info)).collect();
+    let mut tallies: Vec<ContestantScore> =
+        contestants.iter().map(|contestant| ContestantScore::new(&contestant.model.info)).collect();
     let mut unreadable = Vec::new();
     for (at, handful) in data.images.chunks(HANDFUL).enumerate() {
         let mut pictures = Vec::new();
@@ -104,7 +105,7 @@ pub async fn run(contestants: &[Contestant], data: &Dataset, mut step: impl FnMu
 /// A handful of pictures to one contestant. What comes back are those that cannot be read, and why.
 async fn answer<'a>(
     contestant: &Contestant,
-    tally: &mut Tally,
+    tally: &mut ContestantScore,
     pictures: &[(&'a LabelledImage, Bytes)],
 ) -> Result<Vec<(&'a Path, String)>, String> {
     let mut unreadable = Vec::new();
@@ -144,7 +145,7 @@ impl Contestant {
         self.model.variant(self.variant)
     }
 
-    fn row(&self, tally: Tally, classes: usize) -> Row {
+    fn row(&self, tally: ContestantScore, classes: usize) -> Row {
         let (model, pictures) = (&self.model.info, tally.total_ms.len().max(1) as f64);
         let variant = &self.variant().info;
         Row {
@@ -166,7 +167,7 @@ impl Contestant {
     }
 }
 
-impl Tally {
+impl ContestantScore {
     fn new(model: &ModelInfo) -> Self {
         Self {
             scorer: Scorer::new(model.task, &model.labels),

@@ -45,7 +45,7 @@ async fn main() {
     let mut outcomes = open_loop(&with_deadline, load * capacity, seconds / 2.0).await;
     let memory_between = resident_mb(&server);
     outcomes.extend(open_loop(&with_deadline, load * capacity, seconds / 2.0).await);
-    let took = |wanted: &dyn Fn(&Outcome) -> bool| {
+    let took = |wanted: &dyn Fn(&Answer) -> bool| {
         let mut took: Vec<_> = outcomes.iter().filter(|o| wanted(o)).map(|o| o.took.as_secs_f64() * 1e3).collect();
         took.sort_by(f64::total_cmp);
         took

@@ -1,9 +1,7 @@
-//! How near ounce's batches come to the best fixed batch size, drawn: `cargo bench --bench batching` writes
-//! docs/batching.svg.
+//! Compares ounce's batching with the best fixed batch size: `cargo bench --bench batching` draws docs/batching.svg.
 //!
-//! The device costs 20 ms a run and 0.5 ms a row, as a GPU might; ounce is not told. The lines are in virtual time (the
-//! same simulation as in the tests); the dots are real threads whose engine sleeps, in real time, with the warm-up's
-//! measurements of it.
+//! The simulated device takes 20 ms a run and 0.5 ms a row, as a GPU might, which ounce has to learn. The lines are in
+//! virtual time (the same simulation as in the tests). The dots are real worker threads whose engine sleeps in real time.
 
 #[path = "../tests/it/simulated.rs"]
 mod simulated;
@@ -41,13 +39,19 @@ fn limits() -> BatchLimits {
     BatchLimits { max_rows: MAX, buckets: Vec::new(), max_delay: None }
 }
 
-/// Answers in time a second, and the median latency in ms.
-type Measured = (f64, f64);
+/// What was measured at one load.
+#[derive(Debug, Clone, Copy)]
+struct Measured {
+    /// Answers in time a second.
+    goodput: f64,
+    /// Median latency of the answers in ms.
+    p50_ms: f64,
+}
 
-/// A batcher's name and colour, and what was measured at each load.
+/// A line of the plot: its name, its colour, and the measurement at each load.
 type Line = (&'static str, RGBColor, Vec<(f64, Measured)>);
 
-/// One half of the plot: its name, the end of its axis, and what it shows.
+/// One half of the plot: its name, the end of its axis, and the value that it shows.
 type Side = (&'static str, f64, fn(&Measured) -> f64);
 
 fn measured(story: &Story, arrivals: &[Arrival], seconds: f64) -> Measured {
@@ -61,7 +65,8 @@ fn measured(story: &Story, arrivals: &[Arrival], seconds: f64) -> Measured {
         })
         .collect();
     took.sort_by(f64::total_cmp);
-    (story.in_time(arrivals) as f64 / seconds, took.get(took.len() / 2).copied().unwrap_or(f64::NAN))
+    let goodput = story.in_time(arrivals) as f64 / seconds;
+    Measured { goodput, p50_ms: took.get(took.len() / 2).copied().unwrap_or(f64::NAN) }
 }
 
 fn main() {
@@ -84,29 +89,30 @@ fn main() {
         .iter()
         .map(|load| (*load, best_fixed(DEVICE, MAX, &Random::new(1).arrivals(*load, SECONDS, DEADLINE))))
         .collect();
-    let best_goodput = best.iter().map(|(load, (best, _))| (*load, (*best as f64 / SECONDS, f64::NAN)));
+    let best_goodput =
+        best.iter().map(|(load, (best, _))| (*load, Measured { goodput: *best as f64 / SECONDS, p50_ms: f64::NAN }));
     lines.push(("the best size and queue", BLACK, best_goodput.collect()));
     let ours = of(&|arrivals| ounce(DEVICE, 1, &limits(), 256, DEVICE.warmed_up(MAX), arrivals));
     lines.push(("ounce", BLUE, ours.clone()));
 
     println!("load/s | best fixed size, its goodput | ounce | ratio | p50 ms of ounce, of 32 at once");
-    for (place, (load, (goodput, p50))) in ours.iter().enumerate() {
-        let (_, (best, size)) = best[place];
-        let (best, greedy) = (best as f64 / SECONDS, lines[2].2[place].1.1);
-        println!("{load:.0} | {size}, {best:.0} | {goodput:.0} | {:.3} | {p50:.1}, {greedy:.1}", goodput / best);
+    for (index, (load, Measured { goodput, p50_ms })) in ours.iter().enumerate() {
+        let (_, (best, size)) = best[index];
+        let (best, greedy) = (best as f64 / SECONDS, lines[2].2[index].1.p50_ms);
+        println!("{load:.0} | {size}, {best:.0} | {goodput:.0} | {:.3} | {p50_ms:.1}, {greedy:.1}", goodput / best);
     }
     println!("real threads: load/s | goodput | p50 ms");
     let dots: Vec<(f64, Measured)> = [0.1, 0.3, 0.5, 0.7, 0.9, 1.1, 1.4]
         .map(|part| (part * full, real(part * full, 4.0)))
         .into_iter()
-        .inspect(|(load, (goodput, p50))| println!("{load:.0} | {goodput:.0} | {p50:.1}"))
+        .inspect(|(load, Measured { goodput, p50_ms })| println!("{load:.0} | {goodput:.0} | {p50_ms:.1}"))
         .collect();
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/batching.svg");
     draw(&file, &lines, &dots).expect("the plot can be written");
     println!("drawn: {}", file.display());
 }
 
-/// An engine that takes its time.
+/// An engine that sleeps as long as the simulated device runs.
 struct Sleeper;
 
 impl Engine for Sleeper {
@@ -120,17 +126,18 @@ fn row() -> Tensor {
     ndarray::ArrayD::<f32>::zeros(vec![1, 1]).into()
 }
 
+/// Runs a real queue and a real worker thread at a load.
 fn real(per_second: f64, seconds: f64) -> Measured {
-    let mut curve = LatencyProfile::default();
+    let mut profile = LatencyProfile::default();
     for rows in [1, 2, 4, 8, 16, 32] {
         let inputs = Tensor::stack(&[&row()], rows, None).expect("rows");
-        let watch = Stopwatch::start();
+        let stopwatch = Stopwatch::start();
         Sleeper.run(&[inputs]).expect("it only sleeps");
-        curve.record(rows, watch.stop(ExecutionMode::Device));
+        profile.record(rows, stopwatch.stop(ExecutionMode::Device));
     }
-    let queue = Arc::new(Queue::new(256, 1, limits(), curve));
+    let queue = Arc::new(Queue::new(256, 1, limits(), profile));
     let metrics = Arc::new(Metrics::new().expect("metrics"));
-    let setting = WorkerConfig {
+    let config = WorkerConfig {
         model: "sleeper".into(),
         limits: limits(),
         execution_mode: ExecutionMode::Device,
@@ -138,14 +145,14 @@ fn real(per_second: f64, seconds: f64) -> Measured {
         device: Arc::default(),
         metrics,
     };
-    let worker = worker::start(Arc::clone(&queue), 0, Box::new(Sleeper), setting).expect("a thread");
+    let worker = worker::start(Arc::clone(&queue), 0, Box::new(Sleeper), config).expect("a thread");
     let begun = Instant::now();
     let (sender, receiver) = std::sync::mpsc::channel();
     let collecting = thread::spawn(move || {
         let mut took = Vec::new();
         for reply in receiver {
             let reply: (Instant, oneshot::Receiver<_>) = reply;
-            // Replies come in the order of requests, so to wait for one after the other measures each.
+            // Replies come in the order of requests, so waiting for them in turn measures each.
             if reply.1.blocking_recv().is_ok_and(|ran: Result<ounce::scheduler::job::RunOutput, _>| ran.is_ok()) {
                 took.push(reply.0.elapsed());
             }
@@ -167,7 +174,8 @@ fn real(per_second: f64, seconds: f64) -> Measured {
     worker.join().expect("no panic");
     took.sort();
     let in_time = took.partition_point(|took| *took <= DEADLINE);
-    (in_time as f64 / seconds, took.get(took.len() / 2).map_or(f64::NAN, |took| took.as_secs_f64() * 1e3))
+    let p50_ms = took.get(took.len() / 2).map_or(f64::NAN, |took| took.as_secs_f64() * 1e3);
+    Measured { goodput: in_time as f64 / seconds, p50_ms }
 }
 
 const GREY: RGBColor = RGBColor(130, 130, 130);
@@ -183,7 +191,7 @@ fn draw(file: &Path, lines: &[Line], dots: &[(f64, Measured)]) -> Result<(), Box
     let area = area.titled(title, ("sans-serif", 18))?;
     let (most_x, panels) = (DEVICE.capacity(MAX) * 1.5, area.split_evenly((1, 2)));
     let sides: [Side; 2] =
-        [("answers in time a second", 950.0, |m| m.0), ("median latency of answers, ms", 110.0, |m| m.1)];
+        [("answers in time a second", 950.0, |m| m.goodput), ("median latency of answers, ms", 110.0, |m| m.p50_ms)];
     for (panel, (name, most_y, value)) in panels.iter().zip(sides) {
         let mut chart = ChartBuilder::on(panel)
             .margin(12)

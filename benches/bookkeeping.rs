@@ -1,8 +1,8 @@
-//! What the ledger and the metrics add to a request: `cargo bench --bench bookkeeping`.
+//! Measures the CPU time that the ledger and the metrics add to a request: `cargo bench --bench bookkeeping`.
 //!
-//! The bookkeeping of one answered request (a meter that is charged and billed, five stages, an answer, the
-//! counters of the router and of a run) is repeated and its CPU time measured; so is the CPU time that the release binary uses for a whole
-//! request of a small photo, its idle use taken off. What matters is the ratio. `PHOTO=photo.jpg` posts a photo of yours.
+//! It repeats the bookkeeping of one answered request: a meter that is charged and billed, five stages, an answer, and the
+//! counters of the router and of a run. It compares this with the CPU time that the release binary uses for a whole
+//! request of a small photo, without its idle use. `PHOTO=photo.jpg` posts a photo of yours.
 
 mod server;
 
@@ -46,7 +46,7 @@ fn bookkeeping_seconds() -> f64 {
         series.routed("cost");
         let meter = Meter::new(&ledger, BillingInfo { account: Account::Request, model, variant, tenant });
         for nanos in [400_000, 900_000, 20_000, 1_000] {
-            // Each with the two looks at the thread's clock that a measurement takes.
+            // A measurement reads the thread's clock twice.
             let began = CpuTime::of_this_thread();
             meter.charge((CpuTime::of_this_thread_since(began) + CpuTime::from_nanos(nanos)).into());
         }
@@ -62,7 +62,8 @@ fn bookkeeping_seconds() -> f64 {
 }
 
 async fn request_seconds() -> f64 {
-    let photo: bytes::Bytes = env::var_os("PHOTO").map_or_else(pattern, |path| fs::read(path).expect("PHOTO")).into();
+    let photo: bytes::Bytes =
+        env::var_os("PHOTO").map_or_else(generated_image, |path| fs::read(path).expect("PHOTO")).into();
     let server = Server::start(["--log", "warn"]).await;
     let client = reqwest::Client::new();
     let url = format!("{}/v1/detect", server.url);
@@ -85,18 +86,18 @@ async fn request_seconds() -> f64 {
     (busy - idle) / REQUESTS as f64
 }
 
-/// A JPEG of 320×320 pixels that is quick to decode, so that little hides what bookkeeping takes.
-fn pattern() -> Vec<u8> {
+/// Makes a JPEG of 320×320 pixels that is quick to decode, so that the share of the bookkeeping is large.
+fn generated_image() -> Vec<u8> {
     let image = image::RgbImage::from_fn(320, 320, |x, y| image::Rgb([(x / 2) as u8, (y / 2) as u8, 90]));
     let mut jpeg = std::io::Cursor::new(Vec::new());
     image.write_to(&mut jpeg, image::ImageFormat::Jpeg).expect("a JPEG");
     jpeg.into_inner()
 }
 
-/// The server's CPU time in user and system mode, as the system counts it.
+/// The server's CPU time in seconds, in user and system mode.
 fn cpu_seconds(server: &Server) -> f64 {
     let stat = fs::read_to_string(format!("/proc/{}/stat", server.process.id())).expect("Linux");
     let fields: Vec<&str> = stat.rsplit(')').next().expect("a name").split_whitespace().collect();
-    let ticks: u64 = [11, 12].iter().map(|&place| fields[place].parse::<u64>().expect("ticks")).sum();
+    let ticks: u64 = [11, 12].iter().map(|&field| fields[field].parse::<u64>().expect("ticks")).sum();
     ticks as f64 / 100.0
 }

@@ -1,9 +1,9 @@
-//! Twice as many requests as the server can answer, each with a deadline: `cargo bench --bench overload`.
+//! Sends twice as many requests as the server can answer, each with a deadline: `cargo bench --bench overload`.
 //!
 //! The server is the release binary with its shipped models and default settings. First a closed loop finds its
-//! capacity on this machine, then Poisson arrivals come at a multiple of it, whatever the answers do (open loop), so
-//! that waiting is not hidden (coordinated omission). Client and server share the machine, so what the client takes is
-//! missing at the server. `PHOTO=photo.jpg` posts a photo of yours, `LOAD=2` and `DEADLINE_MS=100` are the defaults.
+//! capacity on this machine. Then an open loop sends requests at a multiple of it (Poisson arrivals), whether answers
+//! come or not, so that waiting is not hidden (coordinated omission). Client and server share the machine's CPUs.
+//! `PHOTO=photo.jpg` posts a photo of yours; `LOAD=2` and `DEADLINE_MS=100` are the defaults.
 
 mod server;
 
@@ -21,30 +21,31 @@ use server::Server;
 const CONNECTIONS: usize = 16;
 
 #[derive(Debug, Clone, Copy)]
-struct Outcome {
+struct Answer {
     status: Option<StatusCode>,
     took: Duration,
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let photo = env::var_os("PHOTO").map_or_else(pattern, |path| fs::read(path).expect("PHOTO can be read").into());
+    let photo =
+        env::var_os("PHOTO").map_or_else(generated_image, |path| fs::read(path).expect("PHOTO can be read").into());
     let number =
         |name, default| env::var_os(name).map_or(default, |text| text.to_string_lossy().parse().expect("a number"));
     let (load, deadline_ms, seconds) = (number("LOAD", 2.0), number("DEADLINE_MS", 100.0), number("SECONDS", 10.0));
     let server = Server::start(["--log", "warn"]).await;
-    let post = Post { client: Client::new(), url: format!("{}/v1/detect", server.url), photo };
+    let post = Poster { client: Client::new(), url: format!("{}/v1/detect", server.url), photo };
 
     closed_loop(&post, 2.0).await;
     let capacity = closed_loop(&post, 5.0).await;
     println!("capacity: {capacity:.0} answers/s ({CONNECTIONS} connections, {} kB a picture)", post.photo.len() / 1000);
 
     let memory = resident_mb(&server);
-    let with_deadline = Post { url: format!("{}?deadline_ms={deadline_ms}", post.url), ..post.clone() };
+    let with_deadline = Poster { url: format!("{}?deadline_ms={deadline_ms}", post.url), ..post.clone() };
     let mut outcomes = open_loop(&with_deadline, load * capacity, seconds / 2.0).await;
     let memory_between = resident_mb(&server);
     outcomes.extend(open_loop(&with_deadline, load * capacity, seconds / 2.0).await);
-    let took = |wanted: &dyn Fn(&Outcome) -> bool| {
+    let took = |wanted: &dyn Fn(&Answer) -> bool| {
         let mut took: Vec<_> = outcomes.iter().filter(|o| wanted(o)).map(|o| o.took.as_secs_f64() * 1e3).collect();
         took.sort_by(f64::total_cmp);
         took
@@ -53,7 +54,7 @@ async fn main() {
     let refused = took(&|o| matches!(o.status.map(|s| s.as_u16()), Some(429 | 503)));
     let late = took(&|o| o.status == Some(StatusCode::GATEWAY_TIMEOUT));
     let in_time = answered.partition_point(|ms| *ms <= deadline_ms);
-    let quantile = |took: &[f64], q: f64| took.get((took.len() as f64 * q) as usize).copied().unwrap_or(f64::NAN);
+    let quantile = |took: &[f64], q: f64| ounce::stats::quantile(took, q).unwrap_or(f64::NAN);
     println!("offered: {:.0}/s for {seconds} s, deadline {deadline_ms} ms", load * capacity);
     println!(
         "answered: {} (p50 {:.1} ms, p99 {:.1} ms), of them in time by the client's clock: {in_time}",
@@ -78,14 +79,14 @@ async fn main() {
 }
 
 #[derive(Debug, Clone)]
-struct Post {
+struct Poster {
     client: Client,
     url: String,
     photo: Bytes,
 }
 
-impl Post {
-    async fn send(&self) -> Outcome {
+impl Poster {
+    async fn send(&self) -> Answer {
         let begun = Instant::now();
         let response = self.client.post(&self.url).body(self.photo.clone()).send().await;
         let status = match response {
@@ -95,12 +96,12 @@ impl Post {
             }
             Err(_) => None,
         };
-        Outcome { status, took: begun.elapsed() }
+        Answer { status, took: begun.elapsed() }
     }
 }
 
-/// Answers a second when each of the connections always waits for one.
-async fn closed_loop(post: &Post, seconds: f64) -> f64 {
+/// Runs a closed loop and returns the answers a second.
+async fn closed_loop(post: &Poster, seconds: f64) -> f64 {
     let begun = Instant::now();
     let mut clients = JoinSet::new();
     for _ in 0..CONNECTIONS {
@@ -116,8 +117,8 @@ async fn closed_loop(post: &Post, seconds: f64) -> f64 {
     f64::from(clients.join_all().await.into_iter().sum::<u32>()) / begun.elapsed().as_secs_f64()
 }
 
-/// Poisson arrivals, each sent when it is due.
-async fn open_loop(post: &Post, per_second: f64, seconds: f64) -> Vec<Outcome> {
+/// Runs an open loop with Poisson arrivals, each sent when it is due.
+async fn open_loop(post: &Poster, per_second: f64, seconds: f64) -> Vec<Answer> {
     let mut random = fastrand::Rng::with_seed(42);
     let begun = tokio::time::Instant::now();
     let mut requests = JoinSet::new();
@@ -133,8 +134,8 @@ async fn open_loop(post: &Post, per_second: f64, seconds: f64) -> Vec<Outcome> {
     }
 }
 
-/// A JPEG of 640×480 pixels with about as much detail as a photo has.
-fn pattern() -> Bytes {
+/// Makes a JPEG of 640×480 pixels with about as much detail as a photo has.
+fn generated_image() -> Bytes {
     let mut random = fastrand::Rng::with_seed(1);
     let image = image::RgbImage::from_fn(640, 480, |x, y| {
         let grain = random.u8(..64);
@@ -145,7 +146,7 @@ fn pattern() -> Bytes {
     jpeg.into_inner().into()
 }
 
-/// The server's resident memory, where the system says (Linux).
+/// The server's resident memory in MB, or 0 where it is unknown (not on Linux).
 fn resident_mb(server: &Server) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", server.process.id())).unwrap_or_default();
     let kb = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok());

@@ -1,9 +1,11 @@
-//! A ramp to twice what the accurate variant can answer, with the router and without: `cargo bench --bench router`.
+//! Raises the load to twice what the accurate variant can answer, with the router and without it: `cargo bench --bench
+//! router`.
 //!
-//! The model is `tests/models/mobilenets`: two public classifiers of the same classes, of which the accurate one takes far
-//! longer. Poisson arrivals rise from half of its capacity to twice that, stay, and fall again, whatever the answers do.
-//! Every request wants an answer within 100 ms; one in ten also wants an accuracy that only the accurate variant has.
-//! Once the router chooses, once every request names the accurate variant. Draws docs/router.svg; needs `../shared`.
+//! The model is `tests/models/mobilenets`: two public classifiers of the same classes, of which the accurate one is far
+//! slower. Poisson arrivals rise from half of its capacity to twice that, stay, and fall again, whether answers come or
+//! not. Every request has a deadline of 100 ms, and one in ten also asks for an accuracy that only the accurate variant
+//! has. In one run the router chooses, and in the other every request names the accurate variant. It draws
+//! docs/router.svg and needs `../shared`.
 
 mod server;
 
@@ -17,14 +19,17 @@ use tokio::{task::JoinSet, time::Instant};
 use server::Server;
 
 const DEADLINE_MS: u64 = 100;
-/// Seconds of rising, of the most, of falling, and of the least again.
-const UP: f64 = 15.0;
-const MOST: f64 = 30.0;
-const DOWN: f64 = 15.0;
-const LEAST: f64 = 20.0;
+/// Seconds in which the load rises.
+const RISE: f64 = 15.0;
+/// Seconds at the highest load.
+const PEAK: f64 = 30.0;
+/// Seconds in which the load falls.
+const FALL: f64 = 15.0;
+/// Seconds at the lowest load again.
+const REST: f64 = 20.0;
 
 #[derive(Debug, Clone)]
-struct Outcome {
+struct Answer {
     second: usize,
     strict: bool,
     in_time: bool,
@@ -33,11 +38,11 @@ struct Outcome {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let pictures = fs::read_dir("../shared/datasets/people/valid/images").expect("../shared is here");
-    let first = pictures.flatten().map(|picture| picture.path()).min().expect("a picture");
+    let images = fs::read_dir("../shared/datasets/people/valid/images").expect("../shared is here");
+    let first = images.flatten().map(|image| image.path()).min().expect("an image");
     let photo: Bytes = fs::read(first).expect("it can be read").into();
     let capacity = {
-        let server = Served::start().await;
+        let server = RouterServer::start().await;
         server.capacity(&photo).await
     };
     println!("the accurate variant alone answers {capacity:.0} a second");
@@ -46,12 +51,12 @@ async fn main() {
         Axis::linear("seconds"),
         Axis::linear("a second"),
     );
-    let seconds = (UP + MOST + DOWN + LEAST) as usize;
+    let seconds = (RISE + PEAK + FALL + REST) as usize;
     let offered = (0..=seconds).map(|second| (second as f64, capacity * load(second as f64))).collect();
     chart.series.push(Series::line("offered", offered));
     let mut in_time = Vec::new();
     for (name, query) in [("with the router", ""), ("without", "&variant=v2")] {
-        let server = Served::start().await;
+        let server = RouterServer::start().await;
         let outcomes = server.ramp(&photo, capacity, query).await;
         let good = |second: usize| outcomes.iter().filter(|o| o.second == second && o.in_time).count() as f64;
         let line = (0..seconds).map(|second| (second as f64 + 0.5, good(second))).collect();
@@ -95,20 +100,20 @@ async fn main() {
     fs::write("docs/router.svg", chart.svg().expect("a chart")).expect("docs/router.svg can be written");
 }
 
-/// What is offered at a moment, relative to the accurate variant's capacity.
+/// Offered load at a second, relative to the accurate variant's capacity.
 fn load(second: f64) -> f64 {
     let between = |share: f64| 0.5 + 1.5 * share.clamp(0.0, 1.0);
-    if second < UP + MOST { between(second / UP) } else { between(1.0 - (second - UP - MOST) / DOWN) }
+    if second < RISE + PEAK { between(second / RISE) } else { between(1.0 - (second - RISE - PEAK) / FALL) }
 }
 
-/// A server with the two classifiers, and a client of it.
-struct Served {
+/// A server with the two classifiers, and a client for it.
+struct RouterServer {
     server: Server,
     client: Client,
     _models: tempfile::TempDir,
 }
 
-impl Served {
+impl RouterServer {
     async fn start() -> Self {
         let models = tempfile::tempdir().expect("a folder");
         let model = fs::canonicalize("tests/models/mobilenets").expect("the model");
@@ -125,7 +130,7 @@ impl Served {
         values.filter_map(|(_, value)| value.parse::<f64>().ok()).sum()
     }
 
-    /// Answers a second of the accurate variant, with sixteen connections that always wait for one.
+    /// Capacity of the accurate variant in answers a second, by a closed loop with sixteen connections.
     async fn capacity(&self, photo: &Bytes) -> f64 {
         for seconds in [2.0, 6.0] {
             let begun = Instant::now();
@@ -150,15 +155,15 @@ impl Served {
         0.0
     }
 
-    /// Poisson arrivals at the moment's rate, each sent when it is due.
-    async fn ramp(&self, photo: &Bytes, capacity: f64, query: &str) -> Vec<Outcome> {
+    /// Sends Poisson arrivals at the offered load, each when it is due.
+    async fn ramp(&self, photo: &Bytes, capacity: f64, query: &str) -> Vec<Answer> {
         let mut random = fastrand::Rng::with_seed(42);
         let begun = Instant::now();
         let mut requests = JoinSet::new();
         let (mut due, mut number) = (0.0, 0u64);
         loop {
             due -= (1.0 - random.f64()).ln() / (capacity * load(due));
-            if due > UP + MOST + DOWN + LEAST {
+            if due > RISE + PEAK + FALL + REST {
                 return requests.join_all().await;
             }
             tokio::time::sleep_until(begun + Duration::from_secs_f64(due)).await;
@@ -176,7 +181,7 @@ impl Served {
                 let in_time = answered.is_some() && due_at.elapsed() <= Duration::from_millis(DEADLINE_MS);
                 let answer = answered.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
                 let variant = answer.and_then(|answer| answer["variant"].as_str().map(ToOwned::to_owned));
-                Outcome { second: due as usize, strict, in_time, variant }
+                Answer { second: due as usize, strict, in_time, variant }
             });
         }
     }

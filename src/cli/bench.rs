@@ -1,4 +1,4 @@
-//! `ounce bench`
+//! The subcommand `ounce bench`: it puts load on a server and reports latencies and capacity.
 
 use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode, time::Duration};
 

@@ -1,4 +1,4 @@
-//! `ounce evaluate`
+//! The subcommand `ounce evaluate`: it scores models on labelled images.
 
 use std::{
     num::NonZeroUsize,
@@ -25,8 +25,8 @@ use crate::{
     tools::plot,
 };
 
-/// A few pictures are enough for a process to take the memory that it will need.
-const PICTURES_FOR_MEMORY: usize = 16;
+/// Number of images after which a process holds all the memory that it needs.
+const IMAGES_FOR_MEMORY: usize = 16;
 
 /// Score a model on labelled pictures, through the code that serves: every variant side by side.
 ///
@@ -60,14 +60,14 @@ pub(super) struct Evaluate {
     resident: Vec<PathBuf>,
 }
 
-/// A model on disk that takes part.
+/// A model folder that takes part in the evaluation.
 struct Entrant {
-    /// As it was named.
+    /// Path as it was given.
     given: PathBuf,
-    /// Its own folder.
+    /// Path of the model's own folder.
     path: PathBuf,
     folder: ModelFolder,
-    /// Which of its variants; all where there is none.
+    /// Variants that take part; all where the list is empty.
     variants: Vec<String>,
 }
 
@@ -76,7 +76,7 @@ impl Evaluate {
         let config = self.settings.layers("warn")?.build()?;
         telemetry::init(&config.log)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        // Workers end before the process does, whatever went wrong.
+        // The workers have to end before the process does, even after an error.
         let mut servers = Vec::new();
         let result = runtime.block_on(self.evaluate(&config, &mut servers));
         servers.iter().for_each(|inference| inference.close());
@@ -109,10 +109,10 @@ impl Evaluate {
             let left_out = data.check(&folder.name, &folder.labels).map_err(anyhow::Error::msg)?;
             data.remarks.extend(left_out);
         }
-        let few = data.clone().thinned(PICTURES_FOR_MEMORY);
+        let few = data.clone().thinned(IMAGES_FOR_MEMORY);
         let mut contestants = Vec::new();
         for entrant in &entrants {
-            // Before anything of it is loaded here, so that it is never in memory twice.
+            // The memory is measured before the model is loaded here, so that it is never in memory twice.
             let memory: Vec<_> =
                 entrant.names().iter().map(|name| self.measure_resident(&entrant.path, name, &few)).collect();
             let twice = entrants.iter().filter(|other| other.folder.name == entrant.folder.name).count() > 1;
@@ -148,8 +148,8 @@ impl Evaluate {
         Ok(())
     }
 
-    /// A process of its own tells what a variant needs: in this one, all are loaded. Where it cannot tell, nobody is
-    /// the worse for it.
+    /// Measures the memory of a variant in a process of its own, since this one loads all variants. Returns none where that
+    /// fails.
     fn measure_resident(&self, model: &Path, variant: &str, few: &Dataset) -> Option<u64> {
         resident_bytes()?;
         let output = Command::new(std::env::current_exe().ok()?)
@@ -157,7 +157,7 @@ impl Evaluate {
             .args(self.settings.flags())
             .args([model, &self.data])
             .args(["--variant", variant, "--resident"])
-            .args(few.images.iter().map(|picture| &picture.path))
+            .args(few.images.iter().map(|image| &image.path))
             .output();
         let said = output.map_err(|error| error.to_string()).and_then(|output| {
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
@@ -182,9 +182,9 @@ impl Evaluate {
         let model = inference.models().models().into_iter().next().context("the model is gone")?;
         let title = entrant.folder.name.clone();
         let contestant = Contestant { title, inference, model, variant: VariantId::DEFAULT, resident_bytes: None };
-        for picture in &self.resident {
-            // A picture that cannot be read is told elsewhere.
-            let _ = contestant.answer(std::fs::read(picture)?.into()).await;
+        for image in &self.resident {
+            // An image that cannot be read is reported elsewhere.
+            let _ = contestant.answer(std::fs::read(image)?.into()).await;
         }
         println!("{}", resident_bytes().context("this system does not tell")?);
         Ok(ExitCode::SUCCESS)
@@ -192,13 +192,13 @@ impl Evaluate {
 }
 
 impl Entrant {
-    /// A model's folder, or the name of one in the settings' models folder.
+    /// Finds a model by its path, or by its name in the models folder of the settings.
     fn new(config: &Config, given: &Path, variants: Vec<String>) -> anyhow::Result<Self> {
         let named = config.models.join(given);
         let path = [given, &named].into_iter().find(|path| path.join(folder::MANIFEST).is_file());
         let path = path
             .with_context(|| format!("{} holds no {}: name one model's folder", given.display(), folder::MANIFEST))?;
-        // `models/mine/..` and `.` have no name; what a link is called is its own.
+        // `models/mine/..` and `.` have no name and are resolved; a symbolic link keeps its own name.
         let path = if path.file_name().is_some() { std::path::absolute(path)? } else { path.canonicalize()? };
         let folder = folder::read(&path)?;
         for wanted in &variants {
@@ -223,7 +223,7 @@ impl Entrant {
     }
 }
 
-/// What the system says that this process holds in memory; Linux only.
+/// Resident memory of this process; none where it is unknown (not on Linux).
 fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;

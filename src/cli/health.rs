@@ -1,4 +1,4 @@
-//! `ounce health`
+//! The subcommand `ounce health`: it asks a running server whether it takes requests.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},

@@ -1,4 +1,4 @@
-//! `ounce models`
+//! The subcommand `ounce models`: it checks a folder of models.
 
 use std::{path::PathBuf, process::ExitCode, sync::Arc};
 

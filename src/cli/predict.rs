@@ -1,4 +1,4 @@
-//! `ounce predict`
+//! The subcommand `ounce predict`: it runs a model on image files, without a server.
 
 use std::{
     path::{Path, PathBuf},

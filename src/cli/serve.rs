@@ -1,4 +1,4 @@
-//! `ounce serve`
+//! The subcommand `ounce serve`: it runs the server until it gets a signal.
 
 use std::process::ExitCode;
 

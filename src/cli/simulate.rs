@@ -1,4 +1,4 @@
-//! `ounce simulate`
+//! The subcommand `ounce simulate`: it simulates a day of requests under several autoscaling rules.
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 

@@ -1,4 +1,4 @@
-//! `ounce tune`
+//! The subcommand `ounce tune`: it searches for the cheapest way to serve a model within a latency goal.
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 

@@ -49,7 +49,7 @@ pub struct Config {
     pub images: ImageLimits,
     /// How the server shuts down.
     pub shutdown: ShutdownConfig,
-    /// How many replicas are asked for.
+    /// Load at which more replicas are asked for.
     pub scale: ScaleConfig,
     /// Prices and budgets of this replica.
     pub cost: CostConfig,
@@ -142,11 +142,11 @@ impl RuntimeConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Flavour {
-    /// The CPU provider only.
+    /// The build with the CPU provider only.
     Cpu,
-    /// With OpenVINO.
+    /// The build with OpenVINO.
     Openvino,
-    /// With CUDA and TensorRT.
+    /// The build with CUDA and TensorRT.
     Gpu,
 }
 
@@ -238,7 +238,7 @@ pub struct ShutdownConfig {
     pub grace: Duration,
 }
 
-/// How many replicas are asked for.
+/// Load at which more replicas are asked for.
 #[derive(Debug, Clone, Deserialize)]
 pub struct ScaleConfig {
     /// Load that a replica should have, as a share of what it can answer within its deadlines.

@@ -1,12 +1,12 @@
-//! `docs/configuration.md` is made of `defaults.toml`: this renders it, and a test fails while the page says something else.
+//! Renders `docs/configuration.md` from `defaults.toml`. A test fails while the page differs.
 //!
-//! `make docs` (or `UPDATE_DOCS=1 cargo test --lib config::page`) writes the page anew.
+//! `make docs` (or `UPDATE_DOCS=1 cargo test --lib config::page`) writes the page.
 
 use std::{fmt::Write as _, path::Path};
 
 use super::layers::DEFAULTS;
 
-/// What stands above the tables.
+/// Text above the tables.
 const INTRODUCTION: &str = "\
 # Settings
 
@@ -52,7 +52,7 @@ fn page() -> String {
     let mut page = INTRODUCTION.to_owned();
     let mut section = String::new();
     table(&mut page, "Top level", "Keys without a section; in a file they stand first.");
-    // The first two lines say what the file is.
+    // The first two lines of the file describe it and are left out.
     for line in DEFAULTS.lines().skip(2).filter(|line| !line.is_empty()) {
         let (code, comment) = line.split_once(" # ").unwrap_or_else(|| panic!("a line without a comment: {line}"));
         let (code, comment) = (code.trim(), comment.trim());
@@ -67,7 +67,7 @@ fn page() -> String {
     page
 }
 
-/// A heading, what the section is about, and the head of its table.
+/// Writes a heading, a sentence about the section, and the head of its table.
 fn table(page: &mut String, title: &str, about: &str) {
     let _ = write!(page, "\n## {title}\n\n{about}\n\n| key | default | variable | meaning |\n|---|---|---|---|\n");
 }
@@ -79,7 +79,7 @@ fn row(page: &mut String, section: &str, [key, default, meaning]: [&str; 3]) {
     let _ = writeln!(page, "| `{key}` | `{default}` | `OUNCE_{variable}` | {meaning} |");
 }
 
-/// A comment as a sentence: a capital at the start, a full stop at the end.
+/// Turns a comment into a sentence, with a capital at the start and a full stop at the end.
 fn sentence(comment: &str) -> String {
     let mut letters = comment.chars();
     let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();

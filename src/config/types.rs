@@ -161,7 +161,7 @@ pub enum Task {
 }
 
 impl Task {
-    /// All of them; where none is asked for, a model of the first is looked for first.
+    /// All tasks. Where a request names no task, a model of the first task is preferred.
     pub const ALL: [Self; 2] = [Self::Detect, Self::Classify];
 }
 

@@ -124,7 +124,7 @@ fn gpu_joules(nvml: &Nvml) -> Option<f64> {
     Some(drawn as f64 / 1000.0)
 }
 
-/// All CPUs of the machine, also those that this process may not use.
+/// Number of CPUs of the machine, including those that this process may not use.
 fn machine_cpus() -> f64 {
     let all = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let count = all.lines().filter(|line| line.starts_with("processor")).count();

@@ -145,7 +145,7 @@ mod tests {
             (read(429, "").kind, read(503, "").kind, read(504, "").kind),
             (ResponseKind::Refused, ResponseKind::Refused, ResponseKind::Late)
         );
-        let bad = read(422, r#"{"detail":"no image"}"#);
+        let bad = read(422, r#"{"detail":"no picture"}"#);
         assert_eq!(
             (bad.kind, bad.why.as_deref()),
             (ResponseKind::Status(422), Some("422 Unprocessable Entity: no picture"))

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::{
+    stats::quantile,
     tasks::{ScoreSummary, TaskScore},
     tools::plot::Series,
 };
@@ -72,10 +73,7 @@ pub struct Quantiles {
 impl Quantiles {
     pub(super) fn of(mut values: Vec<f64>) -> Self {
         values.sort_by(f64::total_cmp);
-        let at = |share: f64| {
-            let index = (share * values.len() as f64).ceil() as usize;
-            values.get(index.saturating_sub(1)).copied().unwrap_or_default()
-        };
+        let at = |share: f64| quantile(&values, share).unwrap_or_default();
         Self { p50: at(0.5), p99: at(0.99) }
     }
 }

@@ -118,7 +118,7 @@ impl RouterServer {
         let models = tempfile::tempdir().expect("a folder");
         let model = fs::canonicalize("tests/models/mobilenets").expect("the model");
         std::os::unix::fs::symlink(model, models.path().join("mobilenets")).expect("a link");
-        let log = ["--log", "warn,ounce::inference::route=info", "--models"].map(AsRef::<OsStr>::as_ref);
+        let log = ["--log", "warn,ounce::inference::tick=info", "--models"].map(AsRef::<OsStr>::as_ref);
         let server = Server::start(log.into_iter().chain([models.path().as_os_str()])).await;
         Self { server, client: Client::new(), _models: models }
     }

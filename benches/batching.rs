@@ -136,14 +136,14 @@ fn real(per_second: f64, seconds: f64) -> Measured {
         profile.record(rows, stopwatch.stop(ExecutionMode::Device));
     }
     let queue = Arc::new(Queue::new(256, 1, limits(), profile));
-    let metrics = Arc::new(Metrics::new().expect("metrics"));
+    let batch_sizes = Metrics::new().expect("metrics").batch_sizes("device");
     let config = WorkerConfig {
         model: "sleeper".into(),
         limits: limits(),
         execution_mode: ExecutionMode::Device,
         pool_cpu_time: PoolCpuTime::default(),
         device: Arc::default(),
-        metrics,
+        batch_sizes,
     };
     let worker = worker::start(Arc::clone(&queue), 0, Box::new(Sleeper), config).expect("a thread");
     let begun = Instant::now();

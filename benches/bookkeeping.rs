@@ -38,6 +38,7 @@ fn bookkeeping_seconds() -> f64 {
     let tenant = ledger.tenants.find([None, None], None);
     assert_eq!(tenant, Tenant::default());
     let series = metrics.variant("pedestrian", "int8");
+    let batch_sizes = metrics.batch_sizes("pedestrian");
     let mut stages = StageTimes::default();
     Stage::ALL.into_iter().for_each(|stage| stages.set(stage, Duration::from_micros(300)));
     let one = || {
@@ -50,7 +51,7 @@ fn bookkeeping_seconds() -> f64 {
             let began = CpuTime::of_this_thread();
             meter.charge((CpuTime::of_this_thread_since(began) + CpuTime::from_nanos(nanos)).into());
         }
-        metrics.ran("pedestrian", 1);
+        batch_sizes.ran(1);
         let cost = meter.bill();
         series.answered(Duration::from_millis(2), &stages);
         std::hint::black_box(cost);

@@ -12,7 +12,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -61,6 +61,10 @@ pub struct Ledger {
     pending_cpu_nanos: AtomicU64,
     // Number of model loads in progress. Each is booked when it ends and must not count as overhead until then.
     loading: AtomicUsize,
+    /// What requests have cost so far, as the bits of an `f64`: added to without a lock.
+    request_usd_bits: AtomicU64,
+    /// Whether the machine tells what energy it draws.
+    energy_known: AtomicBool,
     books: Mutex<Books>,
     // Has a lock of its own, since the counters may be slow to read.
     energy: Mutex<EnergyMeter>,
@@ -73,7 +77,6 @@ struct Books {
     began: Instant,
     // CPU time of the process when the ledger was opened.
     process_at_start: CpuTime,
-    request_usd: f64,
     // Overhead and idle time that are in the metrics already. The metrics are counters, so they only go up.
     overhead: ResourceUsage,
     idle: ResourceUsage,
@@ -146,10 +149,11 @@ impl Ledger {
             pending_cpu_nanos: AtomicU64::new(0),
             loading: AtomicUsize::new(0),
             energy: Mutex::new(EnergyMeter::new(config.runtime.flavour == Flavour::Gpu, now)),
+            request_usd_bits: AtomicU64::new(0f64.to_bits()),
+            energy_known: AtomicBool::new(false),
             books: Mutex::new(Books {
                 began: now,
                 process_at_start: CpuTime::of_this_process(),
-                request_usd: 0.0,
                 overhead: ResourceUsage::default(),
                 idle: ResourceUsage::default(),
                 history: VecDeque::new(),
@@ -168,7 +172,8 @@ impl Ledger {
 
     /// The price and the energy of the time that was used.
     pub(super) fn price(&self, usage: ResourceUsage) -> RequestCost {
-        self.prices.price(usage, self.books().watts)
+        let known = self.energy_known.load(Ordering::Relaxed);
+        self.prices.price(usage, if known { self.books().watts } else { None })
     }
 
     /// Notes time that a meter has counted and will book later.
@@ -182,7 +187,9 @@ impl Ledger {
         let usd = self.book_on(account, [&info.model, &info.variant, tenant], usage);
         self.pending_cpu_nanos.fetch_sub(usage.cpu.nanos(), Ordering::Relaxed);
         if matches!(account, Account::Request | Account::Unanswered) {
-            self.books().request_usd += usd;
+            let add = |bits| Some((f64::from_bits(bits) + usd).to_bits());
+            // It always adds, so it never fails.
+            let _ = self.request_usd_bits.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
             let Some(mut budgets) = self.budgets() else { return };
             let (Budgets { replica, tenants }, now) = (&mut *budgets, Instant::now());
             let tenant_budget = tenants.get_mut(info.tenant.index()).and_then(Option::as_mut);
@@ -240,7 +247,7 @@ impl Ledger {
         self.metrics.spent(Account::Overhead.name(), ["", "", ""], overhead_usd);
         self.metrics.spent(Account::Idle.name(), ["", "", ""], idle_usd);
 
-        let request_usd = books.request_usd;
+        let request_usd = f64::from_bits(self.request_usd_bits.load(Ordering::Relaxed));
         if books.history.back().is_none_or(|last| now - last.at >= SAMPLE_INTERVAL) {
             books.history.push_back(UsageSample { at: now, request_usd, process });
         }
@@ -251,6 +258,7 @@ impl Ledger {
         let (drawn, watts) = self.energy.lock().unwrap_or_else(PoisonError::into_inner).sample(now);
         if watts.is_some() {
             self.books().watts = watts;
+            self.energy_known.store(true, Ordering::Relaxed);
         }
         for (source, joules) in [("cpu", drawn.cpu_joules), ("gpu", drawn.gpu_joules)] {
             let Some(joules) = joules else { continue };

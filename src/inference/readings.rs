@@ -18,7 +18,7 @@ impl GaugeSource for Inference {
         }
         for model in self.models.models() {
             gauges.waiting(&model.info.name, model.waiting());
-            gauges.tiers_shed(&model.info.name, model.routing.degradation().shed());
+            gauges.tiers_shed(&model.info.name, model.routing.tiers_shed());
             model.variants.iter().for_each(|variant| read_variant(&model, variant, gauges));
         }
     }

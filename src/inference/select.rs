@@ -57,7 +57,7 @@ fn under_load(
     let within = requirements.within.unwrap_or(Duration::MAX);
     // All requests tell how long the queue is, by what the model promises to all, not by what one wants for itself.
     let promised = policy.slo.unwrap_or(inference.config.requests.deadline);
-    requirements.shed = model.routing.degradation().shed();
+    requirements.shed = model.routing.tiers_shed();
     let mut first = true;
     loop {
         let choice = choose(model, candidates, &requirements)?;
@@ -66,7 +66,8 @@ fn under_load(
         let full = forecasts.own.ahead >= model.info.max_queue;
         if first && !policy.fixed {
             let late = choice.lighter && (full || forecasts.usual.is_late(promised));
-            model.routing.degradation().observe(late, choice.tier, choice.lighter, Instant::now());
+            let now = Instant::now();
+            model.routing.degrade(|degradation| degradation.observe(late, choice.tier, choice.lighter, now));
         }
         first = false;
         if !choice.lighter || !(full || forecasts.own.is_late(within)) {

@@ -33,10 +33,7 @@ pub fn tick(inference: &Inference) {
     let models = inference.models.models();
     for model in &models {
         degrade(inference, model, busy, now);
-        let (shed, changes) = {
-            let mut degradation = model.routing.degradation();
-            (degradation.shed(), degradation.take_changes())
-        };
+        let (shed, changes) = model.routing.degrade(|degradation| (degradation.shed(), degradation.take_changes()));
         inference.metrics.router_switched(&model.info.name, changes);
         if changes > 0 {
             let model = &model.info.name;
@@ -61,7 +58,7 @@ fn degrade(inference: &Inference, model: &Model, busy: f64, now: Instant) {
     }
     let cpus = inference.ledger.cpus;
     let candidates = candidates(model, &inference.ledger);
-    let shed = routing.degradation().shed();
+    let shed = routing.tiers_shed();
     let at = |shed: usize| usual_choice(model, &candidates, shed);
     let demand = |choice: Option<Choice>| demand_of(&candidates, choice) * rates.arrivals_per_second;
     let (here, above) = (at(shed), at(shed.saturating_sub(1)));
@@ -72,11 +69,12 @@ fn degrade(inference: &Inference, model: &Model, busy: f64, now: Instant) {
     let lightest = demand(at(usize::MAX));
     let busy_here = demand(here) + felt(demand(here) - lightest);
     let busy_above = demand(above) + felt(demand(above) - demand(here));
-    let mut degradation = routing.degradation();
-    let overloaded = degradation.update(busy_here, busy_above, now);
-    if let Some(choice) = here.filter(|choice| overloaded && choice.lighter) {
-        degradation.shed_tier(choice.tier, now);
-    }
+    routing.degrade(|degradation| {
+        let overloaded = degradation.update(busy_here, busy_above, now);
+        if let Some(choice) = here.filter(|choice| overloaded && choice.lighter) {
+            degradation.shed_tier(choice.tier, now);
+        }
+    });
 }
 
 fn demand_of(candidates: &[Candidate<'_>], choice: Option<Choice>) -> f64 {

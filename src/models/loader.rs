@@ -187,7 +187,7 @@ impl<'a> Loader<'a> {
             execution_mode: probe::execution_mode(&info.providers, opened.plan),
             pool_cpu_time: opened.pool_cpu_time,
             device: Arc::clone(&self.device),
-            metrics: Arc::clone(&self.metrics),
+            batch_sizes: self.metrics.batch_sizes(&model.name),
         };
         let start = |(number, engine)| worker::start(Arc::clone(&queue), number, Box::new(engine), config.clone());
         let workers = engines.into_iter().enumerate().map(start).collect::<Result<_, _>>().map_err(|error| {

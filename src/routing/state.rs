@@ -3,8 +3,8 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Instant,
 };
@@ -25,6 +25,8 @@ pub struct RoutingState {
     /// Which answers are compared with whose; none where the manifest wants no comparison.
     pub shadow: Option<ShadowPolicy>,
     degradation: Mutex<Degradation>,
+    /// The number of tiers that are shed, for those who only read it.
+    tiers_shed: AtomicUsize,
     variants: Vec<VariantState>,
 }
 
@@ -62,13 +64,23 @@ impl RoutingState {
             demand: Demand::new(now),
             shadow,
             degradation: Mutex::default(),
+            tiers_shed: AtomicUsize::new(0),
             variants: (0..variants).map(|_| VariantState::default()).collect(),
         }
     }
 
-    /// What load has shed.
-    pub fn degradation(&self) -> MutexGuard<'_, Degradation> {
-        self.degradation.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The number of tiers that load has shed, the heaviest first.
+    #[must_use]
+    pub fn tiers_shed(&self) -> usize {
+        self.tiers_shed.load(Ordering::Relaxed)
+    }
+
+    /// Changes what is shed.
+    pub fn degrade<T>(&self, change: impl FnOnce(&mut Degradation) -> T) -> T {
+        let mut degradation = self.degradation.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = change(&mut degradation);
+        self.tiers_shed.store(degradation.shed(), Ordering::Relaxed);
+        result
     }
 
     /// Learns what an answer of a variant cost.

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     cost::{CpuTime, DeviceClock, ResourceUsage},
     engine::Engine,
-    telemetry::metrics::Metrics,
+    telemetry::metrics::BatchSizeSeries,
     vision::tensor::Tensor,
 };
 
@@ -28,7 +28,7 @@ use crate::{
 pub struct WorkerConfig {
     /// Name of the model, for metrics and for the thread's name.
     pub model: String,
-    /// BatchLimits of a batch.
+    /// Limits of a batch.
     pub limits: BatchLimits,
     /// Where a run computes.
     pub execution_mode: ExecutionMode,
@@ -36,8 +36,8 @@ pub struct WorkerConfig {
     pub pool_cpu_time: PoolCpuTime,
     /// Clock that divides the GPU's time among the runs on it.
     pub device: Arc<DeviceClock>,
-    /// Counters of runs.
-    pub metrics: Arc<Metrics>,
+    /// Where the sizes of batches are counted.
+    pub batch_sizes: BatchSizeSeries,
 }
 
 /// Where a run computes. This decides how its service time and CPU time are measured.
@@ -141,7 +141,7 @@ impl Worker<'_> {
             answers.push((job, answer));
         }
         // The run is counted before the answers are sent, so that a client that has its answer finds it in the metrics.
-        self.config.metrics.ran(&self.config.model, rows);
+        self.config.batch_sizes.ran(rows);
         let (jobs, scatter) = (u64::try_from(count).unwrap_or(u64::MAX), scattering.elapsed());
         self.queue.record_run(&CompletedRun { rows, padded_rows, jobs, queued: waited, gather, timing, scatter });
         let scatter_cpu = CpuTime::of_this_thread_since(cpu) / count;
@@ -225,7 +225,10 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::scheduler::{job::Priority, latency_profile::LatencyProfile, policy::Pending};
+    use crate::{
+        scheduler::{job::Priority, latency_profile::LatencyProfile, policy::Pending},
+        telemetry::metrics::Metrics,
+    };
 
     /// An engine that doubles its input. It fails when a row is negative, panics when one is zero, and records its batch
     /// sizes.
@@ -259,14 +262,14 @@ mod tests {
             })
             .collect();
         queue.close(false);
-        let metrics = Arc::new(Metrics::new().expect("metrics"));
+        let batch_sizes = Metrics::new().expect("metrics").batch_sizes("doubler");
         let config = WorkerConfig {
             model: "doubler".into(),
             limits,
             execution_mode: ExecutionMode::WorkerThread,
             pool_cpu_time: PoolCpuTime::default(),
             device: Arc::default(),
-            metrics,
+            batch_sizes,
         };
         let engine = Doubler::default();
         let sizes = Arc::clone(&engine.0);
@@ -322,14 +325,14 @@ mod tests {
         }
         let limits = BatchLimits { max_rows: 8, buckets: Vec::new(), max_delay: None };
         let queue = Arc::new(Queue::new(4_000, 3, limits.clone(), profile));
-        let metrics = Arc::new(Metrics::new().expect("metrics"));
+        let batch_sizes = Metrics::new().expect("metrics").batch_sizes("doubler");
         let config = WorkerConfig {
             model: "doubler".into(),
             limits,
             execution_mode: ExecutionMode::Device,
             pool_cpu_time: PoolCpuTime::default(),
             device: Arc::default(),
-            metrics,
+            batch_sizes,
         };
         let workers: Vec<_> = (0..3)
             .map(|number| {

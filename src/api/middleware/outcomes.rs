@@ -40,7 +40,7 @@ pub(in crate::api) async fn count_outcome(
     let images = response.extensions().get::<RefusedImages>().map_or(&[][..], |RefusedImages(reasons)| reasons);
     if whole.is_some() || !images.is_empty() {
         let model = info.model().unwrap_or_default();
-        whole.iter().chain(images).for_each(|reason| metrics.refused(&model, reason));
+        whole.iter().chain(images).for_each(|reason| metrics.refused(model, reason));
     }
     response
 }

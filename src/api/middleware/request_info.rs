@@ -5,7 +5,7 @@
 //! request's id.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::SystemTime,
 };
 
@@ -37,7 +37,8 @@ pub(in crate::api) struct RequestInfo(Arc<SharedInfo>);
 #[derive(Debug)]
 struct SharedInfo {
     id: String,
-    details: Mutex<SpanDetails>,
+    model: OnceLock<String>,
+    answers: Mutex<Vec<Answered>>,
 }
 
 impl RequestInfo {
@@ -46,7 +47,7 @@ impl RequestInfo {
         let theirs = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
         let sane = |id: &&str| (1..=MAX_ID_BYTES).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
         let id = theirs.filter(sane).map_or_else(|| Ulid::generate().to_string(), ToOwned::to_owned);
-        Self(Arc::new(SharedInfo { id, details: Mutex::default() }))
+        Self(Arc::new(SharedInfo { id, model: OnceLock::new(), answers: Mutex::default() }))
     }
 
     /// The request's id: in the answer, in problems and in the log.
@@ -57,17 +58,18 @@ impl RequestInfo {
     /// Says which model is asked. Only the name of a model that is served may stand here, never one from the wire.
     pub(in crate::api) fn set_model(&self, name: &str) {
         Span::current().record("model", name);
-        self.details().model = Some(name.to_owned());
+        // A request asks one model.
+        let _ = self.0.model.set(name.to_owned());
     }
 
     /// The model that is asked, once it is known.
-    pub(super) fn model(&self) -> Option<String> {
-        self.details().model.clone()
+    pub(super) fn model(&self) -> Option<&str> {
+        self.0.model.get().map(String::as_str)
     }
 
     /// Says that an answer is there, from which variant of the model, and where its time went.
     pub(in crate::api) fn record_answer(&self, variant: &str, timing: &Timing) {
-        self.details().answers.push(Answered {
+        self.answers().push(Answered {
             variant: variant.to_owned(),
             ended: SystemTime::now(),
             total: timing.total,
@@ -77,11 +79,11 @@ impl RequestInfo {
 
     /// What handlers have said, for the span of the request.
     pub(super) fn take_details(&self) -> SpanDetails {
-        std::mem::take(&mut *self.details())
+        SpanDetails { model: self.0.model.get().cloned(), answers: std::mem::take(&mut *self.answers()) }
     }
 
-    fn details(&self) -> MutexGuard<'_, SpanDetails> {
-        self.0.details.lock().unwrap_or_else(PoisonError::into_inner)
+    fn answers(&self) -> MutexGuard<'_, Vec<Answered>> {
+        self.0.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -13,7 +13,7 @@ use prometheus::{
 
 pub use self::{
     gauges::{GaugeSource, Gauges},
-    series::VariantSeries,
+    series::{BatchSizeSeries, VariantSeries},
 };
 
 /// The reasons of refusals that want of room or of time is behind: another replica would have answered.
@@ -199,10 +199,10 @@ impl Metrics {
         self.http_responses_total.with_label_values(&[route, method, &status.to_string()]).inc();
     }
 
-    /// Counts one run of a graph.
-    pub fn ran(&self, model: &str, batch_size: usize) {
-        #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
-        self.batch_size.with_label_values(&[model]).observe(batch_size as f64);
+    /// Where the sizes of a model's batches are counted.
+    #[must_use]
+    pub fn batch_sizes(&self, model: &str) -> BatchSizeSeries {
+        BatchSizeSeries::new(self, model)
     }
 
     /// Counts a model that was loaded while the server ran, or could not be.

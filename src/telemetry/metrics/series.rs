@@ -7,6 +7,22 @@ use prometheus::{Histogram, IntCounter};
 use super::Metrics;
 use crate::telemetry::{Stage, StageTimes};
 
+/// The sizes of a model's batches.
+#[derive(Debug, Clone)]
+pub struct BatchSizeSeries(Histogram);
+
+impl BatchSizeSeries {
+    pub(super) fn new(metrics: &Metrics, model: &str) -> Self {
+        Self(metrics.batch_size.with_label_values(&[model]))
+    }
+
+    /// Counts one run of a graph.
+    pub fn ran(&self, batch_size: usize) {
+        #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
+        self.0.observe(batch_size as f64);
+    }
+}
+
 /// The counters and histograms that an answer of one variant touches.
 #[derive(Debug)]
 pub struct VariantSeries {

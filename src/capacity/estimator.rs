@@ -1,4 +1,5 @@
-//! How full this replica is, and how many replicas its requests need. Pure: what was counted and the time come in.
+//! How full this replica is, of which `inference::readings` derives the number of replicas. Pure: what was counted and
+//! the time come in.
 //!
 //! What is asked for: images that were answered, and requests refused for want of room or time, since another replica
 //! would have answered these. What a client does wrong, or a deadline that no replica could meet, asks for nothing. What an
@@ -10,20 +11,22 @@ use std::time::{Duration, Instant};
 use super::{Footprint, saturation, tally::Asked};
 use crate::{cost::ProcessUsage, manifest::VariantId, stats::Rate};
 
-/// Below this part of the CPUs' time, what the process does beside requests would be taken for their overhead.
+/// Overhead is learned only when answers use more than this part of the CPUs; otherwise background work would count as
+/// overhead.
 const BUSY_ENOUGH: f64 = 0.05;
 
-/// With more refusals than this part of the answers, what refusals take would be taken for the overhead of answers.
+/// Overhead is learned only while refusals are fewer than this part of the answers, since refusals cost CPU time too.
 const FEW_REFUSALS: f64 = 0.1;
 
 /// The weight of the newest second in the overhead factor.
 const NEWEST: f64 = 0.1;
 
-/// Fewer refusals a second, or relative to the answers, are no sign that the replica is full: one deadline may be odd.
+/// Refusals below these limits, a second or relative to answers, do not mean that the replica is full: a single client
+/// may have an odd deadline.
 const REFUSALS_PER_SECOND: f64 = 1.0;
 const REFUSALS_PER_ANSWER: f64 = 0.01;
 
-/// A replica that answers nobody asks for no more replicas than this.
+/// The highest load that refusals can report.
 const MOST_REPLICAS: f64 = 10.0;
 
 /// What one model's requests asked for, and what its answers take.
@@ -74,12 +77,12 @@ pub struct CapacityEstimator {
     usage: ProcessUsage,
 }
 
-/// Seconds of what a replica has one of.
+/// Seconds of each resource that requests need.
 #[derive(Debug, Clone, Copy, Default)]
 struct Needs {
     cpu: f64,
     device: f64,
-    /// Of the sessions of the one variant that is asked for most.
+    /// Of sessions: the largest need of any one variant.
     sessions: f64,
 }
 
@@ -133,7 +136,8 @@ impl CapacityEstimator {
         self.load.per_second().max(seen)
     }
 
-    /// Sockets and JSON take their part of the CPUs, too. A load, and work for refusals, are no part of answers.
+    /// Learns the CPU time of sockets and JSON, as a factor on what is charged to answers. It skips seconds in which a
+    /// model was loaded or many requests were refused.
     fn learn_overhead(&mut self, usage: ProcessUsage, answered: f64, refused: f64, elapsed: Duration) {
         let before = std::mem::replace(&mut self.usage, usage);
         let process = (usage.process - before.process).seconds();
@@ -152,7 +156,7 @@ impl ModelLoad {
         self.needs_of(|variant| f64::from(u8::from(variant == self.preferred)), each, overhead)
     }
 
-    /// What all that was asked for needs. Who was refused wanted what the others want.
+    /// What all that was asked for needs. A refused request counts as an answer of the preferred variant.
     fn needs(&self, overhead: f64) -> Needs {
         let Asked { answered, degraded, overhead_seconds, overhead_each, refused_for_room, .. } = &self.asked;
         let images = |variant: VariantId| {
@@ -179,7 +183,7 @@ impl ModelLoad {
 }
 
 impl Needs {
-    /// Of the replica as a whole: of what there is least of.
+    /// The part of the replica that is needed: that of its scarcest resource.
     fn of_the_replica(self, cpus: f64) -> f64 {
         (self.cpu / cpus).max(self.device).max(self.sessions)
     }

@@ -1,8 +1,8 @@
-//! How full a replica is, and how many replicas there should be.
+//! How full a replica is.
 //!
-//! In: what requests asked for ([`Tally`]), what answers take ([`Footprint`], the latency profiles), the time. Out: the load
-//! of this replica, of which 1 is full ([`CapacityEstimator`]). What "full" means, [`saturation()`] says: the part of its time
-//! that a replica can be asked for while 99 in 100 answers keep the promise. Nothing here reads a clock.
+//! In: what requests asked for ([`Tally`]), what answers take ([`Footprint`], the latency profiles), the time. Out:
+//! the load of this replica, of which 1 is full ([`CapacityEstimator`]). [`saturation()`] defines "full": the part of
+//! its time that a replica can be asked for while 99 in 100 answers keep the promise. Nothing here reads a clock.
 
 mod estimator;
 mod footprint;

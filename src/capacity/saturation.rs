@@ -1,12 +1,13 @@
-//! What "full" means: more than this, and the promise breaks before the machine is at its end.
+//! What "full" means: the utilisation above which queues break the promise, although the machine is not yet fully
+//! busy.
 
 use std::time::Duration;
 
-/// One answer in so many may be late.
+/// The share of answers that may be late.
 const LATE: f64 = 0.01;
 
-/// Where not even half of the time can be asked for, it is the promise that is too short for this machine, and more
-/// replicas would not mend it.
+/// If less than half of the time could be used, the promise is too short for this machine, and more replicas would not
+/// help.
 const LEAST: f64 = 0.5;
 
 /// The part of a replica's time, 0.5 to 1, that can be asked of it while 99 in 100 wait no longer than `slack`, the promise

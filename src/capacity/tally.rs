@@ -10,7 +10,7 @@ const NEWEST: f64 = 0.5;
 /// Counts of one model, written by requests as they end, taken once a second.
 #[derive(Debug)]
 pub struct Tally {
-    /// Images that were answered, by the variant whose answer was wanted.
+    /// Images that were answered, by the variant that answered, except those in `degraded`.
     answered: Vec<AtomicU64>,
     /// Images that a lighter variant answered because the server was too busy for the preferred one.
     degraded: AtomicU64,
@@ -20,20 +20,20 @@ pub struct Tally {
     refused_for_room: AtomicU64,
     /// All refused requests.
     refused: AtomicU64,
-    /// CPU seconds that an answer takes beside its run, in the mean.
+    /// CPU seconds that an answer takes beside its run, on average.
     overhead_each: Ewma,
 }
 
 /// What a [`Tally`] held when it was taken.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Asked {
-    /// Images that were answered, by the variant whose answer was wanted.
+    /// Images that were answered, by the variant that answered, except those in `degraded`.
     pub answered: Vec<f64>,
     /// Images that a lighter variant answered because the server was too busy for the preferred one.
     pub degraded: f64,
     /// CPU seconds that answers took beside their runs.
     pub overhead_seconds: f64,
-    /// CPU seconds that an answer takes beside its run, in the mean; none before the first answer.
+    /// CPU seconds that an answer takes beside its run, on average; none before the first answer.
     pub overhead_each: Option<f64>,
     /// Requests refused for want of room or time, which another replica would have answered.
     pub refused_for_room: f64,
@@ -55,7 +55,7 @@ impl Tally {
         }
     }
 
-    /// So many images were answered by the variant that was wanted, with so much CPU time beside their runs.
+    /// Counts images answered by this variant, and their CPU time outside runs.
     pub fn answered(&self, variant: VariantId, images: usize, overhead: CpuTime) {
         if let Some(answered) = self.answered.get(variant.index()) {
             add(answered, images);

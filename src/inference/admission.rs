@@ -1,5 +1,5 @@
-//! The one way in, for every front door: reserve a place → admit → run. The types allow no other order: what runs is a method
-//! of [`Admitted`], which owns the permit.
+//! The one way in, for every front door: reserve a place → admit → run. The types allow no other order: only
+//! [`Admitted`] has methods that run, and it is made by reserving and admitting.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,7 +22,7 @@ use crate::{
     models::Model,
 };
 
-/// A forecast that is older than this when the body has come is made anew.
+/// Once the body has been read, a forecast that is older than this is made again.
 const FRESH: Duration = Duration::from_millis(10);
 
 /// A request that has a place and a model. Which variant answers is still open.
@@ -95,7 +95,7 @@ impl Inference {
     }
 }
 
-/// A model that has to answer a task.
+/// Returns the model if it answers `task`, or if no task is asked for.
 fn answers(model: Arc<Model>, task: Option<Task>) -> Result<Arc<Model>, Error> {
     match task {
         Some(task) if model.info.task != task => {
@@ -119,7 +119,7 @@ impl Reserved {
     /// Chooses the variant and forecasts its answer.
     ///
     /// # Errors
-    /// [`Error::NoVariant`] when no variant meets a limit, [`Error::BadParameter`] for a variant that there is not,
+    /// [`Error::NoVariant`] when no variant meets a limit, [`Error::BadParameter`] for a variant that does not exist,
     /// [`Error::TooSlow`] when the answer to an image would come after its deadline.
     pub fn admit(self, terms: &Terms) -> Result<Admitted, Error> {
         let Self { inference, permit, mut record, tenant, budget } = self;
@@ -163,7 +163,8 @@ impl Admitted {
     /// Answers an image.
     ///
     /// # Errors
-    /// Each of [`Error`]'s kinds but those of admission. When this future is dropped, what is not computed yet never is.
+    /// [`Error::TooSlow`] when the forecast has become worse since the admission, or an error of decoding, queueing or
+    /// running. When this future is dropped, what is not computed yet never is.
     pub async fn run_image(self, request: ImageRequest) -> Result<Response<ImageOutput>, Error> {
         images::run_image(self, request).await
     }
@@ -192,8 +193,8 @@ impl Admitted {
         std::iter::once(self).chain(others).take(images).collect()
     }
 
-    /// A forecast that is not older than the body: the one that was made at the admission, unless the body took its time or
-    /// other images of the same request went before.
+    /// The forecast made at admission, or a new one if the body took long or other images of the same request went
+    /// first.
     ///
     /// # Errors
     /// [`Error::TooSlow`] when the answer would come after its deadline by now.

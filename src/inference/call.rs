@@ -52,7 +52,7 @@ impl Terms {
 /// When an answer stops being wanted.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline {
-    /// The moment.
+    /// The time by which the answer is wanted.
     pub at: Instant,
     /// The time that the request had from its arrival.
     pub budget: Duration,

@@ -17,14 +17,14 @@ use crate::{
     stats::{InFlight, InFlightGuard},
 };
 
-/// A number of threads of tokio's blocking pool that one kind of work shares.
+/// Runs one kind of work on tokio's blocking pool, on at most `threads` threads at a time.
 #[derive(Debug)]
 pub(super) struct CpuPool {
     threads: usize,
     free: Arc<Semaphore>,
     in_flight: InFlight,
     work: Mutex<LatencyProfile>,
-    /// What the profile says of one piece of work, for those who only read.
+    /// Times from `work`, published so that they can be read without its lock.
     p50_nanos: AtomicU64,
     fastest_nanos: AtomicU64,
 }
@@ -34,7 +34,7 @@ pub(super) struct CpuPool {
 pub(super) struct WorkTime {
     /// Waiting for a thread.
     pub waited: Duration,
-    /// From there on, the way to the thread and back included.
+    /// From getting a thread to having the result, including the hand-over both ways.
     pub took: Duration,
     /// CPU time of the thread.
     pub cpu: CpuTime,

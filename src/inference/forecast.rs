@@ -1,5 +1,6 @@
-//! Will a request be answered before its deadline? Said once when it is admitted, before anything is done for it, by what
-//! decoding and running have taken lately and by how wrong such forecasts have been.
+//! Forecasts whether a request will be answered before its deadline. A forecast is made at admission, and again when
+//! the body took long or a request has several images. It uses recent decode and run times, and how far recent
+//! forecasts were off.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,7 @@ pub(super) struct Forecast {
     /// The time from then to the answer.
     pub expected: Duration,
     margin: Duration,
-    /// Whether nobody is in its way.
+    /// Whether no other request is ahead of it and a decode thread is free.
     unobstructed: bool,
     /// How long a run alone takes; zero where that has to be learned first.
     alone: Duration,
@@ -76,8 +77,8 @@ impl Forecast {
         self.alone > left
     }
 
-    /// There always is a margin, since the first errors of a rush come before any is known; and never one of more than half
-    /// of the time, so that a bad moment cannot keep everybody away.
+    /// The expected time plus a margin: the largest recent error, but at least a fifth of `left` (at the start of a
+    /// rush no errors are known yet) and at most half (one bad moment must not refuse everybody).
     fn with_margin(&self, left: Duration) -> Duration {
         self.expected + self.margin.clamp(left / 5, left / 2)
     }
@@ -85,7 +86,8 @@ impl Forecast {
     /// Learns how far the forecast was off, now that the request has ended.
     pub(super) fn compare(&self, variant: &Variant, answered: bool) {
         let took = self.made_at.elapsed();
-        // What ended early without an answer says nothing; what ran out of time says that it took longer.
+        // A request that ended early without an answer tells nothing; one that ran past the forecast shows that the
+        // forecast was too short.
         if answered || took > self.expected {
             variant.queue.forecast_missed(took.saturating_sub(self.expected));
         }
@@ -115,7 +117,7 @@ pub(super) fn too_slow(model: &str, expected: Duration, hopeless: bool, deadline
     }
 }
 
-/// Compares forecasts with what happened.
+/// Observes requests, to learn how far forecasts were off.
 #[derive(Debug)]
 pub(super) struct ForecastGuard;
 

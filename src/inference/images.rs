@@ -63,7 +63,7 @@ pub struct PostprocessOverrides {
 }
 
 impl PostprocessOverrides {
-    /// The model's defaults with these in their place.
+    /// The model's defaults, replaced by these values where they are set.
     #[must_use]
     pub fn over(&self, defaults: &PostprocessOptions) -> PostprocessOptions {
         PostprocessOptions {
@@ -80,7 +80,7 @@ pub(super) async fn run_image(mut admitted: Admitted, request: ImageRequest) -> 
     let ImageRequest { image, options, draw } = request;
     let options = options.over(&admitted.record.model.info.defaults);
     match admitted.fresh_forecast() {
-        // Drawing is no part of what is forecast.
+        // Drawing is not forecast, so a drawn answer is not compared with its forecast.
         Ok(forecast) => admitted.record.forecast = forecast.filter(|_| draw.is_none()),
         Err(error) => return Err(admitted.record.fail(error)),
     }
@@ -98,7 +98,7 @@ pub(super) async fn run_image(mut admitted: Admitted, request: ImageRequest) -> 
         record.batch_size = ran.batch_size;
         let drawing = draw.zip(image.clone()).map(|(format, image)| Drawing { format, image });
         let work = postprocess(run, ran.outputs, preprocessed.placement, options, drawing);
-        // What is drawn and encoded takes as long as a decode does.
+        // Drawing and encoding take about as long as decoding, so they use the decode pool.
         let pool = if draw.is_some() { &inference.decoding } else { &inference.postprocessing };
         let (done, work) = pool.run(Some(&run.meter), work).await.map_err(|cause| run.failed(cause))?;
         let Postprocessed { prediction, drawn, took } = done.map_err(|cause| run.failed(cause))?;

@@ -71,7 +71,7 @@ pub struct Inference {
     ledger: Arc<Ledger>,
     models: Repository,
     gate: Gate,
-    /// Threads for work that takes as long as the image is large: decoding, preprocessing, drawing.
+    /// Threads for work whose time grows with the size of the image: decoding, preprocessing, drawing.
     decoding: CpuPool,
     /// Threads for work of a moment, so that it never waits behind a large image.
     postprocessing: CpuPool,

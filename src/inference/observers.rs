@@ -25,8 +25,8 @@ impl Observer for CountInMetrics {
     }
 }
 
-/// Tells the routing how many requests come, and what their answers take. A request that names its variant is no demand on
-/// the choice of others.
+/// Tells routing how many images arrive and what answers take. A request that names its variant is not counted as
+/// demand, since the router does not choose for it.
 #[derive(Debug)]
 pub(super) struct LearnDemand;
 
@@ -74,7 +74,7 @@ impl Observer for TallyLoad {
     }
 }
 
-/// Whether another replica would have answered.
+/// Whether the request was refused because this replica is full, so that another one would have answered it.
 fn is_for_room(error: &Error) -> bool {
     REFUSED_FOR_ROOM.contains(&error.reason())
 }

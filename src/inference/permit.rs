@@ -18,7 +18,7 @@ pub(super) struct Gate {
     body_kib: Arc<Semaphore>,
 }
 
-/// Proof that a request was admitted; its place and its room are free again when this is dropped.
+/// Proof that a request has a place in flight; its place and its room are free again when this is dropped.
 #[derive(Debug)]
 #[must_use = "the request's place is given up when the permit is dropped"]
 pub struct Permit {

@@ -1,5 +1,5 @@
-//! The record of one request: what it is, what it took, how it ended. It is finished exactly once, and whoever wants to know
-//! of answers observes it: metrics, routing, capacity, forecasts, shadow runs. Nobody is called by hand on the way.
+//! The record of one request: what it is, what it took, how it ended. It is finished exactly once. Metrics, routing,
+//! capacity, forecasts and shadow runs are informed only through observers, never by direct calls on the way.
 
 use std::{
     fmt::Debug,
@@ -22,7 +22,7 @@ pub(super) trait Observer: Debug + Send + Sync {
     /// A variant was chosen for the request.
     fn admitted(&self, _record: &RequestRecord) {}
 
-    /// The request, which was admitted before, turns out to hold so many images more than one.
+    /// An admitted request turns out to hold `_images` more images than counted so far.
     fn more_images(&self, _record: &RequestRecord, _images: usize) {}
 
     /// The request has ended.
@@ -47,7 +47,8 @@ pub(super) enum Outcome<'a> {
     GivenUp,
 }
 
-/// What is known about a request. A record that is dropped unfinished counts as cancelled.
+/// What is known about a request. A record that is dropped unfinished counts as cancelled if it was running, as
+/// refused if there was no memory for its body, else as given up.
 #[derive(Debug)]
 pub(super) struct RequestRecord {
     observers: Observers,
@@ -60,9 +61,10 @@ pub(super) struct RequestRecord {
     pub forecast: Option<Forecast>,
     pub stages: StageTimes,
     pub total: Duration,
-    /// CPU time beside its runs.
+    /// CPU time outside the graph's runs: decoding, preprocessing, postprocessing.
     pub overhead: CpuTime,
-    /// Whether what it took is a measure of others: not where the image was drawn, or tensors came ready.
+    /// Whether routing may learn from what this request took. Not if the image was drawn or the tensors came
+    /// ready-made.
     pub typical: bool,
     pub batch_size: usize,
     /// What a shadow run needs, where this answer is one to compare.

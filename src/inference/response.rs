@@ -1,4 +1,4 @@
-//! What comes back from a run: the output with its circumstances.
+//! An answer: the output, with its model, variant, timing and cost.
 
 use std::{sync::Arc, time::Duration};
 
@@ -30,7 +30,8 @@ pub struct Response<T> {
     pub batch_size: usize,
     /// What it cost.
     pub cost: RequestCost,
-    /// The place and the room of the request. Keep it as long as what is sent takes memory.
+    /// The place and the memory of the request. Hold it until the response has been sent, since its bytes count until
+    /// then.
     pub permit: Arc<Permit>,
 }
 

@@ -1,4 +1,4 @@
-//! An admitted request runs: within its deadline, with one record, at one price.
+//! Runs an admitted request within its deadline, finishes its record and bills it.
 
 use std::{
     sync::Arc,
@@ -28,7 +28,7 @@ use crate::{
     vision::tensor::Tensor,
 };
 
-/// What the work for a request needs to know of it.
+/// What the work for a request needs: model, variant, deadline, and the meter.
 #[derive(Debug, Clone)]
 pub(super) struct Run {
     pub model: Arc<Model>,
@@ -80,7 +80,7 @@ impl Run {
         let (reply, answer) = oneshot::channel();
         let batchable = variant.info.batch_axis.is_free();
         let rows = inputs.get(variant.preprocessor.image_input()).and_then(|input| input.shape().first()).copied();
-        // Where the axis is fixed, the first dimension may be anything.
+        // If the batch axis is fixed, the first dimension may mean something else.
         let rows = if batchable { rows.unwrap_or(1) } else { 1 };
         let pending = Pending { rows, batchable, queued_at: Instant::now(), deadline: deadline.at };
         let job = Job { inputs, pending, priority, reply, meter: Some(Arc::clone(&self.meter)) };
@@ -108,7 +108,7 @@ impl Run {
     }
 }
 
-/// A request that waits for its answer. When it goes away without one, its job leaves the queue.
+/// Guards a waiting job: if the request is dropped before its answer, the job is removed from the queue.
 struct Leaving<'a> {
     queue: &'a Queue,
     answered: bool,

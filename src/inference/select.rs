@@ -44,8 +44,8 @@ pub(super) fn select(
     under_load(inference, model, &candidates, requirements, terms.priority)
 }
 
-/// Where a queue is too long for a variant that would else be in time, a lighter one answers. Where that goes on, the tier of
-/// the heavier one is shed for everybody for a while.
+/// If the chosen variant's queue is too long, a lighter one answers. If that happens often, the heavier tier is shed
+/// for all requests for a while.
 fn under_load(
     inference: &Inference,
     model: &Model,
@@ -55,7 +55,7 @@ fn under_load(
 ) -> Result<Selected, Error> {
     let policy = &model.routing.policy;
     let within = requirements.within.unwrap_or(Duration::MAX);
-    // All requests tell how long the queue is, by what the model promises to all, not by what one wants for itself.
+    // Whether the queue is too long is judged alike for all requests: by the model's promise and the default priority.
     let promised = policy.slo.unwrap_or(inference.config.requests.deadline);
     requirements.shed = model.routing.tiers_shed();
     let mut first = true;
@@ -95,7 +95,7 @@ pub(super) fn candidates<'a>(model: &'a Model, ledger: &Ledger) -> Vec<Candidate
     model.variants.iter().map(candidate).collect()
 }
 
-/// The choice for requests that want nothing, with so many tiers shed.
+/// The variant for requests without preferences, with `shed` tiers shed.
 pub(super) fn usual_choice(model: &Model, candidates: &[Candidate<'_>], shed: usize) -> Option<Choice> {
     let preference = VariantPreference::default();
     let policy = &model.routing.policy;

@@ -25,7 +25,7 @@ use crate::{
     vision::decode::DecodedImage,
 };
 
-/// Above this part of the CPUs the server has something else to do.
+/// Above this CPU utilisation no shadow run starts.
 const BUSY: f64 = 0.5;
 
 /// How long a shadow run may take.
@@ -47,8 +47,8 @@ pub(super) struct Sample {
     pub prediction: Prediction,
 }
 
-/// A ticket for a request, if it is its turn to be compared and there is time. Where the shadow itself answers, the turn is that
-/// of a variant that it passed over for disagreeing, so that this one can do better.
+/// A ticket if this answer is to be compared and the server is idle. It is compared with the shadow variant. If the
+/// shadow itself answers, it is compared with a variant passed over for low agreement, so that this one can recover.
 pub(super) fn ticket(inference: &Inference, model: &Model, route: Route) -> Option<Ticket> {
     let routing = &model.routing;
     let shadow = routing.shadow.as_ref()?;
@@ -66,7 +66,7 @@ pub(super) fn ticket(inference: &Inference, model: &Model, route: Route) -> Opti
     shadow.next().map(|turn| Ticket { other, _turn: turn })
 }
 
-/// Answers sampled images once more with another variant, and compares.
+/// Runs sampled images again with another variant and compares the two answers.
 #[derive(Debug)]
 pub(super) struct Shadow(pub Weak<Inference>);
 

@@ -40,7 +40,7 @@ struct ImageRun {
 }
 
 impl TensorInputs {
-    /// The number of images that these are, as far as they may be run at all.
+    /// The number of images, at most `max_batch`; more are refused later.
     fn images(&self, variant: &Variant) -> usize {
         match self {
             Self::Images(images) => images.len(),
@@ -53,7 +53,7 @@ impl TensorInputs {
     }
 }
 
-/// Runs a graph.
+/// Answers a tensor request.
 pub(super) async fn run_tensors(
     mut admitted: Admitted,
     inputs: TensorInputs,
@@ -61,7 +61,7 @@ pub(super) async fn run_tensors(
     let images = inputs.images(admitted.record.model.variant(admitted.route.variant));
     admitted.record.holds(images);
     admitted.record.typical = matches!(inputs, TensorInputs::Images(_));
-    // Several images are forecast one by one, since each has the others before it.
+    // Several images get a forecast each when they run, since each has the others ahead of it.
     if admitted.record.typical && images == 1 {
         match admitted.fresh_forecast() {
             Ok(forecast) => admitted.record.forecast = forecast,
@@ -127,7 +127,7 @@ async fn run_one_of_several(inference: &Inference, run: &Run, image: Bytes) -> R
     done
 }
 
-/// Takes one image of a request into its record: of several the slowest counts.
+/// Adds one image to the request's record. Stage times are those of the slowest image.
 fn account(record: &mut RequestRecord, image: &ImageRun) {
     record.stages = record.stages.slowest(&image.times);
     record.batch_size = record.batch_size.max(image.ran.batch_size);
@@ -152,7 +152,7 @@ fn in_order(run: &Run, mut named: Vec<(String, Tensor)>) -> Result<Vec<Tensor>, 
         if info.batch_axis.is_free() && inputs.first().is_some_and(|first| first.shape().first() != rows) {
             return Err(refuse("its inputs have batches of different sizes".to_owned()));
         }
-        // One run cannot be stopped, so what it may take is bounded: its rows, and what else the graph leaves free.
+        // A run cannot be stopped once begun, so its rows and its free dimensions are limited.
         let most = info.max_batch;
         if port.shape.first() == Some(&None) && rows.is_some_and(|rows| *rows > most) {
             return Err(refuse(format!("input `{}` is {sent}, but at most {most} rows are run at once", port.name)));

@@ -14,7 +14,7 @@ use crate::{
     routing::{Candidate, Choice},
 };
 
-/// Below this part of the machine's time the difference between two variants is not felt.
+/// Smaller differences in demand between two variants are ignored.
 const FELT: f64 = 0.05;
 
 /// The load of this replica at the last tick.
@@ -62,8 +62,9 @@ fn degrade(inference: &Inference, model: &Model, busy: f64, now: Instant) {
     let at = |shed: usize| usual_choice(model, &candidates, shed);
     let demand = |choice: Option<Choice>| demand_of(&candidates, choice) * rates.arrivals_per_second;
     let (here, above) = (at(shed), at(shed.saturating_sub(1)));
-    // What the process does beside this: other models, requests that name a variant, sockets. And where a lighter or a
-    // heavier variant would hardly be felt, that is no reason for or against it.
+    // What the process uses for anything but this model's routed requests: other models, requests that name a variant,
+    // sockets. It counts only where another variant would change the demand noticeably; otherwise shedding or
+    // restoring would not help.
     let beside = (busy - rates.cpu_seconds_per_second / cpus).max(0.0);
     let felt = |difference: f64| if difference > FELT { beside } else { 0.0 };
     let lightest = demand(at(usize::MAX));
@@ -88,7 +89,7 @@ fn load(inference: &Inference, model: &Model) -> ModelLoad {
     let choice = if policy.fixed { None } else { usual_choice(model, &candidates, 0) };
     let preferred = VariantId::new(choice.map_or(0, |choice| choice.variant));
     let promised = policy.slo.unwrap_or(inference.config.requests.deadline);
-    // A run waits for one before it: what takes longer than half of the promise is no way to keep it.
+    // A request may have to wait for one run before its own, so a run may take at most half of the promise.
     let longest = promised.saturating_sub(model.routing.demand.overhead()) / 2;
     let variant_load = |variant: &crate::models::Variant| VariantLoad {
         footprint: variant.info.footprint(),

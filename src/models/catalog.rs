@@ -11,7 +11,7 @@ use super::{
     folder::{self, MANIFEST, ModelFolder},
 };
 
-/// Every model below `root`, by name; a folder without a `model.toml` is none.
+/// Every model below `root`, by name; a folder without a `model.toml` is skipped.
 ///
 /// # Errors
 /// When `root` itself cannot be read. What is wrong with a single model is that model's own error.

@@ -1,4 +1,4 @@
-//! A model's file: checked, unpacked, and recognised when it is something else.
+//! Reads a variant's file: checks it, unpacks it, and names other formats taken for ONNX.
 
 use std::{
     fmt::Write as _,

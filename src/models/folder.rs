@@ -40,10 +40,10 @@ pub struct VariantFile {
 }
 
 impl ModelFolder {
-    /// The same with one of its variants.
+    /// This folder with only that variant.
     ///
     /// # Errors
-    /// When there is no such variant: which there are.
+    /// When there is no such variant; the message lists those that exist.
     pub fn only(mut self, variant: &str) -> Result<Self, ModelError> {
         let names: Vec<_> = self.variants.iter().map(|variant| variant.name.clone()).collect();
         self.variants.retain(|file| file.name == variant);
@@ -54,10 +54,10 @@ impl ModelFolder {
         Ok(self)
     }
 
-    /// The same with another variant first.
+    /// This folder with that variant first.
     ///
     /// # Errors
-    /// When there is no such variant: which there are.
+    /// When there is no such variant; the message lists those that exist.
     pub fn with_default(mut self, variant: &str) -> Result<Self, ModelError> {
         let Some(index) = self.variants.iter().position(|file| file.name == variant) else {
             let names: Vec<_> = self.variants.iter().map(|file| &file.name).collect();

@@ -114,7 +114,7 @@ impl<'a> Loader<'a> {
             }
             None => {
                 let names: Vec<String> = folders.iter().filter_map(name).collect();
-                // Where all are loaded, settings for a model that is not there are a slip of the pen.
+                // Where all are loaded, settings for a model that is not there are a typo.
                 if let Some(stray) = self.config.model.keys().find(|name| !names.contains(name)) {
                     return Err(format!("settings speak of `model.{stray}`, but {shown} holds {}", names.join(", ")));
                 }
@@ -148,7 +148,7 @@ impl<'a> Loader<'a> {
         Ok(LoadedModel { model: Model { info, variants, routing, tally }, workers })
     }
 
-    /// The folder as the operator's settings have it, and those settings.
+    /// The folder with the operator's overrides applied, and those overrides.
     fn with_settings(&self, folder: &ModelFolder) -> Result<(ModelFolder, ModelOverrides), ModelError> {
         let settings = self.config.model.get(&folder.name).cloned().unwrap_or_default();
         let mut folder = folder.clone();
@@ -175,7 +175,7 @@ impl<'a> Loader<'a> {
         let mut engines = vec![opened.first];
         for _ in 1..opened.plan.instances {
             let mut session = self.session(&opened.source, &info.providers, opened.plan, &opened.weights)?;
-            // The first run of a session, and of a fixed size in it, is slow; no request shall be it.
+            // The first run of a session, and of each fixed size, is slow, so it is done before requests come.
             probe::warm(&mut session, &opened.preprocessor, &opened.limits)?;
             engines.push(session);
         }
@@ -260,8 +260,8 @@ fn routing_state(folder: &ModelFolder, settings: &ModelOverrides) -> Result<Rout
     Ok(RoutingState::new(policy, shadow, variants.len(), Instant::now()))
 }
 
-/// The metric by which variants can be compared: of those that all have, the one that is asked for most; else one of the
-/// first variant's.
+/// The metric that variants are compared by: the most usual one that all have, else one of the first variant that has
+/// any.
 fn common_metric(variants: &[VariantFile]) -> Option<String> {
     let usual = ["ap50", "accuracy", "f1"].map(ToOwned::to_owned);
     let first = variants.iter().find(|variant| !variant.accuracy.is_empty())?;

@@ -54,7 +54,7 @@ pub struct ModelInfo {
     pub labels: Vec<String>,
     /// How its outputs are decoded.
     pub decoding: Decoding,
-    /// What holds where a request says nothing.
+    /// Postprocessing options where a request sets none.
     pub defaults: PostprocessOptions,
     /// Width and height of its input in pixels.
     pub input_size: (u32, u32),
@@ -116,8 +116,8 @@ pub enum BatchAxis {
 }
 
 impl BatchAxis {
-    /// Free when every input and output leaves its first dimension free. That may be another axis all the same (the
-    /// boxes of one image), so it has to be tried.
+    /// Free when all inputs and outputs have a free first dimension. That dimension may mean something else (the boxes
+    /// of one image), so it must be tried.
     pub(super) fn declared(inputs: &[Port], outputs: &[Port]) -> Self {
         let free = inputs.iter().chain(outputs).all(|port| matches!(port.shape.first(), Some(None)));
         if free { Self::Free } else { Self::Fixed }
@@ -192,7 +192,7 @@ impl Variant {
 }
 
 impl VariantInfo {
-    /// Whether it answers where nothing speaks for another.
+    /// Whether it is the model's default variant.
     #[must_use]
     pub fn is_default(&self) -> bool {
         self.id == VariantId::DEFAULT

@@ -64,7 +64,7 @@ impl Loader<'_> {
         };
         let weights = SharedWeights::new();
         let mut session = self.session(&source, &wanted, plan(&wanted), &weights)?;
-        // What is really used decides: after a fallback from a GPU there is one session a CPU, not one in all.
+        // The plan follows the providers in use: after a fallback from GPU to CPU there is one session for each CPU.
         let plan = plan(&session.providers);
         let preprocessor = Preprocessor::new(&manifest.input, &session.inputs)?;
         let output = &manifest.output;
@@ -140,7 +140,7 @@ impl Loader<'_> {
         }
     }
 
-    /// The graph with its batch axis freed, if it then gives the same as `original` does.
+    /// The graph with its batch axis freed, if its outputs equal those of `original`.
     fn freed(
         &self,
         source: &GraphSource,

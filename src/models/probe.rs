@@ -26,11 +26,11 @@ use crate::{
 /// How far a row of a batch may differ from the same row alone, relative to 1 or to the value.
 const TOLERANCE: f64 = 1e-4;
 
-/// The same for half-precision outputs, which have 11 bits: a few of their steps.
+/// The same for half-precision outputs, which have a precision of 11 bits.
 const F16_TOLERANCE: f64 = 4e-3;
 
-/// A larger batch is better when an image takes less than this part of the best time so far. Were it less strict, the noise of
-/// a busy CPU would lead on to batches that nobody will run, and the memory for them would stay taken.
+/// A larger batch is better when an image takes less than this part of the best time so far. With a laxer limit, noise
+/// on a busy CPU would lead to batches that are never used but keep their memory.
 const CLEARLY_BETTER: f64 = 0.9;
 
 /// How long each batch size is measured.
@@ -39,7 +39,7 @@ const MEASURE_FOR: Duration = Duration::from_millis(40);
 /// The least and the largest number of runs that measure a batch size.
 const MEASURE_RUNS: std::ops::RangeInclusive<usize> = 2..=16;
 
-/// The largest batch where the manifest names none. Which sizes are worth running, the latency profile says.
+/// The largest batch where the manifest names none. The latency profile decides which sizes are worth running.
 pub(super) const DEFAULT_MAX_BATCH: usize = 32;
 
 /// Sends a blank image through the whole graph: what does not fit together fails here.
@@ -131,7 +131,7 @@ pub(super) fn measure(
         }
         #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
         let each = profile.service_time(size).as_secs_f64() / size as f64;
-        // Fixed sizes have to be compiled before traffic comes; of free ones only those that may pay are of interest.
+        // Fixed sizes must all be compiled before traffic comes; free sizes are measured only while they may pay.
         worse = if each < best * CLEARLY_BETTER { 0 } else { worse + 1 };
         best = best.min(each);
         if worse == 2 && limits.buckets.is_empty() {
@@ -196,7 +196,7 @@ pub(super) fn limits(batching: &Batching, axis: BatchAxis, providers: &[Provider
     }
 }
 
-/// What the runs of a session occupy. OpenVINO computes on threads of its own, however few.
+/// Where the runs of a session compute. OpenVINO computes on threads of its own, however few.
 pub(super) fn execution_mode(providers: &[Provider], plan: ThreadPlan) -> ExecutionMode {
     match providers.first() {
         Some(Provider::Cuda | Provider::Tensorrt) => ExecutionMode::Device,

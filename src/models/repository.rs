@@ -1,8 +1,8 @@
 //! The models that are served, and how that changes while the server runs.
 //!
-//! A model is loaded and probed beside the old one, and put in its place by one assignment. A request holds the model that
-//! it found, so what is in flight ends on the old one, which goes when the last of those requests has ended. A new version
-//! that cannot be served changes nothing but the reason that is told.
+//! A model is loaded and probed beside the old one, and then replaces it in one step. A request holds the model that
+//! it found, so what is in flight ends on the old one, which goes when the last of those requests has ended. If the
+//! new version cannot be served, the old one stays and `trouble` says why.
 
 use std::{
     collections::BTreeMap,
@@ -30,7 +30,7 @@ pub struct Repository {
     workers: Mutex<Vec<JoinHandle<()>>>,
     /// Held while a model is loaded or unloaded: one after the other.
     changing: Mutex<()>,
-    /// The same for callers that can wait without a thread.
+    /// The same turn, for async callers that must not block a thread.
     turn: Arc<tokio::sync::Mutex<()>>,
     /// Models that were replaced, as long as requests hold them.
     retired: Mutex<Vec<Weak<Model>>>,
@@ -43,9 +43,9 @@ pub struct Repository {
 #[derive(Debug, Default)]
 pub(super) struct Entry {
     pub serving: Option<Arc<Model>>,
-    /// Why what lies in its folder is not what is served.
+    /// Why the version in the folder is not served.
     pub trouble: Option<String>,
-    /// The fingerprint of its folder when it was last loaded, or tried to be.
+    /// The fingerprint of its folder when it was last loaded, or a load was last tried.
     pub seen: Option<u64>,
 }
 
@@ -155,7 +155,7 @@ impl Repository {
         Ok(statuses.into_values().collect())
     }
 
-    /// Why what lies in a model's folder is not what is served.
+    /// Why the version in the folder is not served.
     #[must_use]
     pub fn trouble(&self, name: &str) -> Option<String> {
         self.entries().get(name).and_then(|entry| entry.trouble.clone())
@@ -197,10 +197,10 @@ impl Repository {
 
     /// Ends the workers, and forgets the models. Blocks.
     pub fn close(&self) {
-        // What is being loaded now would be served after the end.
+        // Wait for a load in progress; else it would serve a model after the server has closed.
         let _changing = self.changing();
         let entries = std::mem::take(&mut *self.entries.write().unwrap_or_else(PoisonError::into_inner));
-        // Requests that are still here are past the grace time.
+        // Requests still running have exceeded the grace time.
         entries.values().filter_map(|entry| entry.serving.as_ref()).for_each(|model| model.close(true));
         self.retired().iter().filter_map(Weak::upgrade).for_each(|model| model.close(true));
         let workers = std::mem::take(&mut *self.workers());
@@ -258,7 +258,7 @@ impl Repository {
         drop(entries);
         let mut retired = self.retired();
         retired.retain(|model| model.strong_count() > 0);
-        // Its last owner ends its workers: the last request that holds it.
+        // The workers end when the last request that holds the model has ended.
         retired.extend(old.as_ref().map(Arc::downgrade));
     }
 

@@ -27,7 +27,7 @@ const SETTLE: Duration = Duration::from_secs(2);
 /// A tier is restored after at least this time with room to spare.
 const MIN_HOLD: Duration = Duration::from_secs(10);
 
-/// And after at most this time, however often it has proved too heavy.
+/// The longest time before a restore, however often a restored tier proved too heavy.
 const MAX_HOLD: Duration = Duration::from_secs(160);
 
 /// There are at most this many changes within [`CHANGES_WITHIN`], whatever happens.
@@ -99,9 +99,9 @@ impl Degradation {
         self.change(self.shed.max(tier + 1), false, now)
     }
 
-    /// Restores a tier after a while with room to spare. `busy_now` is the part of the machine's time that requests ask for
-    /// with the tiers that are open, `busy_if_restored` the part with one tier more. Returns whether the machine is overloaded
-    /// already.
+    /// Restores a tier after a while with room to spare. `busy_now` is the part of the machine's time that requests
+    /// ask for with the tiers that are shed now, `busy_if_restored` the part with one tier more. Returns whether the
+    /// machine is overloaded already.
     pub fn update(&mut self, busy_now: f64, busy_if_restored: f64, now: Instant) -> bool {
         if self.shed == 0 || busy_if_restored > ROOM {
             self.room_since = None;

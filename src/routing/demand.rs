@@ -29,7 +29,7 @@ pub struct Demand {
     updated_at: Mutex<Instant>,
 }
 
-/// What requests asked for in the mean of the last seconds.
+/// What requests asked for averaged over the last seconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DemandRates {
     /// Images that came a second.
@@ -39,7 +39,7 @@ pub struct DemandRates {
 }
 
 impl Demand {
-    /// Nothing has come yet.
+    /// Demand of a model that has had no requests yet.
     #[must_use]
     pub fn new(now: Instant) -> Self {
         Self {

@@ -19,14 +19,14 @@ pub struct Point {
     pub p99: Duration,
     /// Answers a second at that size, if the machine does nothing else.
     pub answers_per_second: f64,
-    /// Dollars for a million answers: decoding and post-processing, and a image's share of a run.
+    /// Dollars for a million answers: decoding, postprocessing, and an image's share of a run.
     pub usd_per_million: f64,
     /// Its quality, by the model's first metric.
     pub accuracy: Option<f64>,
 }
 
 impl Point {
-    /// Is it at least as fast, as cheap and as accurate as the other, and better in one of these?
+    /// Whether it is at least as fast, cheap and accurate as the other, and better in one of these.
     #[must_use]
     pub fn beats(&self, other: &Self) -> bool {
         let accuracy = |point: &Self| point.accuracy.unwrap_or(f64::NEG_INFINITY);

@@ -13,7 +13,7 @@ use crate::{
 pub struct VariantPreference {
     /// Only this variant.
     pub variant: Option<String>,
-    /// What makes a variant the best.
+    /// What to optimise: cost, latency or accuracy.
     pub objective: Option<Objective>,
     /// No variant below this accuracy.
     pub min_accuracy: Option<f64>,
@@ -36,8 +36,8 @@ pub struct RoutingPolicy {
     pub min_agreement: Option<f64>,
     /// No variant whose answers cost more dollars.
     pub max_cost_usd: Option<f64>,
-    /// Whether the first variant answers every request that wants nothing: the operator named it and nothing else, or the
-    /// manifest does not say how good the others are.
+    /// Whether the first variant answers every request without preferences: the operator set a default and no limit,
+    /// or the manifest lacks accuracies.
     pub fixed: bool,
 }
 
@@ -46,7 +46,7 @@ impl RoutingPolicy {
     #[must_use]
     pub fn new(manifest: &Manifest, settings: &ModelOverrides, variants: usize, accuracy_known: bool) -> Self {
         let routing = &manifest.routing;
-        // Numbers of few digits come as they were written.
+        // A ratio is an f32; rounding keeps 0.8 from becoming 0.800000012.
         let exact = |ratio: Ratio| (f64::from(ratio.get()) * 1e6).round() / 1e6;
         let default = settings.default_variant.as_ref().unwrap_or(&manifest.default_variant);
         let policy = Self {
@@ -67,10 +67,10 @@ impl RoutingPolicy {
         Self { fixed, ..policy }
     }
 
-    /// What the variant that answers such a request has to meet.
+    /// The requirements for a request with this preference.
     #[must_use]
     pub fn requirements<'a>(&'a self, preference: &'a VariantPreference) -> Requirements<'a> {
-        // A request that names a variant is not held to what the operator says for those that do not.
+        // The model's own limits do not apply to a request that names its variant.
         let named = preference.variant.is_some();
         let ours = |limit: Option<f64>| limit.filter(|_| !named);
         Requirements {

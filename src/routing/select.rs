@@ -1,6 +1,6 @@
-//! Of the variants that are accurate enough, cheap enough and fast enough, the objective takes its best: the cheapest,
-//! the fastest or the most accurate. Under load the heaviest tiers are shed ([`super::degradation`]). A request that names a
-//! variant gets it.
+//! Of the variants that are accurate enough, cheap enough and fast enough, the one that is best by the objective is
+//! chosen: the cheapest, the fastest or the most accurate. Under load the heaviest tiers are shed
+//! ([`super::degradation`]). A request that names a variant gets it.
 
 use std::{fmt, time::Duration};
 
@@ -30,7 +30,7 @@ pub struct Requirements<'a> {
     pub variant: Option<&'a str>,
     /// The variant that is preferred, whatever the objective.
     pub default: Option<&'a str>,
-    /// What makes a variant the best.
+    /// What to optimise: cost, latency or accuracy.
     pub objective: Option<Objective>,
     /// Variants below this accuracy are left out.
     pub min_accuracy: Option<f64>,
@@ -119,10 +119,10 @@ impl fmt::Display for Unmet {
     }
 }
 
-/// A variant whose demand is above this part of another's is of the same tier: going from one to the other gains nothing.
+/// A variant with more than this part of another's demand is in the same tier, since switching would gain little.
 const SAME_TIER: f64 = 0.85;
 
-/// Costs that are closer than this are the same: noise must not decide.
+/// Costs within this ratio count as equal, so that noise does not decide.
 const SAME_COST: f64 = 0.9;
 
 /// Chooses one of the `candidates`.
@@ -139,11 +139,11 @@ pub fn select(candidates: &[Candidate<'_>], requirements: &Requirements<'_>) -> 
     let tier = |variant: usize| tiers.get(variant).copied().unwrap_or_default();
     let fast = |variant: &usize| requirements.within.is_none_or(|within| candidates[*variant].alone <= within);
     let in_time: Vec<usize> = order.iter().copied().filter(fast).collect();
-    // Where none is fast enough, the fastest is the best there is; the queue will say no if that is too slow.
+    // If none is fast enough, the fastest is taken; the forecast or the queue refuses the request if that is too slow.
     let fastest = || order.iter().copied().min_by_key(|&variant| candidates[variant].alone).into_iter().collect();
     let in_time = if in_time.is_empty() { fastest() } else { in_time };
     let open = in_time.iter().copied().find(|&variant| tier(variant) >= requirements.shed);
-    // Where all that will do are shed, the lightest of them answers all the same.
+    // If all suitable variants are shed, the lightest of them answers.
     let lightest = || in_time.iter().copied().max_by_key(|&variant| (tier(variant), std::cmp::Reverse(variant)));
     let best = order.first().copied().unwrap_or_default();
     let variant = open.or_else(lightest).unwrap_or(best);
@@ -167,7 +167,7 @@ pub fn select(candidates: &[Candidate<'_>], requirements: &Requirements<'_>) -> 
     Ok(Choice { variant, reason, tier: tier(variant), lighter })
 }
 
-/// The named one, if it keeps what else is requirements.
+/// The variant that the request names, if it meets the other requirements.
 fn named(candidates: &[Candidate<'_>], name: &str, requirements: &Requirements<'_>) -> Result<Choice, Unmet> {
     let Some(variant) = candidates.iter().position(|candidate| candidate.name == name) else {
         let known: Vec<_> = candidates.iter().map(|candidate| candidate.name).collect();
@@ -194,7 +194,7 @@ fn admitted(candidates: &[Candidate<'_>], requirements: &Requirements<'_>) -> Re
         });
         return Err(Unmet::Accuracy(format!("no variant reaches {floor}; {best}")));
     }
-    // What is not compared yet has the benefit of the doubt; and if none agrees, the comparison is no help.
+    // A variant without enough comparisons counts as agreeing. If none agrees, agreement is ignored.
     let agrees = |variant: &usize| {
         let agreement = candidates[*variant].agreement;
         requirements.min_agreement.is_none_or(|least| agreement.is_none_or(|agreement| agreement >= least))
@@ -213,11 +213,11 @@ fn admitted(candidates: &[Candidate<'_>], requirements: &Requirements<'_>) -> Re
     Ok(cheap)
 }
 
-/// The best first.
+/// The admitted variants, best first.
 fn by_preference(candidates: &[Candidate<'_>], admitted: &[usize], requirements: &Requirements<'_>) -> Vec<usize> {
     let objective = if requirements.save { Objective::Cost } else { requirements.objective.unwrap_or(Objective::Cost) };
     let cheapest = admitted.iter().map(|&variant| candidates[variant].usd).fold(f64::INFINITY, f64::min);
-    // Of those that cost about the same, the one that the manifest names first.
+    // Variants of about the same cost keep the manifest's order.
     let cost = |variant: usize| {
         let usd = candidates[variant].usd;
         if usd * SAME_COST <= cheapest { cheapest } else { usd }
@@ -238,7 +238,7 @@ fn by_preference(candidates: &[Candidate<'_>], admitted: &[usize], requirements:
     order
 }
 
-/// The class of tier of each candidate; 0 is the heaviest.
+/// The tier of each candidate; 0 is the heaviest.
 fn tiers(candidates: &[Candidate<'_>]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..candidates.len()).collect();
     order.sort_by(|&a, &b| candidates[b].demand.total_cmp(&candidates[a].demand));

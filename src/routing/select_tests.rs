@@ -93,7 +93,8 @@ fn a_limit_that_nobody_meets_is_named() {
 }
 
 proptest! {
-    /// Whatever is requirements: what comes out is above the floor and below the ceiling, or nothing is.
+    /// Whatever the requirements are, the chosen variant is above the floor and below the ceiling; an error means that
+    /// no variant is.
     #[test]
     fn no_answer_breaks_a_limit(
         variants in prop::collection::vec((0.0..1.0f64, 0.1..9.0f64, 1u64..100), 1..6),

@@ -12,7 +12,7 @@ use std::{
 use super::{degradation::Degradation, demand::Demand, policy::RoutingPolicy};
 use crate::{manifest::VariantId, stats::Ewma};
 
-/// So many answers must have been compared before the agreement counts.
+/// Agreement counts once this many answers were compared.
 const ENOUGH_COMPARED: u64 = 30;
 
 /// The routing state of a model. It begins anew when the model is loaded anew.
@@ -50,8 +50,7 @@ pub struct ShadowPolicy {
     running: Arc<AtomicBool>,
 }
 
-/// Proof that this shadow run may go on: there is one at a time for each model, so that what is kept in memory for it is
-/// bounded. The next may begin when this is dropped.
+/// The turn for one shadow run. A model has one at a time, which bounds memory.
 #[derive(Debug)]
 pub struct ShadowTurn(Arc<AtomicBool>);
 
@@ -111,7 +110,7 @@ impl RoutingState {
         state.agreement.get().filter(|_| state.compared.load(Ordering::Relaxed) >= ENOUGH_COMPARED)
     }
 
-    /// The same, however few answers were compared.
+    /// Like [`Self::agreement`], but from the first comparison on.
     #[must_use]
     pub fn agreement_so_far(&self, variant: VariantId) -> Option<f64> {
         self.variants.get(variant.index())?.agreement.get()
@@ -133,7 +132,7 @@ impl ShadowPolicy {
         Some(Self { variant, every, answered: AtomicU64::new(0), running: Arc::default() })
     }
 
-    /// The turn for the next answer, if it is one to compare and no other comparison goes on.
+    /// A turn, if the next answer is due for comparison and no other comparison is running.
     #[must_use]
     pub fn next(&self) -> Option<ShadowTurn> {
         #[expect(clippy::cast_precision_loss, reason = "2^53 answers are enough")]

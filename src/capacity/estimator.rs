@@ -101,8 +101,9 @@ impl CapacityEstimator {
         }
     }
 
-    /// Takes in what was asked for since the last update. To be called every second or so.
-    pub fn update(&mut self, models: &[ModelLoad], usage: ProcessUsage, now: Instant) -> Estimate {
+    /// Takes in what was asked for since the last update, and how many requests were refused, for whatever reason. To be
+    /// called every second or so.
+    pub fn update(&mut self, models: &[ModelLoad], refused: f64, usage: ProcessUsage, now: Instant) -> Estimate {
         let elapsed = now.saturating_duration_since(self.updated_at);
         self.updated_at = now;
         let mut needs = Needs::default();
@@ -119,7 +120,7 @@ impl CapacityEstimator {
         self.load.observe(needs.of_the_replica(self.cpus), elapsed);
         self.answered.observe(answered, elapsed);
         self.refused.observe(total(|asked| asked.refused_for_room), elapsed);
-        self.learn_overhead(usage, answered, total(|asked| asked.refused), elapsed);
+        self.learn_overhead(usage, answered, refused, elapsed);
         Estimate { load: self.load(), answers_per_second }
     }
 

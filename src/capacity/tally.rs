@@ -18,8 +18,6 @@ pub struct Tally {
     overhead_nanos: AtomicU64,
     /// Requests refused for want of room or time, which another replica would have answered.
     refused_for_room: AtomicU64,
-    /// All refused requests.
-    refused: AtomicU64,
     /// CPU seconds that an answer takes beside its run, on average.
     overhead_each: Ewma,
 }
@@ -37,8 +35,6 @@ pub struct Asked {
     pub overhead_each: Option<f64>,
     /// Requests refused for want of room or time, which another replica would have answered.
     pub refused_for_room: f64,
-    /// All refused requests.
-    pub refused: f64,
 }
 
 impl Tally {
@@ -50,7 +46,6 @@ impl Tally {
             degraded: AtomicU64::new(0),
             overhead_nanos: AtomicU64::new(0),
             refused_for_room: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
             overhead_each: Ewma::new(NEWEST),
         }
     }
@@ -69,10 +64,9 @@ impl Tally {
         self.overhead_nanos.fetch_add(overhead.nanos(), Ordering::Relaxed);
     }
 
-    /// A request was refused; `for_room` where another replica would have answered it.
-    pub fn refused(&self, for_room: bool) {
-        add(&self.refused, 1);
-        add(&self.refused_for_room, usize::from(for_room));
+    /// A request was refused that another replica would have answered.
+    pub fn refused_for_room(&self) {
+        add(&self.refused_for_room, 1);
     }
 
     /// Takes what was counted since the last call.
@@ -90,7 +84,6 @@ impl Tally {
             overhead_seconds,
             overhead_each: self.overhead_each.get(),
             refused_for_room: take(&self.refused_for_room),
-            refused: take(&self.refused),
         }
     }
 }

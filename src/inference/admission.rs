@@ -32,7 +32,6 @@ pub struct Reserved {
     permit: Permit,
     record: RequestRecord,
     tenant: Tenant,
-    budget: BudgetState,
 }
 
 /// A request that is admitted: it has a place, a variant, and a forecast of its answer that is in time.
@@ -45,6 +44,8 @@ pub struct Admitted {
     pub(super) route: Route,
     pub(super) context: RequestContext,
     pub(super) forecast: Option<Forecast>,
+    /// Whether other images of the same request run beside this one.
+    one_of_several: bool,
 }
 
 impl Inference {
@@ -73,12 +74,17 @@ impl Inference {
             Ok(permit) => permit,
             Err(error) => return Err(record.fail(error)),
         };
-        match self.ledger.budget_state(tenant) {
-            Ok(budget) => Ok(Reserved { inference: Arc::clone(self), permit, record, tenant, budget }),
-            Err(BudgetExceeded { tenant, usd_per_hour, retry_after }) => {
-                Err(record.fail(Error::OverBudget { tenant, usd_per_hour, retry_after }))
-            }
+        match self.budget(tenant) {
+            Ok(_) => Ok(Reserved { inference: Arc::clone(self), permit, record, tenant }),
+            Err(error) => Err(record.fail(error)),
         }
+    }
+
+    /// What the tenant may spend at this moment.
+    fn budget(&self, tenant: Tenant) -> Result<BudgetState, Error> {
+        self.ledger.budget_state(tenant).map_err(|BudgetExceeded { tenant, usd_per_hour, retry_after }| {
+            Error::OverBudget { tenant, usd_per_hour, retry_after }
+        })
     }
 
     /// Reserves, admits and runs in one step, for callers that have the image in memory already.
@@ -120,11 +126,13 @@ impl Reserved {
     ///
     /// # Errors
     /// [`Error::NoVariant`] when no variant meets a limit, [`Error::BadParameter`] for a variant that does not exist,
-    /// [`Error::TooSlow`] when the answer to an image would come after its deadline.
+    /// [`Error::TooSlow`] when the answer to an image would come after its deadline, [`Error::OverBudget`] when the
+    /// tenant's money was spent while the body was read.
     pub fn admit(self, terms: &Terms) -> Result<Admitted, Error> {
-        let Self { inference, permit, mut record, tenant, budget } = self;
+        let Self { inference, permit, mut record, tenant } = self;
         let model = Arc::clone(&record.model);
-        let selected = match select::select(&inference, &model, terms, budget) {
+        let selected = inference.budget(tenant).and_then(|budget| select::select(&inference, &model, terms, budget));
+        let selected = match selected {
             Ok(selected) => selected,
             Err(error) => return Err(record.fail(error)),
         };
@@ -132,8 +140,13 @@ impl Reserved {
         record.admit(route);
         let forecast = match (terms.input, selected.forecasts) {
             (InputKind::Tensors, _) => None,
-            (InputKind::Image, Some(forecasts)) => Some(forecasts.own),
-            (InputKind::Image, None) => {
+            // Each gets a forecast when it runs, since it has the others ahead of it.
+            (InputKind::Images(several), _) if several > 1 => {
+                record.holds(several);
+                None
+            }
+            (InputKind::Images(_), Some(forecasts)) => Some(forecasts.own),
+            (InputKind::Images(_), None) => {
                 Some(Forecasts::new(&inference.decoding, model.variant(route.variant), terms.priority).own)
             }
         };
@@ -141,7 +154,7 @@ impl Reserved {
             return Err(record.fail(error));
         }
         let context = RequestContext { deadline: terms.deadline, priority: terms.priority, tenant };
-        Ok(Admitted { inference, permit: Arc::new(permit), record, route, context, forecast })
+        Ok(Admitted { inference, permit: Arc::new(permit), record, route, context, forecast, one_of_several: false })
     }
 }
 
@@ -150,6 +163,12 @@ impl Admitted {
     #[must_use]
     pub fn model(&self) -> &Arc<Model> {
         &self.record.model
+    }
+
+    /// Its place; whoever holds it keeps the place taken.
+    #[must_use]
+    pub fn place(&self) -> Arc<Permit> {
+        Arc::clone(&self.permit)
     }
 
     /// Takes room for a body, before it is read.
@@ -182,6 +201,7 @@ impl Admitted {
     pub fn split(mut self, images: usize) -> Vec<Self> {
         self.record.holds(images);
         self.record.images = 1;
+        self.one_of_several = images > 1;
         let others: Vec<Self> = (1..images)
             .map(|_| Self {
                 inference: Arc::clone(&self.inference),
@@ -193,14 +213,14 @@ impl Admitted {
         std::iter::once(self).chain(others).take(images).collect()
     }
 
-    /// The forecast made at admission, or a new one if the body took long or other images of the same request went
-    /// first.
+    /// The forecast made at admission, or a new one if the body took long or other images of the same request run
+    /// beside this one.
     ///
     /// # Errors
     /// [`Error::TooSlow`] when the answer would come after its deadline by now.
     pub(super) fn fresh_forecast(&self) -> Result<Option<Forecast>, Error> {
         let Some(forecast) = self.forecast else { return Ok(None) };
-        if forecast.made_at.elapsed() < FRESH {
+        if forecast.made_at.elapsed() < FRESH && !self.one_of_several {
             return Ok(Some(forecast.renewed()));
         }
         let variant = self.record.model.variant(self.route.variant);

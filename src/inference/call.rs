@@ -21,8 +21,8 @@ pub enum Target {
 /// What kind of input a request brings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InputKind {
-    /// Encoded images, which are decoded first.
-    Image,
+    /// So many encoded images, which are decoded first. A front door that reads the body after the admission says 1.
+    Images(usize),
     /// Tensors, which are run as they are.
     Tensors,
 }
@@ -45,7 +45,7 @@ impl Terms {
     #[must_use]
     pub fn image(deadline: Deadline) -> Self {
         let (preference, priority) = (VariantPreference::default(), Priority::default());
-        Self { preference, deadline, priority, input: InputKind::Image }
+        Self { preference, deadline, priority, input: InputKind::Images(1) }
     }
 }
 

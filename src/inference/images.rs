@@ -141,6 +141,7 @@ pub(super) async fn preprocess(
     let latest = run.context.deadline.at.checked_sub(needed);
     let in_flight = (decoding.enter(), variant.queue.upcoming.enter());
     let (limits, preprocessor) = (inference.config.images, Arc::clone(&variant.preprocessor));
+    let encoded = matches!(image, ImageInput::Encoded(_));
     let work = move || {
         let in_time = latest.is_some_and(|latest| Instant::now() < latest);
         in_time.then(|| preprocess_now(image, &limits, &preprocessor, keep))
@@ -149,16 +150,23 @@ pub(super) async fn preprocess(
         decoding.run(Some(&run.meter), work).await.map_err(|cause| run.failed(cause))?;
     drop(in_flight);
     let Some(done) = done else { return Err(run.deadline_exceeded()) };
-    let (image, preprocessed, mut times) = done?;
-    decoding.learn(took);
+    let Worked { facts, image, preprocessed, mut times } = done?;
+    if encoded {
+        decoding.learn(took);
+    }
     times.add(Stage::Queue, waited);
-    let facts =
-        ImageFacts { width: image.width, height: image.height, format: image.format, orientation: image.orientation };
     let preprocessed = preprocessed.map_err(|cause| run.failed(cause))?;
-    Ok(Preprocess { preprocessed, image: keep.then_some(image), facts, times, cpu })
+    Ok(Preprocess { preprocessed, image, facts, times, cpu })
 }
 
-type Worked = (Arc<DecodedImage>, Result<Preprocessed, String>, StageTimes);
+/// What a decode thread hands back.
+struct Worked {
+    facts: ImageFacts,
+    /// The pixels, where they were to be kept.
+    image: Option<Arc<DecodedImage>>,
+    preprocessed: Result<Preprocessed, String>,
+    times: StageTimes,
+}
 
 fn preprocess_now(
     image: ImageInput,
@@ -179,7 +187,10 @@ fn preprocess_now(
     times.set(Stage::Decode, started.elapsed());
     let preprocessed = preprocessor.preprocess(&image);
     times.set(Stage::Preprocess, started.elapsed().saturating_sub(times.get(Stage::Decode)));
-    Ok((image, preprocessed, times))
+    let facts =
+        ImageFacts { width: image.width, height: image.height, format: image.format, orientation: image.orientation };
+    // Pixels that nobody needs any more go here, not on a thread that serves sockets.
+    Ok(Worked { facts, image: keep.then_some(image), preprocessed, times })
 }
 
 /// An image that the prediction is drawn on.

@@ -29,7 +29,10 @@ pub mod tensors;
 pub mod tick;
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Instant,
 };
 
@@ -78,6 +81,8 @@ pub struct Inference {
     observers: Observers,
     estimator: Mutex<CapacityEstimator>,
     load: Mutex<ReplicaLoad>,
+    /// Refusals since the last tick, by whichever part of the server.
+    refused: AtomicU64,
 }
 
 impl Inference {
@@ -105,6 +110,7 @@ impl Inference {
             ]),
             estimator: Mutex::new(CapacityEstimator::new(ledger.cpus, Instant::now())),
             load: Mutex::default(),
+            refused: AtomicU64::new(0),
             config,
             lifecycle,
             metrics,
@@ -168,6 +174,17 @@ impl Inference {
     /// Does work that a front door would not do on the threads that serve its sockets. `None` when it panicked.
     pub async fn spawn_cpu<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         self.postprocessing.run(None, work).await.ok().map(|(value, _)| value)
+    }
+
+    /// Counts a refusal, for a model where one is known, else for "". Front doors call this for each that they send.
+    pub fn refused(&self, model: &str, reason: &str) {
+        self.metrics.refused(model, reason);
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "few enough a second")]
+    fn take_refused(&self) -> f64 {
+        self.refused.swap(0, Ordering::Relaxed) as f64
     }
 
     /// The load of this replica at the last tick.

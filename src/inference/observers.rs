@@ -55,7 +55,7 @@ impl Observer for LearnDemand {
     }
 }
 
-/// Counts what requests ask of this replica, answered or refused.
+/// Counts what requests ask of this replica: answers, and refusals that another replica would have answered.
 #[derive(Debug)]
 pub(super) struct TallyLoad;
 
@@ -67,9 +67,8 @@ impl Observer for TallyLoad {
                 tally.degraded(record.images, record.overhead);
             }
             (Outcome::Answered(_), Some(route)) => tally.answered(route.variant, record.images, record.overhead),
-            (Outcome::Refused(error), _) => tally.refused(is_for_room(error)),
-            (Outcome::GivenUp, _) => tally.refused(false),
-            (Outcome::Answered(_) | Outcome::Failed | Outcome::Cancelled, _) => {}
+            (Outcome::Refused(error), _) if is_for_room(error) => tally.refused_for_room(),
+            _ => {}
         }
     }
 }

@@ -8,7 +8,7 @@ use futures_util::future::try_join_all;
 use super::{
     Inference,
     admission::Admitted,
-    forecast::Forecasts,
+    forecast::{Forecast, Forecasts},
     images::{self, ImageInput},
     record::RequestRecord,
     response::{Response, TensorOutputs},
@@ -61,12 +61,9 @@ pub(super) async fn run_tensors(
     let images = inputs.images(admitted.record.model.variant(admitted.route.variant));
     admitted.record.holds(images);
     admitted.record.typical = matches!(inputs, TensorInputs::Images(_));
-    // Several images get a forecast each when they run, since each has the others ahead of it.
-    if admitted.record.typical && images == 1 {
-        match admitted.fresh_forecast() {
-            Ok(forecast) => admitted.record.forecast = forecast,
-            Err(error) => return Err(admitted.record.fail(error)),
-        }
+    match admitted.fresh_forecast() {
+        Ok(forecast) => admitted.record.forecast = forecast,
+        Err(error) => return Err(admitted.record.fail(error)),
     }
     let inference = Arc::clone(&admitted.inference);
     run::run(admitted, async move |run, record| {
@@ -122,9 +119,23 @@ async fn run_one_of_several(inference: &Inference, run: &Run, image: Bytes) -> R
     let variant = run.variant();
     let forecast = Forecasts::new(&inference.decoding, variant, run.context.priority).own;
     forecast.check_deadline(&run.model.info.name, run.context.deadline)?;
+    let mut compared = Compared { forecast, variant, answered: false };
     let done = run_image(inference, run, image).await;
-    forecast.compare(variant, done.is_ok());
+    compared.answered = done.is_ok();
     done
+}
+
+/// Compares the forecast of one image with what became of it, also when it is dropped before it is answered.
+struct Compared<'a> {
+    forecast: Forecast,
+    variant: &'a Variant,
+    answered: bool,
+}
+
+impl Drop for Compared<'_> {
+    fn drop(&mut self) {
+        self.forecast.compare(self.variant, self.answered);
+    }
 }
 
 /// Adds one image to the request's record. Stage times are those of the slowest image.

@@ -41,7 +41,8 @@ pub fn tick(inference: &Inference) {
         }
     }
     let loads: Vec<ModelLoad> = models.iter().map(|model| load(inference, model)).collect();
-    let estimate = inference.estimator().update(&loads, inference.ledger.process_usage(), now);
+    let estimate =
+        inference.estimator().update(&loads, inference.take_refused(), inference.ledger.process_usage(), now);
     let names = models.iter().map(|model| model.info.name.clone());
     let answers_per_second =
         names.zip(estimate.answers_per_second).filter_map(|(name, per_second)| Some((name, per_second?)));

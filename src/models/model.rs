@@ -156,10 +156,11 @@ impl Model {
     }
 }
 
-impl Drop for Model {
-    /// When the last request that holds the model has ended, nobody can queue anything any more.
+impl Drop for Variant {
+    /// When the last request that holds the model has ended, nobody can queue anything any more; nor when the model
+    /// never came to be, since another of its variants could not start. The workers end, and with them their sessions.
     fn drop(&mut self) {
-        self.close(false);
+        self.queue.close(false);
     }
 }
 

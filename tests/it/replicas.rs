@@ -13,6 +13,7 @@ tests![
     the_sum_stays_when_requests_go_to_more_replicas,
     what_no_replica_could_answer_asks_for_none,
     who_is_refused_for_want_of_room_asks_for_more_than_one,
+    refusals_are_no_part_of_what_an_answer_takes,
 ];
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -31,6 +32,12 @@ struct Replica {
     random: fastrand::Rng,
     now: Instant,
     charged: Duration,
+    /// What it takes of the CPUs over what it charges, this second and later.
+    takes: f64,
+    /// CPU time of the process so far.
+    process: Duration,
+    /// Requests that were refused in this second, for whatever reason.
+    refused: f64,
     /// Answers a second that it says it can give.
     capacity: Option<f64>,
 }
@@ -44,6 +51,9 @@ impl Replica {
             random: fastrand::Rng::with_seed(seed),
             now,
             charged: Duration::ZERO,
+            takes: 1.1,
+            process: Duration::ZERO,
+            refused: 0.0,
             capacity: None,
         }
     }
@@ -68,6 +78,12 @@ impl Replica {
     fn answers(&mut self) {
         self.tally.answered(VariantId::new(0), 1, CpuTime::from(BESIDE_RUN));
         self.charged += RUN + BESIDE_RUN;
+        self.process += (RUN + BESIDE_RUN).mul_f64(self.takes);
+    }
+
+    fn is_full(&mut self) {
+        self.tally.refused_for_room();
+        self.refused += 1.0;
     }
 
     /// How many replicas it asks for at the end of this second.
@@ -83,9 +99,9 @@ impl Replica {
                 service_time: RUN,
             }],
         };
-        let process = CpuTime::from(self.charged.mul_f64(1.1));
-        let usage = ProcessUsage { process, charged: CpuTime::from(self.charged), loading: false };
-        let estimate = self.estimator.update(&[model], usage, self.now);
+        let usage =
+            ProcessUsage { process: CpuTime::from(self.process), charged: CpuTime::from(self.charged), loading: false };
+        let estimate = self.estimator.update(&[model], std::mem::take(&mut self.refused), usage, self.now);
         self.capacity = estimate.answers_per_second[0];
         estimate.load / TARGET_LOAD
     }
@@ -137,7 +153,7 @@ fn what_no_replica_could_answer_asks_for_none() {
     let mut replica = Replica::new(5);
     for _ in 0..60 {
         // Bad images, unknown variants, deadlines that even an idle replica misses.
-        (0..1000).for_each(|_| replica.tally.refused(false));
+        replica.refused = 1000.0;
         assert_eq!(replica.a_second_passes(), 0.0);
     }
 }
@@ -147,7 +163,7 @@ fn who_is_refused_for_want_of_room_asks_for_more_than_one() {
     let mut asked = 0.0;
     for _ in 0..60 {
         (0..10).for_each(|_| replica.answers());
-        (0..20).for_each(|_| replica.tally.refused(true));
+        (0..20).for_each(|_| replica.is_full());
         asked = replica.a_second_passes();
     }
     // It is full with a third of those who come.
@@ -155,4 +171,21 @@ fn who_is_refused_for_want_of_room_asks_for_more_than_one() {
     // And when they have gone, for none.
     (0..60).for_each(|_| asked = replica.a_second_passes());
     assert!(asked < 0.01, "{asked}");
+}
+
+fn refusals_are_no_part_of_what_an_answer_takes() {
+    let (mut replica, capacity) = Replica::that_knows_itself(7);
+    let settled = |capacity: f64, other: f64| (capacity / other - 1.0).abs() < 0.02;
+    // Names of models that do not exist take as much of the CPUs as the answers.
+    replica.takes = 2.0;
+    for _ in 0..60 {
+        replica.refused = 1000.0;
+        replica.answers_for_a_second(20.0);
+    }
+    let refusing = replica.capacity.expect("it answers");
+    assert!(settled(refusing, capacity), "{capacity} → {refusing}");
+    // Where nobody is refused, the answers take it.
+    replica.answers_for(60, 20.0);
+    let costly = replica.capacity.expect("it answers");
+    assert!(costly < 0.7 * capacity, "{capacity} → {costly}");
 }

@@ -31,16 +31,21 @@ pub(in crate::api) async fn count_outcome(
 ) -> Response {
     let (method, route) = (method_name(request.method()), matched_route(&request));
     let response = next.run(request).await;
-    let (metrics, route) = (inference.metrics(), route.as_deref().unwrap_or("none"));
-    metrics.responded(route, method, response.status().as_u16());
-    if is_probe(route) {
+    let route = route.as_deref().unwrap_or("none");
+    inference.metrics().responded(route, method, response.status().as_u16());
+    if is_probe(route) || asks_for_readiness(route) {
         return response;
     }
     let whole = response.extensions().get::<Problem>().and_then(Problem::refusal);
     let images = response.extensions().get::<RefusedImages>().map_or(&[][..], |RefusedImages(reasons)| reasons);
     if whole.is_some() || !images.is_empty() {
         let model = info.model().unwrap_or_default();
-        whole.iter().chain(images).for_each(|reason| metrics.refused(model, reason));
+        whole.iter().chain(images).for_each(|reason| inference.refused(model, reason));
     }
     response
+}
+
+/// Whether the route tells if one model can be asked, as KServe's probes do.
+fn asks_for_readiness(route: &str) -> bool {
+    matches!(route, "/v2/models/{model}/ready" | "/v2/models/{model}/versions/{version}/ready")
 }

@@ -86,9 +86,9 @@ async fn answer(
     let InferRequest { id, preference, time_budget, priority, inputs, outputs } =
         read(inference, &reserved, model, headers, upload).await?;
     let budget = time_budget.unwrap_or(inference.config().requests.deadline);
-    let input = match inputs {
+    let input = match &inputs {
         TensorInputs::Tensors(_) => InputKind::Tensors,
-        TensorInputs::Images(_) => InputKind::Image,
+        TensorInputs::Images(images) => InputKind::Images(images.len()),
     };
     let terms = Terms { preference, deadline: Deadline::after(received, budget), priority, input };
     let response = reserved.admit(&terms)?.run_tensors(inputs).await?;

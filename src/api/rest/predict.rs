@@ -140,7 +140,7 @@ async fn admit_and_run(
         preference: params.preference.clone(),
         deadline: Deadline::after(received, budget),
         priority: params.priority,
-        input: InputKind::Image,
+        input: InputKind::Images(1),
     };
     let admitted = inference.reserve(model, tenant(inference, &head.headers))?.admit(&terms)?;
     let body = images::read(inference, &|bytes| admitted.hold(bytes), &head.headers, upload).await?;
@@ -190,6 +190,8 @@ impl ImageCall {
     /// Answers a request of several images with a list. Each is answered or refused for itself; when all are refused, the response has
     /// the status of the first.
     async fn several(&self, admitted: Admitted, parts: Vec<ImagePart>, received: Instant) -> Response {
+        // The place stays taken until the response is built, since it bounds how many answers are in memory.
+        let _place = admitted.place();
         let requests = admitted.split(parts.len()).into_iter().zip(parts).enumerate();
         let answers = stream::iter(requests.map(|(place, (admitted, part))| self.part(admitted, place, part)));
         let outcomes: Vec<_> = answers.buffered(CONCURRENT_IMAGES).collect().await;

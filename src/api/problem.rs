@@ -85,7 +85,7 @@ pub(super) enum Refusals {
     /// The model failed.
     #[response(status = 500, content_type = "application/problem+json")]
     Failed(ProblemBody),
-    /// Not ready, shutting down, or too busy to answer before the deadline; `Retry-After` says when to come again.
+    /// Not ready, or shutting down; `Retry-After` says when to come again.
     #[response(status = 503, content_type = "application/problem+json")]
     NotReady(ProblemBody),
     /// The deadline passed.

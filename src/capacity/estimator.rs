@@ -189,6 +189,7 @@ impl Needs {
         (self.cpu / cpus).max(self.device).max(self.sessions)
     }
 
+    /// Adds the needs of another model, which is full at that part of the replica's time.
     fn add(&mut self, more: Self, full: f64) {
         self.cpu += more.cpu / full;
         self.device += more.device / full;

@@ -75,7 +75,7 @@ impl CpuPool {
             meter.iter().for_each(|meter| meter.charge(cpu.into()));
             (value, cpu)
         });
-        let (value, cpu) = task.await.map_err(|error| format!("a decode thread failed: {error}"))?;
+        let (value, cpu) = task.await.map_err(|error| format!("the work panicked: {error}"))?;
         Ok((value, WorkTime { waited, took: started.elapsed(), cpu }))
     }
 

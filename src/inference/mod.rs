@@ -89,7 +89,7 @@ impl Inference {
     /// A server without models, in state [`LifecycleState::Starting`](crate::lifecycle::LifecycleState::Starting).
     ///
     /// # Errors
-    /// When metrics clash, which a test would show.
+    /// When two metrics have the same name; any test that starts a server would show it.
     pub fn new(config: Config) -> anyhow::Result<Arc<Self>> {
         let (config, lifecycle) = (Arc::new(config), Arc::new(Lifecycle::default()));
         let metrics = Arc::new(Metrics::new()?);
@@ -189,7 +189,7 @@ impl Inference {
 
     /// The load of this replica at the last tick.
     #[must_use]
-    pub fn estimate(&self) -> ReplicaLoad {
+    pub fn replica_load(&self) -> ReplicaLoad {
         self.load.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

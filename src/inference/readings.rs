@@ -11,9 +11,9 @@ impl GaugeSource for Inference {
     fn read(&self, gauges: &Gauges) {
         self.ledger.read(gauges);
         gauges.cpus(usable_cpus(), self.decoding.threads());
-        let estimate = self.estimate();
-        gauges.load(estimate.load, estimate.load / f64::from(self.config.scale.target_load.get()));
-        for (model, per_second) in &estimate.answers_per_second {
+        let replica = self.replica_load();
+        gauges.load(replica.load, replica.load / f64::from(self.config.scale.target_load.get()));
+        for (model, per_second) in &replica.answers_per_second {
             gauges.capacity(model, *per_second);
         }
         for model in self.models.models() {

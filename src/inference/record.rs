@@ -69,7 +69,7 @@ pub(super) struct RequestRecord {
     pub batch_size: usize,
     /// What a shadow run needs, where this answer is one to compare.
     pub sample: Option<Arc<Sample>>,
-    stage: Progress,
+    progress: Progress,
     /// Why there was no room for its body, if there was none.
     no_room: OnceLock<Error>,
 }
@@ -84,7 +84,7 @@ pub(super) struct Route {
 /// How far a request has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Progress {
-    Admitted,
+    Reserved,
     Running,
     Finished,
 }
@@ -104,7 +104,7 @@ impl RequestRecord {
             typical: true,
             batch_size: 0,
             sample: None,
-            stage: Progress::Admitted,
+            progress: Progress::Reserved,
             no_room: OnceLock::new(),
         }
     }
@@ -136,14 +136,14 @@ impl RequestRecord {
         record
     }
 
-    /// Takes room for the body; where there is none, that is how the request ends.
+    /// Takes memory for the body. Where there is none, the request ends as refused, unless it ends otherwise first.
     pub(super) fn hold(&self, permit: &Permit, bytes: usize) -> Result<(), Error> {
         permit.hold(bytes).inspect_err(|error| drop(self.no_room.set(error.clone())))
     }
 
     /// Work begins: from now on the request is cancelled if it is dropped.
     pub(super) fn begin(&mut self) {
-        self.stage = Progress::Running;
+        self.progress = Progress::Running;
     }
 
     /// The request has ended.
@@ -165,17 +165,17 @@ impl RequestRecord {
     }
 
     fn tell(&mut self, outcome: &Outcome<'_>) {
-        self.stage = Progress::Finished;
+        self.progress = Progress::Finished;
         self.observers.iter().for_each(|observer| observer.finished(self, outcome));
     }
 }
 
 impl Drop for RequestRecord {
     fn drop(&mut self) {
-        match self.stage {
+        match self.progress {
             Progress::Finished => {}
             Progress::Running => self.tell(&Outcome::Cancelled),
-            Progress::Admitted => match self.no_room.take() {
+            Progress::Reserved => match self.no_room.take() {
                 Some(error) => self.tell(&Outcome::Refused(&error)),
                 None => self.tell(&Outcome::GivenUp),
             },

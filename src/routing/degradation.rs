@@ -44,10 +44,13 @@ pub struct Degradation {
     changes: VecDeque<Instant>,
     // Since when the next tier would have had room to spare.
     room_since: Option<Instant>,
+    // How long there must be room to spare before a tier is restored.
     hold: Duration,
+    // Whether the latest change restored a tier.
     stepped_up: bool,
     // The share of the latest requests that would have been late, 0 to 1.
     late: f64,
+    // Changes since they were last taken.
     unreported: u64,
 }
 
@@ -141,7 +144,7 @@ mod tests {
         let (mut degradation, now) = (Degradation::default(), Instant::now());
         assert!(degradation.shed_tier(1, now));
         assert!(!degradation.shed_tier(2, now + s(1)), "the queue needs a moment");
-        assert_eq!(degradation.shed(), 2, "that class, and what is heavier");
+        assert_eq!(degradation.shed(), 2, "that tier, and the heavier ones");
         assert!(!degradation.update(0.2, 0.5, now + s(20)), "room, since now");
         degradation.update(0.2, 0.5, now + s(29));
         assert_eq!(degradation.shed(), 2);

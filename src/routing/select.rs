@@ -243,14 +243,14 @@ fn tiers(candidates: &[Candidate<'_>]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..candidates.len()).collect();
     order.sort_by(|&a, &b| candidates[b].demand.total_cmp(&candidates[a].demand));
     let mut tiers = vec![0; candidates.len()];
-    let (mut class, mut heaviest) = (0, f64::INFINITY);
+    let (mut tier, mut heaviest) = (0, f64::INFINITY);
     for (place, variant) in order.into_iter().enumerate() {
         let demand = candidates[variant].demand;
         if demand < heaviest * SAME_TIER {
-            class += usize::from(place > 0);
+            tier += usize::from(place > 0);
             heaviest = demand;
         }
-        tiers[variant] = class;
+        tiers[variant] = tier;
     }
     tiers
 }

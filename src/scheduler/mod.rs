@@ -9,6 +9,7 @@
 //! - [`latency_profile`]: how long a run of n rows takes here, learned from warm-up and traffic.
 //! - [`policy`]: which of the waiting jobs run now, or how long to wait for more.
 //! - [`backlog`]: the waiting jobs and the busy workers, without a clock and a lock.
+//! - [`forecast_errors`]: how far recent forecasts were off.
 //! - [`queue`]: the backlog behind a lock, with threads that wait for it.
 //! - [`worker`]: a thread that owns a session and runs batches.
 //! - [`pool_cpu_time`]: CPU time of runs on a session's own threads.

@@ -27,7 +27,7 @@ const CLEARLY_BETTER: f64 = 1.05;
 /// Number of gaps between arrivals that are averaged.
 const GAPS: usize = 16;
 
-/// BatchLimits of a batch, from the manifest and the graph.
+/// Limits of a batch, from the manifest and the graph.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchLimits {
     /// Largest number of rows in a run.

@@ -1,7 +1,7 @@
 //! Tasks: what models answer. A graph's outputs go in; a [`Prediction`] comes out, which can be written as JSON, drawn onto
 //! its image, printed, compared with another one and scored against labelled images.
 //!
-//! This room is pure but for [`dataset`], which reads label files: it imports no tokio, no axum, no tonic and no ort, and
+//! This room is pure but for [`dataset`], which reads label files: it imports no tokio, no axum and no ort, and
 //! knows nothing of models, requests or the front doors. Pixels and tensors come from [`vision`](crate::vision).
 //!
 //! # What a task provides

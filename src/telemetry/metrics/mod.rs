@@ -47,7 +47,7 @@ impl Metrics {
     /// A fresh set, in a registry of its own (so that tests do not meet).
     ///
     /// # Errors
-    /// When two metrics have one name; any test that starts a server would show it.
+    /// When two metrics have the same name; any test that starts a server would show it.
     pub fn new() -> prometheus::Result<Self> {
         let registry = Registry::new();
         let seconds: Vec<f64> = (0..35).map(|i| 10e-6 * 1.5f64.powi(i)).collect();

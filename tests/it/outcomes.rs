@@ -1,6 +1,6 @@
 //! What is refused is counted once, by its reason, from what was really sent; and a panic calls somebody.
 
-use std::{collections::BTreeMap, io::Write, net::TcpStream, path::Path};
+use std::{collections::BTreeMap, io::Write, net::TcpStream, path::Path, sync::Arc};
 
 use axum::{Router, body::Body, http::Request, routing::get};
 use http_body_util::BodyExt;
@@ -11,7 +11,7 @@ use tower::ServiceExt;
 
 use crate::{
     dashboards::rules,
-    harness::{Server, photo, root, series, sum, until, white},
+    harness::{Server, photo, png, root, series, sum, until, white},
     scraped::{metrics, program},
 };
 
@@ -19,6 +19,7 @@ tests![
     nine_refused_requests_are_nine_counted,
     every_image_that_is_refused_is_counted_once,
     a_full_queue_and_a_full_server_are_counted_once_each,
+    what_probes_hear_is_no_refusal,
     a_panic_fires_the_alert_and_unknown_paths_do_not
 ];
 
@@ -114,7 +115,8 @@ async fn a_full_queue_and_a_full_server_are_counted_once_each() {
         until("so many wait", async || server.get("/v1/models/slow").await.1["batching"]["waiting"] == wanted).await;
     };
     let refused_as = async || {
-        let answer = post(photo()).await.expect("an answer");
+        // Small, so that it is at the queue while the first still runs.
+        let answer = post(png(&image::RgbImage::new(8, 8))).await.expect("an answer");
         assert_eq!(answer.status(), 429);
         answer.json::<Value>().await.expect("JSON")["type"].as_str().expect("a type").to_owned()
     };
@@ -159,10 +161,19 @@ struct Doors(Router);
 
 impl Doors {
     fn open() -> Self {
+        let inference = Self::starting();
+        inference.load(&Selection::default()).expect("the shipped models");
+        Self::around(inference)
+    }
+
+    /// A server whose models are not loaded yet.
+    fn starting() -> Arc<Inference> {
         let models = ("OUNCE_MODELS".to_owned(), root().join("models").display().to_string());
         let config = Layers::defaults().and_then(|layers| layers.env([models])).and_then(|layers| layers.build());
-        let inference = Inference::new(config.expect("valid")).expect("metrics");
-        inference.load(&Selection::default()).expect("the shipped models");
+        Inference::new(config.expect("valid")).expect("metrics")
+    }
+
+    fn around(inference: Arc<Inference>) -> Self {
         let boom = || async {
             if true {
                 unreachable!("boom")
@@ -230,6 +241,27 @@ fn promtool_agrees(test: &Value) -> Result<(), String> {
     } else {
         Err(String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned())
     }
+}
+
+async fn what_probes_hear_is_no_refusal() {
+    let starting = Doors::around(Doors::starting());
+    for path in ["/readyz", "/v2/health/ready", "/v2/models/pedestrian/ready", "/v2/models/pedestrian/versions/1/ready"]
+    {
+        assert_eq!(starting.ask("GET", path, Vec::new()).await.0, 503, "{path}");
+    }
+    assert_eq!(starting.ask("POST", "/v1/detect", photo()).await.0, 503, "somebody who wants an answer");
+    let metrics = series(&starting.ask("GET", "/metrics", Vec::new()).await.1);
+    assert_eq!(sum(&metrics, "ounce_refused_total", &[]), 1.0, "{metrics:?}");
+    assert_eq!(sum(&metrics, "ounce_http_responses_total", &["status=\"503\""]), 5.0, "{metrics:?}");
+
+    let ready = Doors::open();
+    assert_eq!(ready.ask("GET", "/v2/models/nobody/ready", Vec::new()).await.0, 404);
+    let metrics = series(&ready.ask("GET", "/metrics", Vec::new()).await.1);
+    assert_eq!(
+        sum(&metrics, "ounce_refused_total", &["reason=\"unknown_model\""]),
+        1.0,
+        "a model that will never be ready"
+    );
 }
 
 async fn a_panic_fires_the_alert_and_unknown_paths_do_not() {

@@ -16,7 +16,10 @@ use axum::{
 };
 
 use super::{is_probe, matched_route, method_name, request_info::RequestInfo};
-use crate::{api::problem::Problem, inference::Inference};
+use crate::{
+    api::problem::{Problem, kinds},
+    inference::Inference,
+};
 
 /// The images of a request that were refused for themselves, by the reason of each.
 #[derive(Debug, Clone)]
@@ -33,10 +36,10 @@ pub(in crate::api) async fn count_outcome(
     let response = next.run(request).await;
     let route = route.as_deref().unwrap_or("none");
     inference.metrics().responded(route, method, response.status().as_u16());
-    if is_probe(route) || asks_for_readiness(route) {
+    let whole = response.extensions().get::<Problem>().and_then(Problem::refusal);
+    if is_probe(route) || (asks_for_readiness(route) && whole == Some(kinds::NOT_READY.reason)) {
         return response;
     }
-    let whole = response.extensions().get::<Problem>().and_then(Problem::refusal);
     let images = response.extensions().get::<RefusedImages>().map_or(&[][..], |RefusedImages(reasons)| reasons);
     if whole.is_some() || !images.is_empty() {
         let model = info.model().unwrap_or_default();

@@ -39,7 +39,7 @@ fn limits() -> BatchLimits {
     BatchLimits { max_rows: MAX, buckets: Vec::new(), max_delay: None }
 }
 
-/// What was measured at one load.
+/// What the server gave at one rate of requests.
 #[derive(Debug, Clone, Copy)]
 struct Measured {
     /// Answers in time a second.

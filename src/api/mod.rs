@@ -20,14 +20,20 @@ mod problem;
 mod rest;
 mod routes;
 
+use std::sync::Arc;
+
 use axum::http::HeaderMap;
 
-use self::problem::Problem;
+use self::{middleware::request_info::RequestInfo, problem::Problem};
 pub use self::{
     rest::wire::AnswerBody,
     routes::{admin, app, app_with},
 };
-use crate::{cost::Tenant, inference::Inference};
+use crate::{
+    cost::Tenant,
+    inference::{Inference, Target},
+    models::Model,
+};
 
 /// The tenant whose request it is: by `Authorization: Bearer KEY` or `x-api-key: KEY`, or by the header that the operator names.
 fn tenant(inference: &Inference, headers: &HeaderMap) -> Tenant {
@@ -36,6 +42,13 @@ fn tenant(inference: &Inference, headers: &HeaderMap) -> Tenant {
     let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, key)| key.trim());
     let tenants = &inference.ledger().tenants;
     tenants.find([bearer, text("x-api-key")], tenants.header.as_deref().and_then(text))
+}
+
+/// The model of that name, whatever its task; the log and the metrics hear which it is.
+fn find_model(inference: &Inference, info: &RequestInfo, name: String) -> Result<Arc<Model>, Problem> {
+    let model = inference.find(&Target::Model { name, task: None })?;
+    info.set_model(&model.info.name);
+    Ok(model)
 }
 
 /// The size of an input, in bytes or elements, from which on work is done off the threads that serve sockets.

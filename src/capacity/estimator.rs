@@ -47,7 +47,7 @@ pub struct ModelLoad {
 /// What the runs of one variant take.
 #[derive(Debug, Clone, Copy)]
 pub struct VariantLoad {
-    /// What they run on.
+    /// The sessions and threads that they occupy, or the device.
     pub footprint: Footprint,
     /// The least time that one image occupies a session, of the batch sizes whose runs leave time to keep the promise.
     pub service_time: Duration,

@@ -16,18 +16,15 @@ use utoipa::ToSchema;
 
 use super::{
     admin::health::check_ready,
+    find_model,
     middleware::request_info::RequestInfo,
     path::Path,
     problem::{Problem, ProblemBody},
     rest::models::PortBody,
 };
-use crate::{
-    error::Error,
-    inference::{Inference, Target},
-    models::Model,
-};
+use crate::{error::Error, inference::Inference, models::Model};
 
-/// What answers here.
+/// The server's name, its version, and the extensions of the protocol that it has.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ServerMetadata {
     name: &'static str,
@@ -69,8 +66,7 @@ pub(super) struct ModelPath {
 
 impl ModelPath {
     fn find(&self, inference: &Inference, info: &RequestInfo) -> Result<Arc<Model>, Problem> {
-        let model = inference.find(&Target::Model { name: self.model.clone(), task: None })?;
-        info.set_model(&model.info.name);
+        let model = find_model(inference, info, self.model.clone())?;
         match &self.version {
             Some(version) if *version != model.info.version => {
                 let (version, serving) = (version.clone(), model.info.version.clone());

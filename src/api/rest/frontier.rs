@@ -8,12 +8,13 @@ use utoipa::ToSchema;
 
 use crate::{
     api::{
+        find_model,
         middleware::request_info::RequestInfo,
         path::Path,
         problem::{Problem, ProblemBody},
     },
     inference::{
-        Inference, Target,
+        Inference,
         frontier::{self, FrontierPoint},
     },
     stats::round::{places, significant},
@@ -76,8 +77,7 @@ pub(in crate::api) async fn one(
     Extension(info): Extension<RequestInfo>,
     Path(name): Path<String>,
 ) -> Result<Json<FrontierBody>, Problem> {
-    let model = inference.find(&Target::Model { name, task: None })?;
-    info.set_model(&model.info.name);
+    let model = find_model(&inference, &info, name)?;
     Ok(Json(FrontierBody {
         model: model.info.name.clone(),
         accuracy_metric: model.info.metric.clone(),

@@ -8,13 +8,14 @@ use utoipa::ToSchema;
 
 use crate::{
     api::{
+        find_model,
         middleware::request_info::RequestInfo,
         path::Path,
         problem::{Problem, ProblemBody},
     },
     config::{Provider, Task},
     error::Error,
-    inference::{Inference, Target},
+    inference::Inference,
     lifecycle,
     manifest::Decoding,
     models::{BatchAxis, Model, Variant},
@@ -208,8 +209,7 @@ pub(in crate::api) async fn one(
     Extension(info): Extension<RequestInfo>,
     Path(name): Path<String>,
 ) -> Result<Json<ModelBody>, Problem> {
-    let model = inference.find(&Target::Model { name, task: None })?;
-    info.set_model(&model.info.name);
+    let model = find_model(&inference, &info, name)?;
     Ok(Json(ModelBody::new(&model, inference.models().trouble(&model.info.name), true)))
 }
 

@@ -40,10 +40,7 @@ async fn the_queue_has_an_end_and_a_high_priority_goes_first() {
     let problem: Value = refused.json().await.expect("JSON");
     assert_eq!(problem["type"], "/errors#queue-full", "{problem}");
 
-    while let Some(answer) = low.join_next().await {
-        let status = answer.expect("no panic").expect("an answer").status();
-        assert!(status == 200 || status == 429, "{status}");
-    }
+    low.shutdown().await;
 
     // Nine steps of priority are worth 900 ms in the queue, so on a slow machine one that is high may come too late.
     let soon = || tokio::time::sleep(Duration::from_millis(100));

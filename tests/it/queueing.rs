@@ -20,11 +20,11 @@ fn slow_on_white(models: &Path, change: impl Fn(String) -> String) {
 
 async fn the_queue_has_an_end_and_a_high_priority_goes_first() {
     let models = tempfile::tempdir().expect("tempdir");
-    slow_on_white(models.path(), |text| text.replace("max_queue = 2000", "max_queue = 2\nmax_batch = 1"));
+    slow_on_white(models.path(), |text| text.replace("max_queue = 2000", "max_queue = 3\nmax_batch = 1"));
     // On a busy machine seconds become many; no deadline shall be what ends them.
     let server = Server::start(models.path(), &[("OUNCE_REQUESTS__DEADLINE_MS", "600000")]).await;
     let post = |query: &str, body| server.client.post(format!("{}/v1/classify{query}", server.url)).body(body).send();
-    // One white image runs, for seconds, and two wait for it, once another one is refused.
+    // One white image runs, for seconds, and three wait for it, once another one is refused.
     let mut low = JoinSet::new();
     let mut told = None;
     until("the queue is full", async || {

@@ -4,6 +4,7 @@ mod ask;
 mod bench;
 mod evaluate;
 mod health;
+mod key;
 mod models;
 mod predict;
 mod serve;
@@ -56,6 +57,8 @@ enum Command {
     Simulate(simulate::Simulate),
     /// Check a folder of models: what it would serve, what is wrong and where
     Models(models::Models),
+    /// Make keys for a server that wants some
+    Key(key::Key),
 }
 
 /// Settings that every subcommand takes. Each is also a variable and a key of the file; flags win.
@@ -201,6 +204,7 @@ impl Cli {
             Command::Health(health) => health.run(),
             Command::Simulate(simulate) => simulate.run(),
             Command::Models(models) => models.run(),
+            Command::Key(key) => key.run(),
         };
         match result {
             Ok(code) => code,

@@ -108,7 +108,8 @@ impl Predict {
             super::write(path, drawn)?;
         }
         if self.json {
-            let body = AnswerBody::new(&Ulid::generate().to_string(), Some(picture.display().to_string()), answer);
+            let (id, file) = (Ulid::generate().to_string(), picture.display().to_string());
+            let body = AnswerBody::new(&id, Some(&file), answer);
             println!("{}", serde_json::to_string(&body)?);
         } else {
             print!("{}", table(picture, answer));

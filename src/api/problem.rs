@@ -259,7 +259,9 @@ pub(super) fn not_ready(why: impl Into<String>) -> Problem {
 pub(super) async fn no_such_route(uri: Uri) -> Problem {
     let path = uri.path();
     let detail = if path == "/metrics" || path.starts_with("/v2/repository/") {
-        format!("{path} is not on this port; it may be on the admin port, 127.0.0.1:8081 unless the setting admin_listen names another")
+        format!(
+            "{path} is not on this port; it may be on the admin port, 127.0.0.1:8081 unless the setting admin_listen names another"
+        )
     } else {
         format!("there is nothing at {path}; /docs lists what there is")
     };

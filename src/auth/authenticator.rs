@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use super::{Denied, Identity, Scope, Scopes, key_file, key_store::KeyStore};
 use crate::{
-    config::{AuthMode, Config, TenantConfig},
+    config::{AuthMode, Config},
     cost::{Tenant, Tenants},
 };
 
@@ -46,10 +46,11 @@ impl Authenticator {
             (AuthMode::Keys, Some(path)) => path.clone(),
             (AuthMode::Open, _) | (AuthMode::Keys, None) => return Ok(Self::open(config)),
         };
-        let wrong = |why: String| anyhow::anyhow!("the file of keys {} (auth.keys_file) cannot be used: {why}", path.display());
+        let wrong =
+            |why: String| anyhow::anyhow!("the file of keys {} (auth.keys_file) cannot be used: {why}", path.display());
         let entries = key_file::read(&path).map_err(wrong)?;
         for entry in &entries {
-            config.tenants.entry(entry.tenant.clone()).or_insert_with(TenantConfig::default);
+            config.tenants.entry(entry.tenant.clone()).or_default();
         }
         let store = KeyStore::new(path.clone(), entries, Tenants::new(config)).map_err(wrong)?;
         Ok(Self { tenants: Tenants::new(config), keys: Some(store) })
@@ -176,18 +177,22 @@ mod tests {
     fn with_keys_only_a_key_or_a_certificate_opens_something() {
         let folder = tempfile::tempdir().expect("tempdir");
         let path = folder.path().join("keys.jsonl");
-        let now = SystemTime::now();
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         let second = Duration::from_secs(1);
-        write(&path, &[
-            ("a", "acme", "infer", None),
-            ("b", "bob", "infer,admin", Some(now + second)),
-            ("old", "bob", "infer", Some(now)),
-        ]);
-        let (auth, config) = authenticator(&[
-            ("OUNCE_AUTH__MODE", "keys"),
-            ("OUNCE_AUTH__KEYS_FILE", &path.display().to_string()),
-        ]);
-        assert!(config.tenants.contains_key("acme") && config.tenants.contains_key("bob"), "each tenant has an account");
+        write(
+            &path,
+            &[
+                ("a", "acme", "infer", None),
+                ("b", "bob", "infer,admin", Some(now + second)),
+                ("old", "bob", "infer", Some(now)),
+            ],
+        );
+        let (auth, config) =
+            authenticator(&[("OUNCE_AUTH__MODE", "keys"), ("OUNCE_AUTH__KEYS_FILE", &path.display().to_string())]);
+        assert!(
+            config.tenants.contains_key("acme") && config.tenants.contains_key("bob"),
+            "each tenant has an account"
+        );
         let who = |shown: &Credentials<'_>| {
             let identity = auth.identify(shown, now)?;
             Ok((auth.tenants.name(identity.tenant).to_owned(), identity.scopes.to_string()))
@@ -220,6 +225,9 @@ mod tests {
         let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let config = Layers::defaults().and_then(|layers| layers.env(variables)).and_then(|layers| layers.build());
         let error = Authenticator::new(&mut config.expect("valid")).expect_err("refused").to_string();
-        assert_eq!(error, "the file of keys /nowhere/keys.jsonl (auth.keys_file) cannot be used: No such file or directory (os error 2)");
+        assert_eq!(
+            error,
+            "the file of keys /nowhere/keys.jsonl (auth.keys_file) cannot be used: No such file or directory (os error 2)"
+        );
     }
 }

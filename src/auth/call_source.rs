@@ -85,7 +85,9 @@ mod tests {
     #[test]
     fn a_program_on_this_machine_may() {
         for peer in ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"] {
-            for host in ["127.0.0.1:8081", "localhost:8081", "LOCALHOST", "[::1]:8081", "[::1]", "192.0.2.1", "a.localhost:1"] {
+            for host in
+                ["127.0.0.1:8081", "localhost:8081", "LOCALHOST", "[::1]:8081", "[::1]", "192.0.2.1", "a.localhost:1"]
+            {
                 assert_eq!(from(peer, &[host]).check_local(), Ok(()), "{peer} {host}");
             }
         }
@@ -110,9 +112,19 @@ mod tests {
 
     #[test]
     fn a_name_that_somebody_made_point_here_may_not() {
-        for host in ["evil.com", "evil.com:8081", "localhost.evil.com", "127.0.0.1.evil.com", "", "[evil]", "[::1]evil.com",
-            "notlocalhost", "[::1", "127.1", "localhost@evil.com:8081"]
-        {
+        for host in [
+            "evil.com",
+            "evil.com:8081",
+            "localhost.evil.com",
+            "127.0.0.1.evil.com",
+            "",
+            "[evil]",
+            "[::1]evil.com",
+            "notlocalhost",
+            "[::1",
+            "127.1",
+            "localhost@evil.com:8081",
+        ] {
             let denied = from("127.0.0.1", &[host]).check_local();
             assert_eq!(denied, Err(Denied::ForeignHost(host.to_owned())), "{host}");
         }
@@ -122,7 +134,9 @@ mod tests {
     #[test]
     fn a_web_page_of_another_place_may_not() {
         let here = from("127.0.0.1", &["localhost:8081"]);
-        for origin in ["http://evil.com", "null", "", "http://localhost:3000", "http://localhost:8081.evil.com", "file://"] {
+        for origin in
+            ["http://evil.com", "null", "", "http://localhost:3000", "http://localhost:8081.evil.com", "file://"]
+        {
             let denied = CallSource { origin: Some(origin), ..here.clone() }.check_local();
             assert_eq!(denied, Err(Denied::ForeignPage(format!("Origin: {origin}"))));
         }

@@ -47,7 +47,9 @@ pub enum Denied {
     )]
     Proxied(&'static str),
     /// A web page in a browser on this machine asks.
-    #[error("without keys, calls that change something are not taken from a web page of another place ({0}); call from a program")]
+    #[error(
+        "without keys, calls that change something are not taken from a web page of another place ({0}); call from a program"
+    )]
     ForeignPage(String),
     /// The request came here by a name that is none of this machine: a web page may have made it point here.
     #[error(

@@ -71,9 +71,10 @@ impl KeyEntry {
         let hash = text("sha256")?.parse().map_err(|why| format!("`sha256` cannot be used: {why}"))?;
         let expires = match fields.get("expires") {
             None => None,
-            Some(_) => Some(humantime::parse_rfc3339(text("expires")?).map_err(|_| {
-                "`expires` is a time in UTC, as in \"2027-02-26T00:00:00Z\"".to_owned()
-            })?),
+            Some(_) => Some(
+                humantime::parse_rfc3339(text("expires")?)
+                    .map_err(|_| "`expires` is a time in UTC, as in \"2027-02-26T00:00:00Z\"".to_owned())?,
+            ),
         };
         Ok(Self { name: name.to_owned(), tenant: tenant.to_owned(), scopes, hash, expires })
     }
@@ -138,13 +139,31 @@ mod tests {
         let hash = KeyHash::of("k").to_string();
         let table = [
             ("ounce_a-key-by-mistake".to_owned(), "line 2: it is no JSON object; `ounce key new` prints such a line"),
-            (good.replace("expires", "until"), "line 2: it has a field that is none of name, tenant, scopes, sha256, expires"),
+            (
+                good.replace("expires", "until"),
+                "line 2: it has a field that is none of name, tenant, scopes, sha256, expires",
+            ),
             (good.replace(r#""acme""#, "7"), "line 2: `tenant` is wanted, a text that is not empty"),
-            (good.replace(r#""acme""#, r#""a b""#), "line 2: `name` and `tenant` are made of letters, digits, `-` and `_`"),
-            (good.replace("infer", "root"), "line 2: `scopes` is wanted, a list of some of infer, feedback, metrics, admin"),
-            (good.replace(r#"["infer","metrics"]"#, "[]"), "line 2: `scopes` is wanted, a list of some of infer, feedback, metrics, admin"),
-            (good.replace(&hash, "ounce_a-key-by-mistake"), "line 2: `sha256` cannot be used: it has 64 hexadecimal digits, as `sha256sum` writes them"),
-            (good.replace("2027-01-15T08:00:00Z", "soon"), "line 2: `expires` is a time in UTC, as in \"2027-02-26T00:00:00Z\""),
+            (
+                good.replace(r#""acme""#, r#""a b""#),
+                "line 2: `name` and `tenant` are made of letters, digits, `-` and `_`",
+            ),
+            (
+                good.replace("infer", "root"),
+                "line 2: `scopes` is wanted, a list of some of infer, feedback, metrics, admin",
+            ),
+            (
+                good.replace(r#"["infer","metrics"]"#, "[]"),
+                "line 2: `scopes` is wanted, a list of some of infer, feedback, metrics, admin",
+            ),
+            (
+                good.replace(&hash, "ounce_a-key-by-mistake"),
+                "line 2: `sha256` cannot be used: it has 64 hexadecimal digits, as `sha256sum` writes them",
+            ),
+            (
+                good.replace("2027-01-15T08:00:00Z", "soon"),
+                "line 2: `expires` is a time in UTC, as in \"2027-02-26T00:00:00Z\"",
+            ),
         ];
         for (line, sentence) in table {
             assert_eq!(parse(&format!("{good}\n{line}\n")), Err(sentence.to_owned()), "{line}");

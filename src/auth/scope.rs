@@ -103,6 +103,9 @@ mod tests {
         assert!(some.contains(Scope::Infer) && !some.contains(Scope::Admin));
         assert_eq!(Scope::ALL.into_iter().collect::<Scopes>(), Scopes::ALL);
         assert!(Scopes::default().is_empty() && !some.is_empty());
-        assert_eq!("Admin".parse::<Scope>(), Err("there is no such scope; there are infer, feedback, metrics, admin".into()));
+        assert_eq!(
+            "Admin".parse::<Scope>(),
+            Err("there is no such scope; there are infer, feedback, metrics, admin".into())
+        );
     }
 }

@@ -64,8 +64,7 @@ impl NewKey {
         let hash = key.hash();
         let name = self.name.unwrap_or_else(|| format!("{}-{}", self.tenant, &hash.to_string()[..8]));
         let expires = self.expires.map(|good| SystemTime::now() + good);
-        let entry =
-            KeyEntry { name, tenant: self.tenant, scopes: self.scopes.into_iter().collect(), hash, expires };
+        let entry = KeyEntry { name, tenant: self.tenant, scopes: self.scopes.into_iter().collect(), hash, expires };
         match &self.file {
             Some(file) => {
                 append(file, &entry.to_line()).with_context(|| format!("cannot add the key to {}", file.display()))?;

@@ -2,6 +2,7 @@
 
 mod ask;
 mod bench;
+mod change;
 mod evaluate;
 mod health;
 mod key;
@@ -57,6 +58,10 @@ enum Command {
     Simulate(simulate::Simulate),
     /// Check a folder of models: what it would serve, what is wrong and where
     Models(models::Models),
+    /// Let a running server load a model anew, or for the first time
+    Load(change::Change),
+    /// Let a running server stop serving a model
+    Unload(change::Change),
     /// Make keys for a server that wants some
     Key(key::Key),
 }
@@ -204,6 +209,8 @@ impl Cli {
             Command::Health(health) => health.run(),
             Command::Simulate(simulate) => simulate.run(),
             Command::Models(models) => models.run(),
+            Command::Load(change) => change.run("load"),
+            Command::Unload(change) => change.run("unload"),
             Command::Key(key) => key.run(),
         };
         match result {

@@ -28,10 +28,16 @@ impl AuthConfig {
             return if self.keys_file.is_some() { wrong("auth.keys_file", reason) } else { Ok(()) };
         }
         if self.keys_file.is_none() {
-            return wrong("auth.keys_file", "auth.mode = \"keys\" wants a file of keys; `ounce key new --file FILE` makes one");
+            return wrong(
+                "auth.keys_file",
+                "auth.mode = \"keys\" wants a file of keys; `ounce key new --file FILE` makes one",
+            );
         }
         if config.cost.tenant_header.is_some() {
-            return wrong("cost.tenant_header", "with auth.mode = \"keys\" the key says who pays, and no header; leave it out");
+            return wrong(
+                "cost.tenant_header",
+                "with auth.mode = \"keys\" the key says who pays, and no header; leave it out",
+            );
         }
         let with_keys = |tenant: &&super::TenantConfig| tenant.api_keys.iter().any(|key| !key.reveal().is_empty());
         match config.tenants.iter().find(|(_, tenant)| with_keys(tenant)) {
@@ -86,7 +92,9 @@ impl FromStr for AdminListen {
             "auto" => Ok(Self::Auto),
             "" => Ok(Self::Main),
             address => address.parse().map(Self::At).map_err(|_| {
-                format!("\"{address}\" is neither an address and port as in \"127.0.0.1:8081\", nor \"auto\", nor empty")
+                format!(
+                    "\"{address}\" is neither an address and port as in \"127.0.0.1:8081\", nor \"auto\", nor empty"
+                )
             }),
         }
     }
@@ -115,14 +123,14 @@ mod tests {
     fn settings_that_contradict_each_other_are_refused() {
         let keys = ("OUNCE_AUTH__MODE", "keys");
         let file = ("OUNCE_AUTH__KEYS_FILE", "keys.jsonl");
-        insta::assert_snapshot!(sentence(&[("OUNCE_AUTH__MODE", "key")]), @"");
-        insta::assert_snapshot!(sentence(&[keys]), @"");
-        insta::assert_snapshot!(sentence(&[file]), @"");
-        insta::assert_snapshot!(sentence(&[keys, file, ("OUNCE_COST__TENANT_HEADER", "x-tenant")]), @"");
+        insta::assert_snapshot!(sentence(&[("OUNCE_AUTH__MODE", "key")]), @r#"OUNCE_AUTH__MODE sets `auth.mode` to "key": unknown variant `key`, expected `open` or `keys`"#);
+        insta::assert_snapshot!(sentence(&[keys]), @r#"default sets `auth.keys_file` to "": auth.mode = "keys" wants a file of keys; `ounce key new --file FILE` makes one"#);
+        insta::assert_snapshot!(sentence(&[file]), @r#"OUNCE_AUTH__KEYS_FILE sets `auth.keys_file` to "keys.jsonl": it opens nothing while auth.mode is "open"; set auth.mode = "keys", too"#);
+        insta::assert_snapshot!(sentence(&[keys, file, ("OUNCE_COST__TENANT_HEADER", "x-tenant")]), @r#"OUNCE_COST__TENANT_HEADER sets `cost.tenant_header` to "x-tenant": with auth.mode = "keys" the key says who pays, and no header; leave it out"#);
         let of_tenant = sentence(&[keys, file, ("OUNCE_TENANTS__ACME__API_KEYS", "geheim")]);
         assert!(!of_tenant.contains("geheim"), "{of_tenant}");
-        insta::assert_snapshot!(of_tenant, @"");
-        insta::assert_snapshot!(sentence(&[("OUNCE_ADMIN_LISTEN", "here")]), @"");
+        insta::assert_snapshot!(of_tenant, @r#"OUNCE_TENANTS__ACME__API_KEYS sets `tenants.acme.api_keys` to ["…"]: with auth.mode = "keys" only keys of auth.keys_file open something; make one with `ounce key new` and leave these out"#);
+        insta::assert_snapshot!(sentence(&[("OUNCE_ADMIN_LISTEN", "here")]), @r#"OUNCE_ADMIN_LISTEN sets `admin_listen` to "here": "here" is neither an address and port as in "127.0.0.1:8081", nor "auto", nor empty"#);
     }
 
     #[test]
@@ -130,6 +138,9 @@ mod tests {
         assert_eq!("auto".parse().map(AdminListen::address), Ok(Some(AUTO)));
         assert!(AUTO.ip().is_loopback());
         assert_eq!("".parse(), Ok(AdminListen::Main));
-        assert_eq!("0.0.0.0:9090".parse().map(|listen: AdminListen| listen.address().map(|at| at.port())), Ok(Some(9090)));
+        assert_eq!(
+            "0.0.0.0:9090".parse().map(|listen: AdminListen| listen.address().map(|at| at.port())),
+            Ok(Some(9090))
+        );
     }
 }

@@ -25,8 +25,11 @@ use crate::{
     api,
     auth::Authenticator,
     config::{AdminListen, Config},
-    engine::thread_plan::usable_cpus, inference::Inference, lifecycle::LifecycleState,
-    models::Selection, telemetry::Export,
+    engine::thread_plan::usable_cpus,
+    inference::Inference,
+    lifecycle::LifecycleState,
+    models::Selection,
+    telemetry::Export,
 };
 
 /// Longest time that open connections live on after the last one was accepted. It is never longer than the drain delay.

@@ -45,8 +45,8 @@ impl Server {
         let flavour = std::env::var_os("OUNCE_RUNTIME__FLAVOUR").map(|flavour| flavour.to_string_lossy().into_owned());
         let flavour = flavour.map(|flavour| ("OUNCE_RUNTIME__FLAVOUR".to_owned(), flavour));
         let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let layers =
-            Layers::defaults().and_then(|layers| layers.env([models, port, admin].into_iter().chain(flavour).chain(settings)));
+        let layers = Layers::defaults()
+            .and_then(|layers| layers.env([models, port, admin].into_iter().chain(flavour).chain(settings)));
         let config = layers.and_then(|layers| layers.build()).map_err(|error| error.to_string())?;
         let (stop, stopped) = oneshot::channel();
         let (address, bound) = oneshot::channel();

@@ -14,6 +14,7 @@ mod scraped;
 mod simulated;
 mod source;
 
+mod access;
 mod balancer;
 mod batching;
 mod bench;
@@ -35,6 +36,7 @@ mod ledger;
 mod lifecycle;
 mod outcomes;
 mod overload;
+mod own_machine;
 mod parity;
 mod prometheus;
 mod providers;
@@ -54,6 +56,7 @@ mod wire;
 
 fn main() -> std::process::ExitCode {
     let files = [
+        access::tests(),
         balancer::tests(),
         batching::tests(),
         bench::tests(),
@@ -75,6 +78,7 @@ fn main() -> std::process::ExitCode {
         lifecycle::tests(),
         outcomes::tests(),
         overload::tests(),
+        own_machine::tests(),
         parity::tests(),
         prometheus::tests(),
         providers::tests(),

@@ -24,7 +24,7 @@ const OF_PROXIES: [&str; 4] = ["via", "forwarded", "x-forwarded-for", "x-real-ip
 
 /// What a route needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Needs {
+enum RouteAccess {
     /// Everybody may ask, key or not.
     Nothing,
     /// A key of this scope.
@@ -34,16 +34,18 @@ enum Needs {
 }
 
 /// What each route needs.
-fn needs(route: &str) -> Needs {
+fn needs(route: &str) -> RouteAccess {
     match route {
-        "/" | "/errors" | "/openapi.json" | "/docs" | "/docs/" | "/docs/{*rest}" => Needs::Nothing,
-        "/livez" | "/readyz" | "/v2/health/live" | "/v2/health/ready" => Needs::Nothing,
-        "/metrics" => Needs::Key(Scope::Metrics),
-        "/v2/repository/index" => Needs::Key(Scope::Admin),
-        "/v2/repository/models/{model}/load" | "/v2/repository/models/{model}/unload" => Needs::KeyOrLocal(Scope::Admin),
-        "/v2" => Needs::Key(Scope::Infer),
-        route if route.starts_with("/v1/") || route.starts_with("/v2/models/") => Needs::Key(Scope::Infer),
-        _ => Needs::Key(Scope::Admin),
+        "/" | "/errors" | "/openapi.json" | "/docs" | "/docs/" | "/docs/{*rest}" => RouteAccess::Nothing,
+        "/livez" | "/readyz" | "/v2/health/live" | "/v2/health/ready" => RouteAccess::Nothing,
+        "/metrics" => RouteAccess::Key(Scope::Metrics),
+        "/v2/repository/index" => RouteAccess::Key(Scope::Admin),
+        "/v2/repository/models/{model}/load" | "/v2/repository/models/{model}/unload" => {
+            RouteAccess::KeyOrLocal(Scope::Admin)
+        }
+        "/v2" => RouteAccess::Key(Scope::Infer),
+        route if route.starts_with("/v1/") || route.starts_with("/v2/models/") => RouteAccess::Key(Scope::Infer),
+        _ => RouteAccess::Key(Scope::Admin),
     }
 }
 
@@ -56,7 +58,7 @@ pub(in crate::api) async fn authenticate(
     // What matches no route is told so, key or not.
     let Some(route) = request.extensions().get::<MatchedPath>() else { return next.run(request).await };
     let needs = needs(route.as_str());
-    if needs == Needs::Nothing {
+    if needs == RouteAccess::Nothing {
         return next.run(request).await;
     }
     let (head, body) = request.into_parts();
@@ -74,14 +76,14 @@ pub(in crate::api) async fn authenticate(
     }
 }
 
-fn check(authenticator: &Authenticator, needs: Needs, head: &Parts) -> Result<Identity, Denied> {
+fn check(authenticator: &Authenticator, needs: RouteAccess, head: &Parts) -> Result<Identity, Denied> {
     let peer = head.extensions.get::<Peer>();
     let shown = credentials(authenticator, &head.headers, peer);
     let identity = authenticator.identify(&shown, SystemTime::now())?;
     match needs {
-        Needs::Nothing => {}
-        Needs::KeyOrLocal(_) if !authenticator.wants_keys() => source(head, peer).check_local()?,
-        Needs::Key(scope) | Needs::KeyOrLocal(scope) => identity.allow(scope)?,
+        RouteAccess::Nothing => {}
+        RouteAccess::KeyOrLocal(_) if !authenticator.wants_keys() => source(head, peer).check_local()?,
+        RouteAccess::Key(scope) | RouteAccess::KeyOrLocal(scope) => identity.allow(scope)?,
     }
     Ok(identity)
 }
@@ -121,10 +123,10 @@ mod tests {
 
     #[test]
     fn a_route_that_nobody_has_thought_of_is_closed() {
-        assert_eq!(needs("/v3/anything"), Needs::Key(Scope::Admin));
-        assert_eq!(needs("/v2/repository/models/{model}/delete"), Needs::Key(Scope::Admin));
-        assert_eq!(needs("/livez"), Needs::Nothing);
-        assert_eq!(needs("/v1/detect"), Needs::Key(Scope::Infer));
+        assert_eq!(needs("/v3/anything"), RouteAccess::Key(Scope::Admin));
+        assert_eq!(needs("/v2/repository/models/{model}/delete"), RouteAccess::Key(Scope::Admin));
+        assert_eq!(needs("/livez"), RouteAccess::Nothing);
+        assert_eq!(needs("/v1/detect"), RouteAccess::Key(Scope::Infer));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! and flags over it and remembers where each value came from. The types do not allow invalid values.
 
 mod layers;
+mod memory;
 #[cfg(test)]
 mod page;
 mod types;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Deserializer};
 
 pub use self::{
     layers::{ConfigError, Layers, Origin, is_plain_name},
+    memory::{BodiesConfig, MemoryConfig},
     types::{Auto, Currency, HeaderName, Millis, NonNegative, Objective, OtlpEndpoint, Provider, Ratio, Secret, Task},
 };
 
@@ -44,6 +46,10 @@ pub struct Config {
     pub threads: ThreadsConfig,
     /// Limits of requests.
     pub requests: RequestsConfig,
+    /// Limits of bodies that are still coming.
+    pub bodies: BodiesConfig,
+    /// The memory that all requests have together.
+    pub memory: MemoryConfig,
     /// Largest images that are decoded.
     #[serde(rename = "pictures")]
     pub images: ImageLimits,
@@ -197,7 +203,7 @@ pub struct ThreadsConfig {
 pub struct RequestsConfig {
     /// Largest number of requests in flight.
     pub max_in_flight: NonZeroUsize,
-    /// Largest sum of the bodies of requests in flight, in bytes.
+    /// Largest sum of bodies in memory, in bytes; it is never more than half of the memory for requests.
     pub max_body_bytes: NonZeroUsize,
     /// The deadline of a request that names none.
     #[serde(rename = "deadline_ms", deserialize_with = "milliseconds")]

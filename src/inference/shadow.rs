@@ -75,7 +75,7 @@ impl Observer for Shadow {
         let (Some(sample), Some(route), Outcome::Answered(_)) = (&record.sample, record.route, outcome) else { return };
         let Some(inference) = self.0.upgrade() else { return };
         // What the request has held for its bytes is free again as soon as it is answered.
-        let Some(room) = inference.gate.room(sample.image.pixels.rgb.len()) else { return };
+        let Some(room) = inference.gate.memory.try_take(sample.image.pixels.rgb.len() as u64) else { return };
         let (sample, model) = (Arc::clone(sample), Arc::clone(&record.model));
         tokio::spawn(async move {
             let _room = room;

@@ -17,7 +17,7 @@ use super::problem::{Problem, kinds};
 use crate::{
     config::{BodiesConfig, Config},
     error::Error,
-    inference::{DrawnImage, Inference},
+    inference::DrawnImage,
 };
 
 /// The room for what stands around images in a form or in JSON.

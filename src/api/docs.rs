@@ -36,7 +36,7 @@ pub(super) struct Binary(Vec<u8>);
 #[serde(untagged)]
 #[expect(dead_code, reason = "only described")]
 pub(super) enum AnswerOrResults {
-    One(Box<AnswerBody>),
+    One(Box<AnswerBody<'static>>),
     Many(ResultsBody),
 }
 
@@ -76,7 +76,7 @@ pub(super) struct ResultsBody {
 #[serde(untagged)]
 #[expect(dead_code, reason = "only described")]
 enum ResultBody {
-    Answer(Box<AnswerBody>),
+    Answer(Box<AnswerBody<'static>>),
     Refused(RefusedImage),
 }
 

@@ -16,6 +16,7 @@ mod docs;
 mod middleware;
 mod oip_rest;
 mod path;
+mod peer;
 mod problem;
 mod rest;
 mod routes;
@@ -26,6 +27,7 @@ use axum::http::HeaderMap;
 
 use self::{middleware::request_info::RequestInfo, problem::Problem};
 pub use self::{
+    peer::Peer,
     rest::wire::AnswerBody,
     routes::{admin, app, app_with},
 };

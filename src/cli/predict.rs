@@ -105,10 +105,11 @@ impl Predict {
 
     fn show(&self, picture: &Path, answer: &Response<ImageOutput>) -> anyhow::Result<()> {
         if let (Some(path), Some(drawn)) = (&self.output, &answer.output.drawn) {
-            super::write(path, drawn)?;
+            super::write(path, &drawn.to_vec())?;
         }
         if self.json {
-            let body = AnswerBody::new(&Ulid::generate().to_string(), Some(picture.display().to_string()), answer);
+            let (id, file) = (Ulid::generate().to_string(), picture.display().to_string());
+            let body = AnswerBody::new(&id, Some(&file), answer);
             println!("{}", serde_json::to_string(&body)?);
         } else {
             print!("{}", table(picture, answer));

@@ -6,7 +6,13 @@
 
 mod limit;
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -14,7 +20,10 @@ use tokio::{
 };
 
 use super::permit::semaphore;
-use crate::config::{Auto, MemoryConfig};
+use crate::{
+    config::{Auto, MemoryConfig},
+    error::Error,
+};
 
 /// The part of the machine's or the control group's memory that requests get. The other part is for models, the runtime, the
 /// buffers of connections, and what the allocator keeps.
@@ -29,6 +38,9 @@ pub(super) struct Memory {
     /// A permit for each KiB.
     kib: Arc<Semaphore>,
     max_kib: u32,
+    began: Instant,
+    /// The second, since then, of the last warning.
+    warned: AtomicU64,
 }
 
 /// Memory that something takes; it is free again when this is dropped.
@@ -47,7 +59,7 @@ impl Memory {
 
     fn of(bytes: u64) -> Self {
         let max_kib = u32::try_from(bytes / 1024).unwrap_or(u32::MAX).max(1);
-        Self { kib: semaphore(max_kib as usize), max_kib }
+        Self { kib: semaphore(max_kib as usize), max_kib, began: Instant::now(), warned: AtomicU64::new(0) }
     }
 
     /// All of it, in bytes.
@@ -63,6 +75,16 @@ impl Memory {
     /// Whether so many bytes fit when nothing else is there.
     pub(super) fn fits(&self, bytes: u64) -> bool {
         kib(bytes) <= self.max_kib
+    }
+
+    /// The refusal of what needs memory that there is not, which is told in the log, once a second at most.
+    pub(super) fn lacks(&self, bytes: u64) -> Error {
+        let second = self.began.elapsed().as_secs() + 1;
+        if self.warned.swap(second, Ordering::Relaxed) != second {
+            let (used, max) = (self.used_bytes(), self.max_bytes());
+            tracing::warn!(bytes, used, max, "there is no memory for a picture; memory.max_bytes is what requests have");
+        }
+        Error::NoMemory { bytes, retry_after: Duration::from_secs(1) }
     }
 
     /// Takes memory where there is as much.
@@ -106,8 +128,6 @@ fn kib(bytes: u64) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
 
     use super::*;

@@ -43,7 +43,7 @@ pub use self::{
     call::{Deadline, InputKind, Target, Terms},
     images::{ImageInput, ImageRequest, PostprocessOverrides},
     permit::Permit,
-    response::{ImageFacts, ImageOutput, Response, TensorOutputs, Timing},
+    response::{DrawnImage, ImageFacts, ImageOutput, Response, TensorOutputs, Timing},
     tensors::TensorInputs,
     tick::ReplicaLoad,
 };

@@ -21,7 +21,7 @@ pub(super) struct Gate {
     places: Arc<Semaphore>,
     max_in_flight: usize,
     pub memory: Arc<Memory>,
-    bodies: Arc<ComingBodies>,
+    pub bodies: Arc<ComingBodies>,
 }
 
 /// What a request has: first the right to send its body, then a place in flight, and memory. All is free again when this is
@@ -127,7 +127,7 @@ impl Permit {
     }
 
     /// Gives back all but so many bytes of what the body has taken.
-    pub(super) fn shrink_body(&self, bytes: usize) {
+    pub fn shrink_body(&self, bytes: usize) {
         let mut held = self.held();
         if let Some(body) = &mut held.body {
             body.shrink_to(bytes as u64);

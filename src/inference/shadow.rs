@@ -9,7 +9,7 @@ use std::{
 use super::{
     Inference,
     call::{Deadline, RequestContext},
-    images::{ImageInput, Postprocessed, postprocess, preprocess},
+    images::{ImageInput, KeptPixels, Postprocessed, postprocess, preprocess},
     record::{Observer, Outcome, RequestRecord, Route},
     run::Run,
 };
@@ -96,7 +96,7 @@ async fn compare(
     let deadline = Deadline::after(Instant::now(), PATIENCE);
     let context = RequestContext { deadline, priority: Priority::LAST, tenant: Tenant::default() };
     let run = Run::new(&inference.ledger, Account::Shadow, model, other, context);
-    let ready = preprocess(inference, &run, ImageInput::Decoded(Arc::clone(&sample.image)), false).await?;
+    let ready = preprocess(inference, &run, ImageInput::Decoded(Arc::clone(&sample.image)), KeptPixels::default()).await?;
     let ran = run.queue(ready.preprocessed.inputs).await?;
     let again = postprocess(&run, ran.outputs, ready.preprocessed.placement, sample.options, None);
     let first = sample.prediction.clone();

@@ -1,8 +1,9 @@
 //! Accepts TCP connections and serves them over HTTP/1 and HTTP/2.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
-use axum::Router;
+use axum::{Router, extract::Request};
+use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
@@ -13,8 +14,10 @@ use tokio::{
     sync::watch,
     task::JoinHandle,
 };
+use tower::ServiceExt;
 
 use super::drain;
+use crate::api::Peer;
 
 /// Pause after a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
@@ -47,12 +50,17 @@ pub(super) fn serve(
     };
     tokio::spawn(async move {
         tokio::pin!(stop);
-        let connect = |stream: TcpStream| {
+        let connect = |(stream, address): (TcpStream, SocketAddr)| {
             // Answers are small, so waiting to fill a TCP segment would only add latency.
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "TCP_NODELAY");
             }
-            let service = TowerToHyperService::new(app.clone());
+            let peer = Peer { address, certificate_tenant: None };
+            let service = app.clone().map_request(move |mut request: Request<Incoming>| {
+                request.extensions_mut().insert(peer.clone());
+                request
+            });
+            let service = TowerToHyperService::new(service);
             let connection = connections.serve_connection(TokioIo::new(stream), service);
             let connection = graceful.watch(connection.into_owned());
             tokio::spawn(async move {
@@ -62,10 +70,10 @@ pub(super) fn serve(
             });
         };
         loop {
-            let stream = tokio::select! {
+            let accepted = tokio::select! {
                 () = &mut stop => break,
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => stream,
+                    Ok(accepted) => accepted,
                     Err(error) => {
                         // The client went away at once, or no file descriptor is left. Neither ends the server.
                         tracing::debug!(%error, "accept");
@@ -74,7 +82,7 @@ pub(super) fn serve(
                     }
                 },
             };
-            connect(stream);
+            connect(accepted);
         }
         drain::pending_connections(listener).into_iter().for_each(connect);
         drain::close_connections(graceful, timeouts.linger).await;

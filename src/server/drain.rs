@@ -1,6 +1,9 @@
 //! The end of connections and of requests in flight.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::{
@@ -12,7 +15,7 @@ use tokio::{
 const LINGER_CHECK: Duration = Duration::from_millis(5);
 
 /// Closes the socket, and returns the connections that were waiting to be accepted. Merely closing it would reset them.
-pub(super) fn pending_connections(listener: TcpListener) -> Vec<TcpStream> {
+pub(super) fn pending_connections(listener: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
     let Ok(listener) = listener.into_std() else { return Vec::new() };
     let ready = |stream: std::net::TcpStream| stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
     // The socket does not block, so an error means that no connection is left. An aborted connection is skipped.
@@ -22,7 +25,7 @@ pub(super) fn pending_connections(listener: TcpListener) -> Vec<TcpStream> {
             accepted => return accepted.ok(),
         }
     };
-    std::iter::from_fn(next).filter_map(|(stream, _)| ready(stream).ok()).collect()
+    std::iter::from_fn(next).filter_map(|(stream, address)| Some((ready(stream).ok()?, address))).collect()
 }
 
 /// Closes connections that are idle after `linger`, and waits for the others to finish their requests.

@@ -60,7 +60,7 @@ use crate::{
     config::Task,
     vision::{
         decode::DecodedImage,
-        draw::{Canvas, ImageFormat},
+        draw::{Canvas, EncodedImage, ImageFormat},
         geometry::Placement,
     },
 };

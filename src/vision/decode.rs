@@ -12,8 +12,7 @@ use std::{
 };
 
 use image::{
-    ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, error::LimitErrorKind,
-    metadata::Orientation,
+    ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, metadata::Orientation,
 };
 
 pub use super::sniff::SourceFormat;
@@ -222,13 +221,7 @@ fn decode_as(
     let mut reader = ImageReader::with_format(Cursor::new(bytes), image_format(format));
     reader.limits(memory.clone());
 
-    let failed = |error: ImageError| match error {
-        // Its own limit is far above what the header has promised, so this is our lack and not the file's.
-        ImageError::Limits(limit) if limit.kind() == LimitErrorKind::InsufficientMemory => {
-            DecodeError::NoMemory { bytes: 0 }
-        }
-        error => broken(format, &innermost(&error)),
-    };
+    let failed = |error: ImageError| broken(format, &innermost(&error));
     let mut decoder = reader.into_decoder().map_err(failed)?;
     let (width, height) = decoder.dimensions();
     check_size(format, width, height, limits)?;

@@ -55,11 +55,11 @@ impl AnswerShape {
 /// An answer in one of the shapes.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-pub(super) enum ShapedAnswer {
+pub(super) enum ShapedAnswer<'a> {
     /// [`AnswerShape::Default`]
-    Default(Box<AnswerBody>),
+    Default(Box<AnswerBody<'a>>),
     /// [`AnswerShape::Roboflow`]
-    Roboflow(RoboflowAnswer),
+    Roboflow(RoboflowAnswer<'a>),
     /// [`AnswerShape::Ultralytics`]
     Ultralytics(UltralyticsBody),
     /// [`AnswerShape::Coco`]
@@ -68,8 +68,8 @@ pub(super) enum ShapedAnswer {
 
 /// Roboflow Inference's answer.
 #[derive(Debug, Serialize)]
-pub(super) struct RoboflowAnswer {
-    inference_id: String,
+pub(super) struct RoboflowAnswer<'a> {
+    inference_id: &'a str,
     time: f64,
     image: ImageSize,
     #[serde(flatten)]
@@ -77,13 +77,13 @@ pub(super) struct RoboflowAnswer {
 }
 
 /// An answer in the shape asked for. `place` is the image's among those of the request.
-pub(super) fn shape(
+pub(super) fn shape<'a>(
     shape: AnswerShape,
-    id: &str,
+    id: &'a str,
     place: usize,
-    file: Option<String>,
-    answer: &Response<ImageOutput>,
-) -> ShapedAnswer {
+    file: Option<&'a str>,
+    answer: &'a Response<ImageOutput>,
+) -> ShapedAnswer<'a> {
     let (prediction, labels) = (&answer.output.prediction, &answer.model.info.labels);
     match shape {
         AnswerShape::Default => ShapedAnswer::Default(Box::new(AnswerBody::new(id, file, answer))),
@@ -93,9 +93,9 @@ pub(super) fn shape(
     }
 }
 
-fn roboflow(id: &str, place: usize, answer: &Response<ImageOutput>) -> RoboflowAnswer {
+fn roboflow<'a>(id: &'a str, place: usize, answer: &Response<ImageOutput>) -> RoboflowAnswer<'a> {
     RoboflowAnswer {
-        inference_id: id.to_owned(),
+        inference_id: id,
         time: places(answer.timing.total.as_secs_f64(), 6),
         image: ImageSize { width: answer.output.image.width, height: answer.output.image.height },
         prediction: answer.output.prediction.roboflow(&answer.model.info.labels, &format!("{id}-{place}")),

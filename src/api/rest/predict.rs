@@ -12,8 +12,7 @@ use axum::{
 use futures_util::{StreamExt, stream};
 
 use super::{
-    accept,
-    formats::{self, ShapedAnswer},
+    accept, formats,
     images::{self, ImageBody, ImagePart},
     params::{ImageParams, Params},
     wire::{self, ImageResult, ImageResults, RefusedImage},
@@ -153,6 +152,9 @@ async fn admit_and_run(
     }
 }
 
+/// What became of one of several images, with the name it came with.
+type PartOutcome = Result<(inference::Response<ImageOutput>, Option<String>), (Problem, Option<String>)>;
+
 /// What the images of a request have in common.
 struct ImageCall {
     info: RequestInfo,
@@ -179,6 +181,7 @@ impl ImageCall {
         let timing = wire::server_timing(&answer.timing, Some(&answer.cost));
         Ok(match (draw, answer.output.drawn.take()) {
             (Some(format), Some(image)) => {
+                answer.permit.shrink_body(0);
                 let content_type = [(header::CONTENT_TYPE, format.content_type())];
                 (timing, content_type, stream_holding(image, answer.permit)).into_response()
             }
@@ -199,8 +202,8 @@ impl ImageCall {
     ) -> Result<Response, Problem> {
         // The place stays taken until the response is built, since it bounds how many answers are in memory.
         let (_place, admitted) = admitted.split(parts.len())?;
-        let requests = admitted.into_iter().zip(parts).enumerate();
-        let answers = stream::iter(requests.map(|(place, (admitted, part))| self.part(admitted, place, part)));
+        let requests = admitted.into_iter().zip(parts);
+        let answers = stream::iter(requests.map(|(admitted, part)| self.part(admitted, part)));
         let outcomes: Vec<_> = answers.buffered(CONCURRENT_IMAGES).collect().await;
 
         let answered = outcomes.iter().any(Result::is_ok);
@@ -208,11 +211,16 @@ impl ImageCall {
         let (status, headers) =
             first.map_or((StatusCode::OK, HeaderMap::new()), |(problem, _)| (problem.status(), problem.headers()));
         let refused = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()?.0.refusal()).collect();
+        let id = self.info.id();
         let results = outcomes
-            .into_iter()
-            .map(|outcome| match outcome {
-                Ok(shaped) => ImageResult::Answered(shaped),
-                Err((problem, file)) => ImageResult::Refused(RefusedImage::new(file, &problem, self.info.id())),
+            .iter()
+            .enumerate()
+            .map(|(place, outcome)| match outcome {
+                Ok((answer, file)) => {
+                    let shaped = formats::shape(self.params.shape, id, place, file.as_deref(), answer);
+                    ImageResult::Answered(shaped)
+                }
+                Err((problem, file)) => ImageResult::Refused(RefusedImage::new(file.clone(), problem, id)),
             })
             .collect();
         // The stages of several images overlap; only the whole is worth a header.
@@ -221,19 +229,15 @@ impl ImageCall {
         Ok((status, headers, timing, Extension(RefusedImages(refused)), Json(ImageResults { results })).into_response())
     }
 
-    async fn part(
-        &self,
-        admitted: Admitted,
-        place: usize,
-        part: ImagePart,
-    ) -> Result<ShapedAnswer, (Problem, Option<String>)> {
+    /// Answers one of several images. Either way, the name it came with stays with it.
+    async fn part(&self, admitted: Admitted, part: ImagePart) -> PartOutcome {
         let ImagePart { file, bytes } = part;
         let answer = match bytes {
             Ok(bytes) => self.run(admitted, bytes, None).await,
             Err(problem) => Err(problem),
         };
         match answer {
-            Ok(answer) => Ok(formats::shape(self.params.shape, self.info.id(), place, file, &answer)),
+            Ok(answer) => Ok((answer, file)),
             Err(problem) => Err((problem, file)),
         }
     }

@@ -16,24 +16,24 @@ use crate::{
 /// An answer. `detections` or `classes`, by the model's task.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Answer)]
-pub struct AnswerBody {
+pub struct AnswerBody<'a> {
     /// The request's id, as in `x-request-id`.
     #[schema(example = "01KG3W4V8D0Q6ZJ7T5X2M9N1RB")]
-    id: String,
+    id: &'a str,
     /// The name the picture came with, in an answer to several.
     #[serde(skip_serializing_if = "Option::is_none")]
-    file: Option<String>,
+    file: Option<&'a str>,
     /// The model that answered.
     #[schema(example = "pedestrian")]
-    model: String,
+    model: &'a str,
     /// Its version.
     #[schema(example = "1")]
-    version: String,
+    version: &'a str,
     /// The variant of it that answered.
     #[schema(example = "int8")]
-    variant: String,
+    variant: &'a str,
     /// Why that one.
-    routed: RoutedBody,
+    routed: RoutedBody<'a>,
     /// The picture, as a person sees it.
     image: ImageSize,
     /// What the model says: `detections` or `classes`.
@@ -46,16 +46,16 @@ pub struct AnswerBody {
     #[schema(example = 3)]
     batch_size: usize,
     /// What the answer cost.
-    cost: CostBody,
+    cost: CostBody<'a>,
 }
 
 /// The router's choice.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Routed)]
-pub(super) struct RoutedBody {
+pub(super) struct RoutedBody<'a> {
     /// The variant that answered.
     #[schema(example = "int8")]
-    variant: String,
+    variant: &'a str,
     /// Why this one: `requested`, `only`, `default`, the objective (`cost`, `latency` or `accuracy`), or what stood in the way
     /// of a better one: `deadline`, `load` or `budget`.
     #[schema(example = "cost")]
@@ -100,7 +100,7 @@ pub(super) struct TimingBody {
 /// What an answer cost, by the price that the operator set.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Cost)]
-pub(super) struct CostBody {
+pub(super) struct CostBody<'a> {
     /// Dollars.
     #[schema(example = 1.7e-7)]
     usd: f64,
@@ -109,7 +109,7 @@ pub(super) struct CostBody {
     amount: Option<f64>,
     /// That currency (ISO 4217).
     #[serde(skip_serializing_if = "Option::is_none")]
-    currency: Option<String>,
+    currency: Option<&'a str>,
     /// Seconds of one CPU.
     #[schema(example = 0.0071)]
     cpu_seconds: f64,
@@ -155,19 +155,19 @@ impl RefusedImage {
     }
 }
 
-impl AnswerBody {
+impl<'a> AnswerBody<'a> {
     /// The answer to one picture.
     #[must_use]
-    pub fn new(id: &str, file: Option<String>, answer: &Response<ImageOutput>) -> Self {
+    pub fn new(id: &'a str, file: Option<&'a str>, answer: &'a Response<ImageOutput>) -> Self {
         let (model, output) = (&answer.model.info, &answer.output);
         let variant = &answer.variant().info.name;
         Self {
-            id: id.to_owned(),
+            id,
             file,
-            model: model.name.clone(),
-            version: model.version.clone(),
-            variant: variant.clone(),
-            routed: RoutedBody { variant: variant.clone(), reason: answer.reason.name() },
+            model: &model.name,
+            version: &model.version,
+            variant,
+            routed: RoutedBody { variant, reason: answer.reason.name() },
             image: ImageSize { width: output.image.width, height: output.image.height },
             prediction: output.prediction.body(&model.labels),
             timing_ms: TimingBody::from(&answer.timing),
@@ -191,12 +191,12 @@ impl From<&Timing> for TimingBody {
     }
 }
 
-impl From<&RequestCost> for CostBody {
-    fn from(cost: &RequestCost) -> Self {
+impl<'a> From<&'a RequestCost> for CostBody<'a> {
+    fn from(cost: &'a RequestCost) -> Self {
         Self {
             usd: significant(cost.usd, 4),
             amount: cost.converted.map(|(amount, _)| significant(amount, 4)),
-            currency: cost.converted.map(|(_, currency)| currency.code().to_owned()),
+            currency: cost.converted.as_ref().map(|(_, currency)| currency.code()),
             cpu_seconds: places(cost.cpu_seconds, 6),
             gpu_seconds: cost.gpu_seconds.map(|seconds| places(seconds, 6)),
             energy_joules: cost.energy_joules.map(|joules| significant(joules, 4)),

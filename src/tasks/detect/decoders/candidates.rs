@@ -21,9 +21,9 @@ impl Candidates {
         Self { min_score: options.min_score, list: Vec::new() }
     }
 
-    /// Whether a score is high enough to look at its box. No NaN is.
+    /// Whether a score is high enough to look at its box. No NaN is, and no infinity.
     pub(super) fn wants(&self, score: f32) -> bool {
-        score >= self.min_score && score.is_finite()
+        (self.min_score..f32::INFINITY).contains(&score)
     }
 
     /// Keeps a candidate that scores enough and is a rectangle.

@@ -207,6 +207,8 @@ impl From<Error> for Problem {
             Error::Busy { retry_after, .. } | Error::NoRoom { retry_after, .. } => {
                 Self::new(&kinds::BUSY, detail).retry_after(retry_after)
             }
+            Error::TooManyBodies => Self::new(&kinds::TOO_MANY_BODIES, detail).retry_after(Duration::from_secs(1)),
+            Error::NoMemory { retry_after, .. } => Self::new(&kinds::NO_MEMORY, detail).retry_after(retry_after),
             Error::Starting => Self::new(&kinds::NOT_READY, detail).retry_after(Duration::from_secs(1)),
             Error::DeadlinePassed { .. } => Self::new(&kinds::DEADLINE_PASSED, detail),
             // The inference room has logged the cause, which is nothing for a client.
@@ -332,6 +334,8 @@ mod tests {
             (Error::LoadFailed { model: model(), reason: "torn".into(), still_serving: None }, 400, None),
             (Error::NoFolder("gone".into()), 500, None),
             (Error::Busy { in_flight: 9, retry_after: Duration::ZERO }, 429, Some("1")),
+            (Error::TooManyBodies, 429, Some("1")),
+            (Error::NoMemory { bytes: 9, retry_after: wait }, 503, Some("2")),
             (Error::Starting, 503, Some("1")),
             (Error::DeadlinePassed { deadline_ms: 5.0, hopeless: false }, 504, None),
             (Error::ModelFailed { model: model(), cause: "secret".into() }, 500, None),

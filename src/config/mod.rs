@@ -5,6 +5,7 @@
 
 mod auth;
 mod layers;
+mod memory;
 #[cfg(test)]
 mod page;
 mod types;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Deserializer};
 pub use self::{
     auth::{AdminListen, AuthConfig, AuthMode},
     layers::{ConfigError, Layers, Origin, is_plain_name},
+    memory::{BodiesConfig, MemoryConfig},
     types::{Auto, Currency, HeaderName, Millis, NonNegative, Objective, OtlpEndpoint, Provider, Ratio, Secret, Task},
 };
 
@@ -47,6 +49,10 @@ pub struct Config {
     pub threads: ThreadsConfig,
     /// Limits of requests.
     pub requests: RequestsConfig,
+    /// Limits of bodies that are still coming.
+    pub bodies: BodiesConfig,
+    /// The memory that all requests have together.
+    pub memory: MemoryConfig,
     /// Largest images that are decoded.
     #[serde(rename = "pictures")]
     pub images: ImageLimits,
@@ -200,7 +206,7 @@ pub struct ThreadsConfig {
 pub struct RequestsConfig {
     /// Largest number of requests in flight.
     pub max_in_flight: NonZeroUsize,
-    /// Largest sum of the bodies of requests in flight, in bytes.
+    /// Largest sum of bodies in memory, in bytes; it is never more than half of the memory for requests.
     pub max_body_bytes: NonZeroUsize,
     /// The deadline of a request that names none.
     #[serde(rename = "deadline_ms", deserialize_with = "milliseconds")]

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use crate::config::Config;
 
 /// A tenant, as an index into the tenants of the settings. The default tenant is everybody who is not in the settings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Tenant(usize);
 
 impl Tenant {
@@ -52,6 +52,12 @@ impl Tenants {
     #[must_use]
     pub fn named(&self, name: &str) -> Option<Tenant> {
         self.names.iter().position(|known| known == name).map(Tenant)
+    }
+
+    /// Whether there are others beside the default tenant.
+    #[must_use]
+    pub fn are_several(&self) -> bool {
+        self.names.len() > 1
     }
 
     /// The name of a tenant.

@@ -34,6 +34,7 @@ mod hostile;
 mod kubernetes;
 mod ledger;
 mod lifecycle;
+mod memory;
 mod outcomes;
 mod overload;
 mod own_machine;
@@ -76,6 +77,7 @@ fn main() -> std::process::ExitCode {
         kubernetes::tests(),
         ledger::tests(),
         lifecycle::tests(),
+        memory::tests(),
         outcomes::tests(),
         overload::tests(),
         own_machine::tests(),

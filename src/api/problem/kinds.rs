@@ -76,6 +76,8 @@ kinds! {
         "Wait as long as Retry-After says, ask another replica, or give the request more time with deadline_ms.";
     BUSY = TOO_MANY_REQUESTS, "busy", "busy", "The server holds as many requests as it may",
         "Wait as long as Retry-After says, or ask another replica.";
+    TOO_MANY_BODIES = TOO_MANY_REQUESTS, "too-many-bodies", "bodies", "Too many bodies of this sender are still coming",
+        "Send the bodies that have begun, then try again; the operator sets the bound with OUNCE_BODIES__MAX_COMING.";
     MODEL_FAILED = INTERNAL_SERVER_ERROR, "model-failed", "failed", "The model failed",
         "The server's log has the cause, under the request's id.";
     NO_FOLDER = INTERNAL_SERVER_ERROR, "no-folder", "no_folder", "The model folder cannot be read",
@@ -84,6 +86,8 @@ kinds! {
         "The server's log has the cause, under the request's id.";
     NOT_READY = SERVICE_UNAVAILABLE, "not-ready", "not_ready", "The server is not ready",
         "Ask again when /readyz says 200.";
+    NO_MEMORY = SERVICE_UNAVAILABLE, "no-memory", "memory", "The server has no memory for it now",
+        "Wait as long as Retry-After says, or ask another replica; the operator sets the bound with OUNCE_MEMORY__MAX_BYTES.";
     DRAINING = SERVICE_UNAVAILABLE, "draining", "draining", "The server is shutting down",
         "Ask another replica.";
     DEADLINE_PASSED = GATEWAY_TIMEOUT, "deadline-passed", "deadline", "The deadline passed before there was an answer",

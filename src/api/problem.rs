@@ -65,6 +65,12 @@ pub(super) enum Refusals {
     /// A parameter that cannot be used, or a body that cannot be read.
     #[response(status = 400, content_type = "application/problem+json")]
     Bad(ProblemBody),
+    /// No key, or one that is not known or has expired.
+    #[response(status = 401, content_type = "application/problem+json")]
+    NoKey(ProblemBody),
+    /// The key does not open this call.
+    #[response(status = 403, content_type = "application/problem+json")]
+    LackingScope(ProblemBody),
     /// No such model.
     #[response(status = 404, content_type = "application/problem+json")]
     Unknown(ProblemBody),

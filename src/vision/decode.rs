@@ -15,7 +15,7 @@ use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Li
 
 pub use super::sniff::SourceFormat;
 use super::{
-    jpeg,
+    jpeg::{JpegDecoder, JpegScale},
     sniff::{Sniffed, sniff},
 };
 use crate::config::ImageLimits;
@@ -196,7 +196,9 @@ fn decode_as(format: SourceFormat, bytes: &[u8], limits: &ImageLimits) -> Result
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
 
     let exact = match format {
-        SourceFormat::Jpeg => jpeg::decode(bytes, limits).map_err(|reason| broken(format, &reason))?,
+        SourceFormat::Jpeg => {
+            JpegDecoder::CHOSEN.decode(bytes, limits, JpegScale::Full).map_err(|reason| broken(format, &reason))?
+        }
         SourceFormat::Png | SourceFormat::Webp | SourceFormat::Bmp | SourceFormat::Gif | SourceFormat::Tiff => None,
     };
     let rgb = match exact {

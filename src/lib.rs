@@ -24,6 +24,8 @@
 //! | [`telemetry`] | what happened | metrics, logs, traces |
 //! | [`manifest`], [`stats`], [`config`], [`lifecycle`], [`error`] | | the leaves: what every room may use |
 //!
+//! Beside them stands `fuzzing`, entrances for fuzzers, which is compiled for tests and with the feature of that name only.
+//!
 //! Where to begin: [`inference::Inference`] is what front doors hold; `docs/architecture.md` follows one request through the
 //! rooms; `CONTRIBUTING.md` says which files to touch for a metric, an endpoint, a decoder, a task, a setting.
 
@@ -35,6 +37,9 @@ pub mod config;
 pub mod cost;
 pub mod engine;
 pub mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod inference;
 pub mod lifecycle;
 pub mod manifest;

@@ -25,6 +25,9 @@ use std::sync::Arc;
 
 use axum::http::Extensions;
 
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub use self::rest::fuzzing;
 use self::{middleware::request_info::RequestInfo, problem::Problem};
 pub use self::{
     peer::Peer,

@@ -9,8 +9,10 @@
 #[macro_use]
 mod runner;
 
+mod frames;
 mod harness;
 mod scraped;
+mod siege;
 mod simulated;
 mod source;
 
@@ -31,6 +33,8 @@ mod golden;
 mod hang_up;
 mod health;
 mod hostile;
+mod hostile_cves;
+mod hostile_framing;
 mod kubernetes;
 mod ledger;
 mod lifecycle;
@@ -74,6 +78,8 @@ fn main() -> std::process::ExitCode {
         hang_up::tests(),
         health::tests(),
         hostile::tests(),
+        hostile_cves::tests(),
+        hostile_framing::tests(),
         kubernetes::tests(),
         ledger::tests(),
         lifecycle::tests(),

@@ -227,8 +227,8 @@ impl From<Error> for Problem {
 impl From<Denied> for Problem {
     fn from(denied: Denied) -> Self {
         let kind = match denied {
-            Denied::NoKey => &kinds::NO_KEY,
-            Denied::TwoKeys | Denied::WrongKey => &kinds::WRONG_KEY,
+            Denied::NoKey | Denied::TwoKeys => &kinds::NO_KEY,
+            Denied::WrongKey => &kinds::WRONG_KEY,
             Denied::ExpiredKey { .. } => &kinds::EXPIRED_KEY,
             Denied::LackingScope { .. } => &kinds::LACKING_SCOPE,
             Denied::FromAfar(_) | Denied::Proxied(_) | Denied::ForeignPage(_) | Denied::ForeignHost(_) => {

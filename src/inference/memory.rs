@@ -82,7 +82,12 @@ impl Memory {
         let second = self.began.elapsed().as_secs() + 1;
         if self.warned.swap(second, Ordering::Relaxed) != second {
             let (used, max) = (self.used_bytes(), self.max_bytes());
-            tracing::warn!(bytes, used, max, "there is no memory for a picture; memory.max_bytes is what requests have");
+            tracing::warn!(
+                bytes,
+                used,
+                max,
+                "there is no memory for a picture; memory.max_bytes is what requests have"
+            );
         }
         Error::NoMemory { bytes, retry_after: Duration::from_secs(1) }
     }

@@ -96,7 +96,8 @@ async fn compare(
     let deadline = Deadline::after(Instant::now(), PATIENCE);
     let context = RequestContext { deadline, priority: Priority::LAST, tenant: Tenant::default() };
     let run = Run::new(&inference.ledger, Account::Shadow, model, other, context);
-    let ready = preprocess(inference, &run, ImageInput::Decoded(Arc::clone(&sample.image)), KeptPixels::default()).await?;
+    let ready =
+        preprocess(inference, &run, ImageInput::Decoded(Arc::clone(&sample.image)), KeptPixels::default()).await?;
     let ran = run.queue(ready.preprocessed.inputs).await?;
     let again = postprocess(&run, ran.outputs, ready.preprocessed.placement, sample.options, None);
     let first = sample.prediction.clone();

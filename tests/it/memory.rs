@@ -61,7 +61,8 @@ fn answer(mut stream: TcpStream) -> String {
 }
 
 async fn one_connection_that_announces_bodies_locks_nobody_out() {
-    let server = Server::start(&root().join("models"), &[]).await;
+    let patient = [("OUNCE_BODIES__GRACE_MS", "600000"), ("OUNCE_REQUESTS__BODY_TIMEOUT_MS", "600000")];
+    let server = Server::start(&root().join("models"), &patient).await;
     let attacker = reqwest::Client::builder().http2_prior_knowledge().build().expect("a client");
     let mut announced = JoinSet::new();
     for _ in 0..7 {
@@ -83,7 +84,8 @@ async fn one_connection_that_announces_bodies_locks_nobody_out() {
 }
 
 async fn heads_without_bodies_leave_places_for_others_and_ask_for_no_replicas() {
-    let settings = [("OUNCE_BODIES__MAX_COMING", "16"), ("OUNCE_REQUESTS__MAX_IN_FLIGHT", "4")];
+    let patient = [("OUNCE_BODIES__GRACE_MS", "600000"), ("OUNCE_REQUESTS__BODY_TIMEOUT_MS", "600000")];
+    let settings = [patient[0], patient[1], ("OUNCE_BODIES__MAX_COMING", "16"), ("OUNCE_REQUESTS__MAX_IN_FLIGHT", "4")];
     let server = Server::start(&root().join("models"), &settings).await;
     let mut held: Vec<_> = (0..8).map(|_| half_a_request(&server, "content-length: 1000")).collect();
     until("eight are coming", async || gauge(&server, "ounce_coming_bodies", &[]).await == 8.0).await;
@@ -123,9 +125,9 @@ async fn a_body_that_trickles_is_refused_and_so_is_one_that_is_never_sent() {
 }
 
 async fn images_wait_for_memory_and_one_that_never_fits_is_told_so() {
-    // 3000×3000 pixels take 27 MB as RGB: one at a time.
-    let server = Server::start(&root().join("models"), &[("OUNCE_MEMORY__MAX_BYTES", "40000000")]).await;
-    let large = png(&image::RgbImage::new(3000, 3000));
+    // 1500×1500 pixels take 7 MB as RGB: one at a time.
+    let server = Server::start(&root().join("models"), &[("OUNCE_MEMORY__MAX_BYTES", "12000000")]).await;
+    let large = png(&image::RgbImage::new(1500, 1500));
     let mut asked = JoinSet::new();
     for _ in 0..4 {
         let request = server.client.post(format!("{}/v1/detect", server.url)).body(large.clone());
@@ -140,7 +142,7 @@ async fn images_wait_for_memory_and_one_that_never_fits_is_told_so() {
     assert!(detail.starts_with("the picture takes about 48"), "{detail}");
     assert!(detail.ends_with("more memory has to be set with OUNCE_MEMORY__MAX_BYTES"), "{detail}");
 
-    let body = vec![7; 15_000_000];
+    let body = vec![7; 4_000_000];
     let (status, problem) = server.post("/v1/detect", "image/png", body).await;
     assert_eq!(status, 413, "more than a sender may have: {problem}");
 }

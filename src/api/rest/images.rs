@@ -55,9 +55,7 @@ pub(super) async fn read(
             }
             Ok(ImageBody::One(bytes))
         }
-        ContentKind::Form { boundary } => {
-            multipart::read(upload, boundary, limits, hold).await.map(ImageBody::Several)
-        }
+        ContentKind::Form { boundary } => multipart::read(upload, boundary, limits, hold).await.map(ImageBody::Several),
         ContentKind::Json => {
             let body = upload.read(limits.json(), limits.pace, hold).await?;
             // The images that are decoded from it.

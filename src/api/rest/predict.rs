@@ -194,12 +194,7 @@ impl ImageCall {
 
     /// Answers a request of several images with a list. Each is answered or refused for itself; when all are refused, the response has
     /// the status of the first.
-    async fn several(
-        &self,
-        admitted: Admitted,
-        parts: Vec<ImagePart>,
-        received: Instant,
-    ) -> Result<Response, Problem> {
+    async fn several(&self, admitted: Admitted, parts: Vec<ImagePart>, received: Instant) -> Result<Response, Problem> {
         // The place stays taken until the response is built, since it bounds how many answers are in memory.
         let (_place, admitted) = admitted.split(parts.len())?;
         let requests = admitted.into_iter().zip(parts);

@@ -12,7 +12,9 @@ use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use tokio::task::JoinSet;
 
 use crate::{
+    cgroups::Group,
     harness::{Server, photo, png, root, sum, until},
+    runner::ignore,
     scraped::metrics,
 };
 
@@ -22,7 +24,8 @@ tests![
     a_body_that_trickles_is_refused_and_so_is_one_that_is_never_sent,
     images_wait_for_memory_and_one_that_never_fits_is_told_so,
     an_answer_that_nobody_reads_is_in_the_account_until_it_is_gone,
-    our_lack_of_memory_is_not_the_clients_fault
+    our_lack_of_memory_is_not_the_clients_fault,
+    a_container_of_512_mb_refuses_or_answers_and_is_never_killed
 ];
 
 /// A client of another address than everybody's.
@@ -199,4 +202,37 @@ async fn our_lack_of_memory_is_not_the_clients_fault() {
     assert_eq!(problem["type"], "/errors#no-memory");
     drop(unread);
     until("there is memory again", async || status(&server.client, &server, large.clone()).await == 200).await;
+}
+
+/// A JPEG of one colour with so many pixels a side.
+fn flat(side: u32) -> Vec<u8> {
+    let mut jpeg = Cursor::new(Vec::new());
+    image::RgbImage::new(side, side).write_to(&mut jpeg, image::ImageFormat::Jpeg).expect("JPEG");
+    jpeg.into_inner()
+}
+
+async fn a_container_of_512_mb_refuses_or_answers_and_is_never_killed() {
+    let Some(mut group) = Group::of_memory("memory", 512 << 20) else {
+        ignore("REQUIRE_CGROUPS", "no control group can be made (that needs root)");
+    };
+    let server = group.server().await;
+    let max = server.metrics().await["ounce_memory_bytes{use=\"max\"}"];
+    assert_eq!(max, f64::from(256 << 20), "half of it");
+    // 20 megapixels fit one at a time, 49 never.
+    let [some, many] = [4500, 7000].map(flat);
+    let mut asked = JoinSet::new();
+    for client in 0..12 {
+        let body = if client % 2 == 0 { some.clone() } else { many.clone() };
+        let accept = if client % 4 == 0 { "image/png" } else { "application/json" };
+        let request = server.client.post(format!("{}/v1/detect", server.url)).header("accept", accept).body(body);
+        asked.spawn(async move { (client % 2, request.send().await.expect("an answer").status().as_u16()) });
+    }
+    let mut answered = 0;
+    while let Some(done) = asked.join_next().await {
+        let (size, status) = done.expect("no panic");
+        assert!(matches!((size, status), (0, 200 | 429 | 503 | 504) | (1, 422 | 429)), "{size}: {status}");
+        answered += usize::from(status == 200);
+    }
+    assert!(answered > 0);
+    assert!(server.child.try_wait().expect("a state").is_none(), "it is still there");
 }

@@ -17,6 +17,7 @@ use utoipa::ToSchema;
 
 use self::kinds::ProblemKind;
 use crate::{
+    auth::Denied,
     error::{Error, over_image_limit, seconds},
     oip::OipError,
 };
@@ -142,6 +143,15 @@ impl Problem {
         if let Some(wait) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds(wait)));
         }
+        // As RFC 6750 has it: what was wrong with the key, where there was one.
+        let challenge = match self.kind.slug {
+            _ if self.kind.status != StatusCode::UNAUTHORIZED => None,
+            slug if slug == kinds::NO_KEY.slug => Some("Bearer"),
+            _ => Some("Bearer error=\"invalid_token\""),
+        };
+        if let Some(challenge) = challenge {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
         headers
     }
 
@@ -208,6 +218,21 @@ impl From<Error> for Problem {
     }
 }
 
+impl From<Denied> for Problem {
+    fn from(denied: Denied) -> Self {
+        let kind = match denied {
+            Denied::NoKey => &kinds::NO_KEY,
+            Denied::TwoKeys | Denied::WrongKey => &kinds::WRONG_KEY,
+            Denied::ExpiredKey { .. } => &kinds::EXPIRED_KEY,
+            Denied::LackingScope { .. } => &kinds::LACKING_SCOPE,
+            Denied::FromAfar(_) | Denied::Proxied(_) | Denied::ForeignPage(_) | Denied::ForeignHost(_) => {
+                &kinds::NOT_LOCAL
+            }
+        };
+        Self::new(kind, denied.to_string())
+    }
+}
+
 impl From<OipError> for Problem {
     fn from(error: OipError) -> Self {
         let kind = match error {
@@ -234,7 +259,14 @@ pub(super) fn not_ready(why: impl Into<String>) -> Problem {
 
 /// Answers a path that leads nowhere.
 pub(super) async fn no_such_route(uri: Uri) -> Problem {
-    let detail = format!("there is nothing at {}; /docs lists what there is", uri.path());
+    let path = uri.path();
+    let detail = if path == "/metrics" || path.starts_with("/v2/repository/") {
+        format!(
+            "{path} is not on this port; it may be on the admin port, 127.0.0.1:8081 unless the setting admin_listen names another"
+        )
+    } else {
+        format!("there is nothing at {path}; /docs lists what there is")
+    };
     Problem::new(&kinds::NO_SUCH_ROUTE, detail)
 }
 

@@ -3,6 +3,7 @@
 //! `defaults.toml` is the list of all keys, their defaults and their meaning. `layers` puts a file, the environment
 //! and flags over it and remembers where each value came from. The types do not allow invalid values.
 
+mod auth;
 mod layers;
 mod memory;
 #[cfg(test)]
@@ -14,6 +15,7 @@ use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::PathB
 use serde::{Deserialize, Deserializer};
 
 pub use self::{
+    auth::{AdminListen, AuthConfig, AuthMode},
     layers::{ConfigError, Layers, Origin, is_plain_name},
     memory::{BodiesConfig, MemoryConfig},
     types::{Auto, Currency, HeaderName, Millis, NonNegative, Objective, OtlpEndpoint, Provider, Ratio, Secret, Task},
@@ -33,9 +35,10 @@ pub use self::{
 pub struct Config {
     /// Address that requests come in at.
     pub listen: SocketAddr,
-    /// Address that serves `/metrics` instead of `listen`.
-    #[serde(deserialize_with = "unless_empty")]
-    pub admin_listen: Option<SocketAddr>,
+    /// Where the calls that change something are taken.
+    pub admin_listen: AdminListen,
+    /// Who may do what.
+    pub auth: AuthConfig,
     /// The folder of model folders.
     pub models: PathBuf,
     /// How changes of the model folder are found.
@@ -86,7 +89,7 @@ impl Config {
                 }
             }
         }
-        Ok(())
+        self.auth.check(self)
     }
 
     /// The defaults, for tests and for commands that take no settings.
@@ -281,7 +284,7 @@ pub struct CostConfig {
 }
 
 /// A tenant, whose requests are billed together.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub struct TenantConfig {
     /// API keys of the tenant.
     #[serde(default)]

@@ -1,12 +1,10 @@
 //! What is refused is counted once, by its reason, from what was really sent; and a panic calls somebody.
 
-use std::{collections::BTreeMap, convert::Infallible, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, http::Request, routing::get};
-use bytes::Bytes;
-use futures_util::stream;
 use http_body_util::BodyExt;
-use ounce::{api, config::Layers, inference::Inference, models::Selection, telemetry::Traces};
+use ounce::{api, auth::Authenticator, config::Layers, inference::Inference, models::Selection, telemetry::Traces};
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -169,7 +167,8 @@ impl Doors {
                 unreachable!("boom")
             }
         };
-        Self(api::app_with(inference, Traces::default(), Router::new().route("/boom", get(boom))))
+        let auth = Arc::new(Authenticator::open(inference.config()));
+        Self(api::app_with(inference, auth, Traces::default(), Router::new().route("/boom", get(boom))))
     }
 
     async fn ask(&self, method: &str, path: &str, body: Vec<u8>) -> (u16, String) {

@@ -86,11 +86,10 @@ async fn answer(
     upload: &mut Upload,
     received: Instant,
 ) -> Result<Response, Problem> {
-    let headers = &head.headers;
     let address = head.extensions.get::<Peer>().map(|peer| peer.address.ip());
-    let reserved = inference.receive(Arc::clone(&model), tenant(inference, headers), address)?;
+    let reserved = inference.receive(Arc::clone(&model), tenant(&head.extensions), address)?;
     let InferRequest { id, preference, time_budget, priority, inputs, outputs } =
-        read(inference, &reserved, model, headers, upload).await?;
+        read(inference, &reserved, model, &head.headers, upload).await?;
     let budget = time_budget.unwrap_or(inference.config().requests.deadline);
     let input = match &inputs {
         TensorInputs::Tensors(_) => InputKind::Tensors,

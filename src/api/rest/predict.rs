@@ -143,7 +143,7 @@ async fn admit_and_run(
         input: InputKind::Images(1),
     };
     let address = head.extensions.get::<Peer>().map(|peer| peer.address.ip());
-    let admitted = inference.receive(model, tenant(inference, &head.headers), address)?.admit(&terms)?;
+    let admitted = inference.receive(model, tenant(&head.extensions), address)?.admit(&terms)?;
     let body = images::read(inference, &|bytes| admitted.hold(bytes), &head.headers, upload).await?;
     let call = ImageCall { info, params };
     match body {

@@ -6,11 +6,12 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::first_line;
-use crate::{api::fuzzing as api, config::Layers, inference::Inference, telemetry::TraceContext};
+use crate::{api::fuzzing as api, auth::Authenticator, config::Layers, inference::Inference, telemetry::TraceContext};
 
 /// A server without models, with small limits, two tenants and the default settings otherwise.
 struct Idle {
     inference: Arc<Inference>,
+    authenticator: Authenticator,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -22,8 +23,10 @@ fn idle() -> &'static Idle {
         let settings = [("OUNCE_PICTURES__MAX_BYTES", "4096"), ("OUNCE_TENANTS__A__API_KEYS", "key-a,key-b")];
         let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let config = Layers::defaults().and_then(|layers| layers.env(settings)).and_then(|layers| layers.build());
-        let inference = Inference::new(config.expect("valid settings")).expect("an idle server");
-        Idle { inference, runtime }
+        let mut config = config.expect("valid settings");
+        let authenticator = Authenticator::new(&mut config).expect("no file of keys is read");
+        let inference = Inference::new(config).expect("an idle server");
+        Idle { inference, authenticator, runtime }
     })
 }
 
@@ -35,7 +38,7 @@ pub(super) fn body(bytes: &[u8]) {
         let Ok(value) = HeaderValue::from_bytes(content_type) else { return };
         headers.insert(header::CONTENT_TYPE, value);
     }
-    let Idle { inference, runtime } = idle();
+    let Idle { inference, runtime, .. } = idle();
     runtime.block_on(api::body(inference, &headers, Bytes::copy_from_slice(body)));
 }
 
@@ -65,8 +68,9 @@ pub(super) fn keys(bytes: &[u8]) {
             headers.append(name, value);
         }
     }
-    api::keys(&idle().inference, &headers);
-    if let Some(context) = headers.get("traceparent").and_then(|value| TraceContext::continued(value.as_bytes())) {
+    let parent = headers.get("traceparent").cloned();
+    api::keys(&idle().authenticator, headers);
+    if let Some(context) = parent.and_then(|value| TraceContext::continued(value.as_bytes())) {
         assert!(context.to_string().is_ascii());
     }
 }

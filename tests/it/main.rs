@@ -16,6 +16,7 @@ mod siege;
 mod simulated;
 mod source;
 
+mod access;
 mod balancer;
 mod batching;
 mod bench;
@@ -37,8 +38,10 @@ mod hostile_framing;
 mod kubernetes;
 mod ledger;
 mod lifecycle;
+mod memory;
 mod outcomes;
 mod overload;
+mod own_machine;
 mod parity;
 mod prometheus;
 mod providers;
@@ -58,6 +61,7 @@ mod wire;
 
 fn main() -> std::process::ExitCode {
     let files = [
+        access::tests(),
         balancer::tests(),
         batching::tests(),
         bench::tests(),
@@ -79,8 +83,10 @@ fn main() -> std::process::ExitCode {
         kubernetes::tests(),
         ledger::tests(),
         lifecycle::tests(),
+        memory::tests(),
         outcomes::tests(),
         overload::tests(),
+        own_machine::tests(),
         parity::tests(),
         prometheus::tests(),
         providers::tests(),

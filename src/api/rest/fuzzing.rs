@@ -2,7 +2,7 @@
 
 use axum::{
     body::{Body, Bytes},
-    http::HeaderMap,
+    http::{HeaderMap, Request},
 };
 
 use super::{
@@ -11,7 +11,12 @@ use super::{
     params::Params,
 };
 use crate::{
-    api::{body::Upload, problem::Problem, tenant},
+    api::{
+        body::Upload,
+        middleware::auth::{RouteAccess, check},
+        problem::Problem,
+    },
+    auth::{Authenticator, Scope},
     inference::Inference,
     oip::MAX_IMAGES,
 };
@@ -49,9 +54,13 @@ pub fn accept(headers: &HeaderMap) {
     let _ = wanted_image(headers);
 }
 
-/// Reads who asks.
-pub fn keys(inference: &Inference, headers: &HeaderMap) {
-    let _ = tenant(inference, headers);
+/// Reads who asks, and from where.
+pub fn keys(authenticator: &Authenticator, headers: HeaderMap) {
+    let mut head = Request::new(()).into_parts().0;
+    head.headers = headers;
+    for access in [RouteAccess::Key(Scope::Infer), RouteAccess::KeyOrLocal(Scope::Admin)] {
+        let _ = check(authenticator, access, &head);
+    }
 }
 
 /// A refusal blames the client, and can be told.

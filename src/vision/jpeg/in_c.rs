@@ -3,11 +3,11 @@
 use image::RgbImage;
 use turbojpeg::{Colorspace, Decompressor, Image, PixelFormat, ScalingFactor};
 
-use super::{JpegScale, MAX_SCANS, rgb};
+use super::{JpegFailure, JpegScale, MAX_SCANS, rgb};
 use crate::config::ImageLimits;
 
-pub(super) fn decode(bytes: &[u8], limits: &ImageLimits, scale: JpegScale) -> Result<Option<RgbImage>, String> {
-    let failed = |error: turbojpeg::Error| error.to_string();
+pub(super) fn decode(bytes: &[u8], limits: &ImageLimits, scale: JpegScale) -> Result<Option<RgbImage>, JpegFailure> {
+    let failed = |error: turbojpeg::Error| JpegFailure::Broken(error.to_string());
     let mut decoder = Decompressor::new().map_err(failed)?;
     decoder.set_scan_limit(MAX_SCANS.into()).map_err(failed)?;
     let factor = ScalingFactor::new(1, scale.divisor() as usize);
@@ -18,7 +18,7 @@ pub(super) fn decode(bytes: &[u8], limits: &ImageLimits, scale: JpegScale) -> Re
     }
     let side = limits.max_side as usize;
     if header.width > side || header.height > side || (header.width * header.height) as u64 > limits.max_pixels {
-        return Err(format!("{}×{} pixels are over the limit", header.width, header.height));
+        return Err(JpegFailure::Broken(format!("{}×{} pixels are over the limit", header.width, header.height)));
     }
     let (width, height) = (factor.scale(header.width), factor.scale(header.height));
     let mut pixels = vec![0; width * height * 3];

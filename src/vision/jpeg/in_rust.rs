@@ -1,15 +1,15 @@
 //! `libjpeg-turbo-rs`, which its own CI holds byte for byte to the C library.
 
 use image::RgbImage;
-use libjpeg_turbo_rs::{DecodeLimits, Decoder, PixelFormat, ScalingFactor};
+use libjpeg_turbo_rs::{DecodeLimits, Decoder, JpegError, PixelFormat, ScalingFactor};
 
-use super::{JpegScale, MAX_SCANS, rgb};
+use super::{JpegFailure, JpegScale, MAX_SCANS, rgb};
 use crate::config::ImageLimits;
 
 /// Coefficients of a progressive image are kept at 2 bytes each, beside its planes and its pixels.
 const BYTES_A_PIXEL: u64 = 16;
 
-pub(super) fn decode(bytes: &[u8], limits: &ImageLimits, scale: JpegScale) -> Result<Option<RgbImage>, String> {
+pub(super) fn decode(bytes: &[u8], limits: &ImageLimits, scale: JpegScale) -> Result<Option<RgbImage>, JpegFailure> {
     let side = limits.max_side as usize;
     let bounds = DecodeLimits {
         max_width: side,
@@ -18,13 +18,21 @@ pub(super) fn decode(bytes: &[u8], limits: &ImageLimits, scale: JpegScale) -> Re
         max_scans: usize::from(MAX_SCANS),
         max_memory: Some(limits.max_pixels.saturating_mul(BYTES_A_PIXEL)),
     };
-    let failed = |error: libjpeg_turbo_rs::JpegError| error.to_string();
-    let mut decoder = Decoder::new_with_limits(bytes, bounds).map_err(failed)?;
+    let mut decoder = Decoder::new_with_limits(bytes, bounds)?;
     if !matches!(decoder.header().components.len(), 1 | 3) || decoder.header().precision != 8 {
         return Ok(None);
     }
     decoder.set_output_format(PixelFormat::Rgb);
-    decoder.set_scale(ScalingFactor::try_new(1, scale.divisor()).map_err(failed)?);
-    let image = decoder.decode_image().map_err(failed)?;
+    decoder.set_scale(ScalingFactor::try_new(1, scale.divisor())?);
+    let image = decoder.decode_image()?;
     rgb(image.width, image.height, image.into_vec())
+}
+
+impl From<JpegError> for JpegFailure {
+    fn from(error: JpegError) -> Self {
+        match error {
+            JpegError::AllocationFailed { .. } => Self::NoMemory,
+            error => Self::Broken(error.to_string()),
+        }
+    }
 }

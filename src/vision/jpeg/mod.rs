@@ -22,6 +22,15 @@ pub enum JpegDecoder {
     InC,
 }
 
+/// Why a JPEG cannot be decoded.
+#[derive(Debug)]
+pub enum JpegFailure {
+    /// The system has no memory for it.
+    NoMemory,
+    /// The file is not right: why.
+    Broken(String),
+}
+
 /// At which part of its size an image is decoded. Less costs less.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum JpegScale {
@@ -63,8 +72,8 @@ impl JpegDecoder {
     /// The pixels; `None` when this is a kind of JPEG that is left to the `image` crate: CMYK, or more than 8 bits.
     ///
     /// # Errors
-    /// When the image is broken, or over a limit: with what the decoder says.
-    pub fn decode(self, bytes: &[u8], limits: &ImageLimits, scale: JpegScale) -> Result<Option<RgbImage>, String> {
+    /// When the image is broken or over a limit, with what the decoder says; or when there is no memory for it.
+    pub fn decode(self, bytes: &[u8], limits: &ImageLimits, scale: JpegScale) -> Result<Option<RgbImage>, JpegFailure> {
         match self {
             Self::InRust => in_rust::decode(bytes, limits, scale),
             #[cfg(feature = "turbojpeg")]
@@ -77,12 +86,12 @@ impl JpegDecoder {
 const MAX_SCANS: u16 = 200;
 
 /// The rows of a decoder as an image.
-fn rgb(width: usize, height: usize, pixels: Vec<u8>) -> Result<Option<RgbImage>, String> {
+fn rgb(width: usize, height: usize, pixels: Vec<u8>) -> Result<Option<RgbImage>, JpegFailure> {
     let (Ok(width), Ok(height)) = (u32::try_from(width), u32::try_from(height)) else {
-        return Err("its sides are too long".to_owned());
+        return Err(JpegFailure::Broken("its sides are too long".to_owned()));
     };
     match RgbImage::from_raw(width, height, pixels) {
         Some(rgb) => Ok(Some(rgb)),
-        None => Err("it has fewer pixels than its header promises".to_owned()),
+        None => Err(JpegFailure::Broken("it has fewer pixels than its header promises".to_owned())),
     }
 }

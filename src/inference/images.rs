@@ -19,6 +19,7 @@ use crate::{
     config::ImageLimits,
     cost::CpuTime,
     error::Error,
+    limits::Allowance,
     tasks::{PostprocessOptions, Prediction},
     telemetry::{Stage, StageTimes},
     vision::{
@@ -141,10 +142,14 @@ pub(super) async fn preprocess(
     let latest = run.context.deadline.at.checked_sub(needed);
     let in_flight = (decoding.enter(), variant.queue.upcoming.enter());
     let (limits, preprocessor) = (inference.config.images, Arc::clone(&variant.preprocessor));
+    let allowance = run.context.allowance.clone();
     let encoded = matches!(image, ImageInput::Encoded(_));
     let work = move || {
         let in_time = latest.is_some_and(|latest| Instant::now() < latest);
-        in_time.then(|| preprocess_now(image, &limits, &preprocessor, keep))
+        in_time.then(|| {
+            take_pixels(allowance.as_ref(), &image, &limits)?;
+            preprocess_now(image, &limits, &preprocessor, keep).map_err(Error::from)
+        })
     };
     let (done, WorkTime { waited, took, cpu }) =
         decoding.run(Some(&run.meter), work).await.map_err(|cause| run.failed(cause))?;
@@ -157,6 +162,14 @@ pub(super) async fn preprocess(
     times.add(Stage::Queue, waited);
     let preprocessed = preprocessed.map_err(|cause| run.failed(cause))?;
     Ok(Preprocess { preprocessed, image, facts, times, cpu })
+}
+
+/// Takes the pixels of an encoded image from the client's limits, by what its header says.
+fn take_pixels(allowance: Option<&Allowance>, image: &ImageInput, limits: &ImageLimits) -> Result<(), Error> {
+    match (allowance.filter(|allowance| allowance.limits_pixels()), image) {
+        (Some(allowance), ImageInput::Encoded(bytes)) => allowance.pixels(decode::pixels(bytes, limits)?),
+        _ => Ok(()),
+    }
 }
 
 /// What a decode thread hands back.

@@ -162,20 +162,40 @@ pub enum DecodeError {
 pub fn decode(bytes: &[u8], limits: &ImageLimits, scale: DecodeScale) -> Result<DecodedImage, DecodeError> {
     // Both scales allow the full image. A decoder that can decode fewer pixels would choose here.
     let (DecodeScale::Full | DecodeScale::AtLeast { .. }) = scale;
+    let format = format_of(bytes, limits)?;
+    // A decoder's bug must cost its request only. Nothing is shared with it, so nothing can be left half-changed.
+    catch_unwind(AssertUnwindSafe(|| decode_as(format, bytes, limits)))
+        .unwrap_or_else(|_| Err(broken(format, "the decoder failed on it")))
+}
+
+/// How many pixels an image has by its header, without decoding it.
+///
+/// # Errors
+/// As [`decode`], as far as the header tells.
+pub fn pixels(bytes: &[u8], limits: &ImageLimits) -> Result<u64, DecodeError> {
+    let format = format_of(bytes, limits)?;
+    let read = || {
+        let reader = ImageReader::with_format(Cursor::new(bytes), image_format(format));
+        let (width, height) = reader.into_dimensions().map_err(|error| broken(format, &innermost(&error)))?;
+        check_size(format, width, height, limits)?;
+        Ok(u64::from(width) * u64::from(height))
+    };
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err(broken(format, "the decoder failed on it")))
+}
+
+/// The format of an image, whose length is checked, too.
+fn format_of(bytes: &[u8], limits: &ImageLimits) -> Result<SourceFormat, DecodeError> {
     if bytes.is_empty() {
         return Err(DecodeError::Empty);
     }
     if bytes.len() > limits.max_bytes {
         return Err(DecodeError::TooManyBytes { bytes: bytes.len(), limit_bytes: limits.max_bytes });
     }
-    let format = match sniff(bytes) {
-        Sniffed::Read(format) => format,
-        Sniffed::NotRead(format) => return Err(DecodeError::Unsupported { format }),
-        Sniffed::Unknown => return Err(DecodeError::UnknownFormat { beginning: hex(bytes) }),
-    };
-    // A decoder's bug must cost its request only. Nothing is shared with it, so nothing can be left half-changed.
-    catch_unwind(AssertUnwindSafe(|| decode_as(format, bytes, limits)))
-        .unwrap_or_else(|_| Err(broken(format, "the decoder failed on it")))
+    match sniff(bytes) {
+        Sniffed::Read(format) => Ok(format),
+        Sniffed::NotRead(format) => Err(DecodeError::Unsupported { format }),
+        Sniffed::Unknown => Err(DecodeError::UnknownFormat { beginning: hex(bytes) }),
+    }
 }
 
 fn decode_as(format: SourceFormat, bytes: &[u8], limits: &ImageLimits) -> Result<DecodedImage, DecodeError> {

@@ -33,6 +33,7 @@ mod hostile;
 mod kubernetes;
 mod ledger;
 mod lifecycle;
+mod limits;
 mod outcomes;
 mod overload;
 mod parity;
@@ -73,6 +74,7 @@ fn main() -> std::process::ExitCode {
         kubernetes::tests(),
         ledger::tests(),
         lifecycle::tests(),
+        limits::tests(),
         outcomes::tests(),
         overload::tests(),
         parity::tests(),

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use axum::{
     Extension,
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, header},
+    http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts},
     response::{IntoResponse, Response},
 };
 
@@ -64,7 +64,7 @@ pub(in crate::api) async fn infer(
     let mut upload = Upload::new(&head.headers, body);
     let answered = async {
         let model = path.find(&inference, &info)?;
-        answer(&inference, &info, model, &head.headers, &mut upload, received).await
+        answer(&inference, &info, model, &head, &mut upload, received).await
     }
     .await;
     if let Err(problem) = &answered {
@@ -78,13 +78,14 @@ async fn answer(
     inference: &Arc<Inference>,
     info: &RequestInfo,
     model: Arc<Model>,
-    headers: &HeaderMap,
+    head: &Parts,
     upload: &mut Upload,
     received: Instant,
 ) -> Result<Response, Problem> {
-    let reserved = inference.reserve(Arc::clone(&model), tenant(inference, headers))?;
+    let reserved = inference.reserve(Arc::clone(&model), tenant(inference, &head.headers))?;
+    let reserved = reserved.limited_by(head.extensions.get());
     let InferRequest { id, preference, time_budget, priority, inputs, outputs } =
-        read(inference, &reserved, model, headers, upload).await?;
+        read(inference, &reserved, model, &head.headers, upload).await?;
     let budget = time_budget.unwrap_or(inference.config().requests.deadline);
     let input = match &inputs {
         TensorInputs::Tensors(_) => InputKind::Tensors,

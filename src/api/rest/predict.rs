@@ -141,7 +141,8 @@ async fn admit_and_run(
         priority: params.priority,
         input: InputKind::Images(1),
     };
-    let admitted = inference.reserve(model, tenant(inference, &head.headers))?.admit(&terms)?;
+    let admitted =
+        inference.reserve(model, tenant(inference, &head.headers))?.limited_by(head.extensions.get()).admit(&terms)?;
     let body = images::read(inference, &|bytes| admitted.hold(bytes), &head.headers, upload).await?;
     let call = ImageCall { info, params };
     match body {

@@ -120,7 +120,8 @@ impl Client {
         let Some(InForce { most: quota, section }) = self.rules().quota(limit) else { return Ok(()) };
         let taken = self.update(limit, |full_at| quota.take(full_at, cost, now));
         taken.map_err(|retry_after| {
-            let most = format!("{} {} a second", quota.per_second(), limit.noun());
+            let plural = if quota.per_second() == 1.0 { "" } else { "s" };
+            let most = format!("{} {}{plural} a second", quota.per_second(), limit.noun());
             self.refusal(most, format!("{section}.{}", limit.setting()), retry_after)
         })
     }
@@ -146,7 +147,7 @@ impl Client {
             Self::Address(addresses, _, cells) => addresses.table.enter(*cells, *most),
         };
         let refusal = || {
-            let most = format!("{most} requests in flight");
+            let most = format!("{most} request{} in flight", if *most == 1 { "" } else { "s" });
             self.refusal(most, format!("{section}.max_in_flight"), Duration::from_secs(1))
         };
         if entered { Ok(true) } else { Err(refusal()) }

@@ -36,12 +36,12 @@ impl Limited {
     /// All of them, in the order of their numbers.
     pub const ALL: [Self; 3] = [Self::Requests, Self::Pixels, Self::Usd];
 
-    /// What is counted, in words.
+    /// One of what is counted, in words.
     fn noun(self) -> &'static str {
         match self {
-            Self::Requests => "requests",
-            Self::Pixels => "pixels",
-            Self::Usd => "dollars",
+            Self::Requests => "request",
+            Self::Pixels => "pixel",
+            Self::Usd => "dollar",
         }
     }
 

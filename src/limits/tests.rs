@@ -76,7 +76,7 @@ fn a_refusal_names_the_client_the_limit_and_its_setting() {
     let _one = limiter.admit("default", address("2001:db8::7")).expect("let in");
     insta::assert_snapshot!(said("default", "2001:db8::8"), @"network 2001:db8::/64 may have 0.5 requests a second, as `limits.requests_per_second` says; try again in 2 s");
     let _one = limiter.admit("acme", address("::1")).expect("let in");
-    insta::assert_snapshot!(said("acme", "::1"), @"tenant `acme` may have 1 requests in flight, as `tenants.acme.max_in_flight` says; try again in 1 s");
+    insta::assert_snapshot!(said("acme", "::1"), @"tenant `acme` may have 1 request in flight, as `tenants.acme.max_in_flight` says; try again in 1 s");
     let bob = limiter.admit("bob", address("::1")).expect("let in").expect("limited");
     bob.pixels(5_000_000).expect("one image after a pause");
     insta::assert_snapshot!(bob.pixels(1).expect_err("refused"), @"tenant `bob` may have 1000 pixels a second, as `tenants.bob.pixels_per_second` says; try again in 5000 s");

@@ -112,20 +112,42 @@ async fn answers_tell_what_is_left() {
     let server = start(&[rate, burst, ("OUNCE_LIMITS__PIXELS_PER_SECOND", "1")]).await;
     let answer = ask(&server, &[]).await;
     assert_eq!(answer.status(), 200);
-    insta::assert_snapshot!(told(answer.headers()), @"");
+    insta::assert_snapshot!(told(answer.headers()), @r#"
+    ratelimit: "requests";r=1;t=T, "pixels";r=187712;t=T
+    ratelimit-policy: "requests";q=2;w=200000, "pixels";q=200000;w=200000
+    x-ratelimit-limit: 2
+    x-ratelimit-remaining: 1
+    x-ratelimit-reset: T
+    "#);
     assert_eq!(ask(&server, &[]).await.status(), 200);
     let refused = ask(&server, &[]).await;
     assert_eq!(
         (refused.status().as_u16(), &refused.headers()["content-type"]),
         (429, &"application/problem+json".parse().expect("a value"))
     );
-    insta::assert_snapshot!(told(refused.headers()), @"");
+    insta::assert_snapshot!(told(refused.headers()), @r#"
+    ratelimit: "requests";r=0;t=T, "pixels";r=175424;t=T
+    ratelimit-policy: "requests";q=2;w=200000, "pixels";q=200000;w=200000
+    retry-after: T
+    x-ratelimit-limit: 2
+    x-ratelimit-remaining: 0
+    x-ratelimit-reset: T
+    "#);
     let mut problem: serde_json::Value = refused.json().await.expect("JSON");
     let said = problem["detail"].as_str().expect("text").split("; try").next().expect("a sentence").to_owned();
     problem["detail"] = said.clone().into();
     problem["error"] = said.into();
     problem["instance"] = "ID".into();
-    insta::assert_snapshot!(serde_json::to_string_pretty(&problem).expect("JSON"), @"");
+    insta::assert_snapshot!(serde_json::to_string_pretty(&problem).expect("JSON"), @r#"
+    {
+      "detail": "address 127.0.0.1 may have 0.00001 requests a second, as `limits.requests_per_second` says",
+      "error": "address 127.0.0.1 may have 0.00001 requests a second, as `limits.requests_per_second` says",
+      "instance": "ID",
+      "status": 429,
+      "title": "More than this client may ask for",
+      "type": "/errors#rate-limited"
+    }
+    "#);
 }
 
 async fn nobody_is_limited_unless_the_settings_say_so() {
@@ -317,7 +339,7 @@ async fn a_tenant_cannot_take_all_places() {
     let refused = ask(&server, &[("x-api-key", "a")]).await;
     assert_eq!(refused.headers()["retry-after"], "1");
     let detail = refused.json::<serde_json::Value>().await.expect("JSON")["detail"].to_string();
-    insta::assert_snapshot!(detail, @"");
+    insta::assert_snapshot!(detail, @r#""tenant `acme` may have 2 requests in flight, as `tenants.acme.max_in_flight` says; try again in 1 s""#);
     one_more.set_nonblocking(true).expect("a socket");
     assert!(one_more.read(&mut [0]).is_err(), "and waits");
 }

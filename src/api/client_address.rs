@@ -1,27 +1,24 @@
 //! Which address a request comes from: the connection's, or the client's for whom a trusted proxy asks.
 
-use std::{
-    net::{IpAddr, Ipv4Addr},
-    sync::Once,
-};
+use std::{net::IpAddr, sync::Once};
 
 use axum::http::{Extensions, HeaderMap};
 
 use super::peer::Peer;
 use crate::{config::Config, limits};
 
-/// The address of the client of a request; where only a proxy is known, the proxy's.
-pub(super) fn client_address(config: &Config, extensions: &Extensions, headers: &HeaderMap) -> IpAddr {
-    let peer = extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address.ip());
+/// The address of the client of a request; where only a proxy is known, the proxy's. There is none where no connection is, as in tests.
+pub(super) fn client_address(config: &Config, extensions: &Extensions, headers: &HeaderMap) -> Option<IpAddr> {
+    let peer = extensions.get::<Peer>()?.address.ip();
     let name = config.proxy.header.name();
     if !config.proxy.trusted.contain(peer) {
         if headers.contains_key(name) {
             warn_once(peer, name);
         }
-        return peer.to_canonical();
+        return Some(peer.to_canonical());
     }
     let lines = headers.get_all(name).iter().map(|value| value.as_bytes());
-    limits::client_address(&config.proxy, peer, lines)
+    Some(limits::client_address(&config.proxy, peer, lines))
 }
 
 /// Says once that a header is not believed. A client may send it as well, so it need not be a mistake of the operator.

@@ -9,7 +9,7 @@ use super::{
     Inference,
     admission::Admitted,
     forecast::{Forecast, Forecasts},
-    images::{self, ImageInput},
+    images::{self, ImageInput, KeptPixels},
     record::RequestRecord,
     response::{Response, TensorOutputs},
     run::{self, Run},
@@ -87,9 +87,7 @@ pub(super) async fn run_tensors(
 
 /// Takes the pixels of ready-made tensors from the client's limits, as if they had come as images.
 fn take_pixels(run: &Run, inputs: &[Tensor]) -> Result<(), Error> {
-    let Some(allowance) = run.context.allowance.as_ref().filter(|allowance| allowance.limits_pixels()) else {
-        return Ok(());
-    };
+    let Some(allowance) = &run.context.allowance else { return Ok(()) };
     let image = inputs.get(run.variant().preprocessor.image_input());
     let elements = image.map_or(0, |image| image.shape().iter().product::<usize>());
     allowance.pixels(elements as u64 / 3)
@@ -118,7 +116,8 @@ async fn run_images(
 }
 
 async fn run_image(inference: &Inference, run: &Run, image: Bytes) -> Result<ImageRun, Error> {
-    let ready = images::preprocess(inference, run, ImageInput::Encoded(image), false).await?;
+    let ready = images::preprocess(inference, run, ImageInput::Encoded(image), KeptPixels::default()).await?;
+    // Its room goes with it until the tensors have been run.
     let ran = run.queue(ready.preprocessed.inputs).await?;
     let mut times = ready.times;
     times.add(Stage::Queue, ran.queue_time);

@@ -161,11 +161,6 @@ impl Client {
         }
     }
 
-    /// Whether he has such a limit.
-    pub(super) fn limits(&self, limit: Limited) -> bool {
-        self.rules().quota(limit).is_some()
-    }
-
     /// How much of a limit is left, where there is such a limit.
     pub(super) fn standing(&self, limit: Limited, now: u64) -> Option<Standing> {
         let InForce { most: quota, .. } = self.rules().quota(limit)?;

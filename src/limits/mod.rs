@@ -114,12 +114,6 @@ impl Limiter {
         self.tenants.is_empty() && self.addresses.is_none()
     }
 
-    /// Whether the address of a client matters.
-    #[must_use]
-    pub fn asks_for_addresses(&self) -> bool {
-        self.addresses.is_some()
-    }
-
     /// Lets a request of a tenant (`default` for none) from an address in, before its body is read. There is no allowance where
     /// nothing is limited.
     ///
@@ -190,12 +184,6 @@ impl Allowance {
             let taken = client.take(Limited::Pixels, pixels as f64, now);
             taken.inspect_err(|error| self.0.limiter.count(client, error))
         })
-    }
-
-    /// Whether pixels are limited, so that they have to be counted.
-    #[must_use]
-    pub fn limits_pixels(&self) -> bool {
-        self.clients().any(|client| client.limits(Limited::Pixels))
     }
 
     /// Takes what the request has cost.

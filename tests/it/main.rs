@@ -9,11 +9,14 @@
 #[macro_use]
 mod runner;
 
+mod frames;
 mod harness;
 mod scraped;
+mod siege;
 mod simulated;
 mod source;
 
+mod access;
 mod balancer;
 mod batching;
 mod bench;
@@ -30,12 +33,16 @@ mod golden;
 mod hang_up;
 mod health;
 mod hostile;
+mod hostile_cves;
+mod hostile_framing;
 mod kubernetes;
 mod ledger;
 mod lifecycle;
 mod limits;
+mod memory;
 mod outcomes;
 mod overload;
+mod own_machine;
 mod parity;
 mod prometheus;
 mod providers;
@@ -55,6 +62,7 @@ mod wire;
 
 fn main() -> std::process::ExitCode {
     let files = [
+        access::tests(),
         balancer::tests(),
         batching::tests(),
         bench::tests(),
@@ -71,12 +79,16 @@ fn main() -> std::process::ExitCode {
         hang_up::tests(),
         health::tests(),
         hostile::tests(),
+        hostile_cves::tests(),
+        hostile_framing::tests(),
         kubernetes::tests(),
         ledger::tests(),
         lifecycle::tests(),
+        memory::tests(),
         limits::tests(),
         outcomes::tests(),
         overload::tests(),
+        own_machine::tests(),
         parity::tests(),
         prometheus::tests(),
         providers::tests(),

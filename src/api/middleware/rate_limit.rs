@@ -5,6 +5,7 @@
 //! the inference room, which draws pixels and dollars from it.
 
 use std::{
+    net::{IpAddr, Ipv4Addr},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -42,8 +43,9 @@ pub(in crate::api) async fn limit(
     if matched_route(&request).is_some_and(|route| is_probe(&route)) {
         return next.run(request).await;
     }
-    let tenant = tenant(&inference, request.headers());
+    let tenant = tenant(request.extensions());
     let address = client_address(inference.config(), request.extensions(), request.headers());
+    let address = address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     match inference.limiter().admit(inference.ledger().tenants.name(tenant), address) {
         Ok(None) => next.run(request).await,
         Ok(Some(allowance)) => {

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     api::{
         body::{BodyLimits, Upload},
+        client_address::client_address,
         docs::Binary,
         heavy,
         middleware::request_info::RequestInfo,
@@ -28,6 +29,9 @@ use crate::{
     models::Model,
     oip::{self, InferRequest, InferResponse, ModelSignature, RequestedOutput},
 };
+
+/// Deflate makes at most so many bytes of one.
+const MOST_UNPACKED: usize = 1032;
 
 /// The header that says where the JSON ends and the bytes begin.
 const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
@@ -73,7 +77,7 @@ pub(in crate::api) async fn infer(
     answered
 }
 
-/// Takes a place, reads the body, admits the request, and runs it.
+/// Reads the body, admits the request, and runs it.
 async fn answer(
     inference: &Arc<Inference>,
     info: &RequestInfo,
@@ -82,7 +86,8 @@ async fn answer(
     upload: &mut Upload,
     received: Instant,
 ) -> Result<Response, Problem> {
-    let reserved = inference.reserve(Arc::clone(&model), tenant(inference, &head.headers))?;
+    let address = client_address(inference.config(), &head.extensions, &head.headers);
+    let reserved = inference.receive(Arc::clone(&model), tenant(&head.extensions), address)?;
     let reserved = reserved.limited_by(head.extensions.get());
     let InferRequest { id, preference, time_budget, priority, inputs, outputs } =
         read(inference, &reserved, model, &head.headers, upload).await?;
@@ -109,9 +114,11 @@ async fn read(
     let header_length = header_length(headers)?;
     let limits = BodyLimits::of(inference.config());
     let most = limits.tensors();
-    reserved.hold(if packing == Packing::Plain { upload.expected(most) } else { most * 2 })?;
-    let body = upload.read(most, limits.time).await?;
-    heavy(inference, body.len(), move || {
+    let body = upload.read(most, limits.pace, &|bytes| reserved.hold(bytes)).await?;
+    // The tensors that it becomes take about as much again; before that, it may have to be unpacked.
+    let unpacked = if packing == Packing::Plain { 0 } else { body.len().saturating_mul(MOST_UNPACKED).min(most) };
+    reserved.hold(body.len().max(unpacked).saturating_mul(2))?;
+    let (read, bytes) = heavy(inference, body.len(), move || {
         let body = compressed::unpack(body, packing, most)?;
         let signature = ModelSignature {
             inputs: &model.info.inputs,
@@ -119,9 +126,11 @@ async fn read(
             image_input: model.info.image_input,
             max_image_bytes: limits.image,
         };
-        Ok(oip::read_http_body(&signature, &body, header_length)?)
+        Ok((oip::read_http_body(&signature, &body, header_length)?, body.len()))
     })
-    .await
+    .await?;
+    reserved.shrink_body(bytes.saturating_mul(2));
+    Ok(read)
 }
 
 /// The length of the JSON, where the client says it.

@@ -61,9 +61,35 @@ impl TryFrom<Vec<String>> for Networks {
     fn try_from(texts: Vec<String>) -> Result<Self, String> {
         let network = |text: &String| {
             let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
-            network
-                .ok_or_else(|| format!("\"{text}\" is no network; write it as in \"10.0.0.0/8\" or \"2001:db8::/32\""))
+            match network {
+                Some(network) if network.prefix_len() > 0 => Ok(network),
+                Some(_) => {
+                    Err(format!("\"{text}\" is everybody, who could then ask in any name; name your proxies' networks"))
+                }
+                None => Err(format!("\"{text}\" is no network; write it as in \"10.0.0.0/8\" or \"2001:db8::/32\"")),
+            }
         };
         texts.iter().filter(|text| !text.is_empty()).map(network).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Layers;
+
+    fn refused(key: &str, value: &str) -> String {
+        let layers = Layers::defaults().and_then(|layers| layers.env([(key.to_owned(), value.to_owned())]));
+        layers.and_then(|layers| layers.build()).expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn a_limit_or_a_proxy_that_makes_no_sense_ends_the_start() {
+        insta::assert_snapshot!(refused("OUNCE_PROXY__TRUSTED", "10.0.0.0/33"), @r#"OUNCE_PROXY__TRUSTED sets `proxy.trusted` to ["10.0.0.0/33"]: "10.0.0.0/33" is no network; write it as in "10.0.0.0/8" or "2001:db8::/32""#);
+        insta::assert_snapshot!(refused("OUNCE_PROXY__TRUSTED", "10.0.0.1, ::/0"), @r#"OUNCE_PROXY__TRUSTED sets `proxy.trusted` to ["10.0.0.1", "::/0"]: "::/0" is everybody, who could then ask in any name; name your proxies' networks"#);
+        insta::assert_snapshot!(refused("OUNCE_PROXY__HEADER", "x-real-ip"), @r#"OUNCE_PROXY__HEADER sets `proxy.header` to "x-real-ip": unknown variant `x-real-ip`, expected `x-forwarded-for` or `forwarded`"#);
+        insta::assert_snapshot!(refused("OUNCE_LIMITS__REQUESTS_PER_SECOND", "0"), @r#"OUNCE_LIMITS__REQUESTS_PER_SECOND sets `limits.requests_per_second` to "0": 0 is not above 0"#);
+        insta::assert_snapshot!(refused("OUNCE_LIMITS__PIXELS_PER_SECOND", "many"), @r#"OUNCE_LIMITS__PIXELS_PER_SECOND sets `limits.pixels_per_second` to "many": "many" is neither a number nor "none""#);
+        insta::assert_snapshot!(refused("OUNCE_TENANTS__ACME__MAX_IN_FLIGHT", "1.5"), @r#"OUNCE_TENANTS__ACME__MAX_IN_FLIGHT sets `tenants.acme.max_in_flight` to "1.5": 1.5 is no whole number from 1 up"#);
+        insta::assert_snapshot!(refused("OUNCE_LIMITS__BURST_SECONDS", "0"), @r#"OUNCE_LIMITS__BURST_SECONDS sets `limits.burst_seconds` to 0.0: 0 is not above 0"#);
     }
 }

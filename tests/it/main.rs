@@ -38,6 +38,7 @@ mod hostile_framing;
 mod kubernetes;
 mod ledger;
 mod lifecycle;
+mod limits;
 mod memory;
 mod outcomes;
 mod overload;
@@ -84,6 +85,7 @@ fn main() -> std::process::ExitCode {
         ledger::tests(),
         lifecycle::tests(),
         memory::tests(),
+        limits::tests(),
         outcomes::tests(),
         overload::tests(),
         own_machine::tests(),

@@ -26,6 +26,7 @@ use crate::{
     config::{ConfigError, Layers},
     inference::Inference,
     models::{ModelError, Selection},
+    telemetry,
     tools::bench::RunControl,
     tools::plot::Chart,
 };
@@ -202,10 +203,14 @@ impl Cli {
             Command::Simulate(simulate) => simulate.run(),
             Command::Models(models) => models.run(),
         };
+        let is_read = telemetry::flush_log();
         match result {
             Ok(code) => code,
             Err(error) => {
-                eprintln!("ounce: {error:#}");
+                // Where nobody reads, this would wait for ever.
+                if is_read {
+                    eprintln!("ounce: {error:#}");
+                }
                 ExitCode::from(if error.is::<ConfigError>() { 2 } else { 1 })
             }
         }

@@ -4,6 +4,7 @@
 //! and flags over it and remembers where each value came from. The types do not allow invalid values.
 
 mod layers;
+mod loading;
 #[cfg(test)]
 mod page;
 mod types;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Deserializer};
 
 pub use self::{
     layers::{ConfigError, Layers, Origin, is_plain_name},
+    loading::LoadingConfig,
     types::{Auto, Currency, HeaderName, Millis, NonNegative, Objective, OtlpEndpoint, Provider, Ratio, Secret, Task},
 };
 
@@ -38,6 +40,8 @@ pub struct Config {
     pub models: PathBuf,
     /// How changes of the model folder are found.
     pub reload: ReloadConfig,
+    /// What loading a model may take.
+    pub loading: LoadingConfig,
     /// ONNX Runtime and its execution providers.
     pub runtime: RuntimeConfig,
     /// Threads other than those of sessions.

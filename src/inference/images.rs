@@ -23,7 +23,7 @@ use crate::{
     telemetry::{Stage, StageTimes},
     vision::{
         decode::{self, DecodeError, DecodeScale, DecodedImage},
-        draw::ImageFormat,
+        draw::DrawOptions,
         prepare::{Placement, Preprocessed, Preprocessor},
         tensor::Tensor,
     },
@@ -36,8 +36,8 @@ pub struct ImageRequest {
     pub image: ImageInput,
     /// What differs from the model's defaults.
     pub options: PostprocessOverrides,
-    /// The format in which the image is wanted with the prediction drawn on it, if it is.
-    pub draw: Option<ImageFormat>,
+    /// How the image is wanted with the prediction drawn on it, if it is.
+    pub draw: Option<DrawOptions>,
 }
 
 /// An image as it comes.
@@ -96,7 +96,7 @@ pub(super) async fn run_image(mut admitted: Admitted, request: ImageRequest) -> 
         record.stages.add(Stage::Queue, ran.queue_time);
         record.stages.set(Stage::Inference, ran.run_time);
         record.batch_size = ran.batch_size;
-        let drawing = draw.zip(image.clone()).map(|(format, image)| Drawing { format, image });
+        let drawing = draw.zip(image.clone()).map(|(options, image)| Drawing { options, image });
         let work = postprocess(run, ran.outputs, preprocessed.placement, options, drawing);
         // Drawing and encoding take about as long as decoding, so they use the decode pool.
         let pool = if draw.is_some() { &inference.decoding } else { &inference.postprocessing };
@@ -195,7 +195,7 @@ fn preprocess_now(
 
 /// An image that the prediction is drawn on.
 pub(super) struct Drawing {
-    format: ImageFormat,
+    options: DrawOptions,
     image: Arc<DecodedImage>,
 }
 
@@ -219,7 +219,7 @@ pub(super) fn postprocess(
         let started = Instant::now();
         let prediction = postprocessor.read(&outputs, &placement, &options)?;
         let drawn = match drawing {
-            Some(Drawing { format, image }) => Some(prediction.draw(&image, &model.info.labels, format)?),
+            Some(Drawing { options, image }) => Some(prediction.draw(&image, &model.info.labels, options)?),
             None => None,
         };
         Ok(Postprocessed { prediction, drawn, took: started.elapsed() })

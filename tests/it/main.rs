@@ -33,12 +33,16 @@ mod hostile;
 mod kubernetes;
 mod ledger;
 mod lifecycle;
+mod log_reader;
+mod model_files;
 mod outcomes;
 mod overload;
 mod parity;
+mod privacy;
 mod prometheus;
 mod providers;
 mod queueing;
+mod redact;
 mod reload;
 mod replicas;
 mod rooms;
@@ -46,6 +50,7 @@ mod routing;
 mod scaling;
 mod simulate;
 mod size_input;
+mod supply_chain;
 mod traces;
 mod training;
 mod triton;
@@ -73,12 +78,16 @@ fn main() -> std::process::ExitCode {
         kubernetes::tests(),
         ledger::tests(),
         lifecycle::tests(),
+        log_reader::tests(),
+        model_files::tests(),
         outcomes::tests(),
         overload::tests(),
         parity::tests(),
+        privacy::tests(),
         prometheus::tests(),
         providers::tests(),
         queueing::tests(),
+        redact::tests(),
         reload::tests(),
         replicas::tests(),
         rooms::tests(),
@@ -86,6 +95,7 @@ fn main() -> std::process::ExitCode {
         scaling::tests(),
         simulate::tests(),
         size_input::tests(),
+        supply_chain::tests(),
         traces::tests(),
         training::tests(),
         triton::tests(),

@@ -11,6 +11,7 @@
 //! | [`server`] | sockets, the shutdown signal | a server that answers until it has drained |
 //! | [`api`] | HTTP requests | calls to `inference`, and its answers as HTTP responses; the only room with status codes |
 //! | [`oip`] | the bytes of the Open Inference Protocol | tensors and parameters, and back; knows no transport |
+//! | [`auth`] | the keys that a request shows | who asks, and what may be asked for |
 //! | [`inference`] | a target, terms, an image or tensors | a [`Response`](inference::Response) with its timing and cost: `reserve → admit → run` |
 //! | [`models`] | the folder of model folders | [`Model`](models::Model)s that run, kept up to date |
 //! | [`tasks`] | a graph's outputs | a [`Prediction`](tasks::Prediction): how it is decoded, written, drawn, compared, scored |
@@ -23,16 +24,22 @@
 //! | [`telemetry`] | what happened | metrics, logs, traces |
 //! | [`manifest`], [`stats`], [`config`], [`lifecycle`], [`error`] | | the leaves: what every room may use |
 //!
+//! Beside them stands `fuzzing`, entrances for fuzzers, which is compiled for tests and with the feature of that name only.
+//!
 //! Where to begin: [`inference::Inference`] is what front doors hold; `docs/architecture.md` follows one request through the
 //! rooms; `CONTRIBUTING.md` says which files to touch for a metric, an endpoint, a decoder, a task, a setting.
 
 pub mod api;
+pub mod auth;
 pub mod capacity;
 pub mod cli;
 pub mod config;
 pub mod cost;
 pub mod engine;
 pub mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod inference;
 pub mod lifecycle;
 pub mod manifest;

@@ -25,7 +25,13 @@ struct Logged {
 impl Logged {
     async fn start(filter: &str) -> Self {
         let mut serve = ounce();
-        serve.env("OUNCE_LOG__FORMAT", "json").args(["serve", "--listen", "127.0.0.1:0", "--log", filter]);
+        serve.env("OUNCE_ADMIN_LISTEN", "").env("OUNCE_LOG__FORMAT", "json").args([
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--log",
+            filter,
+        ]);
         let mut child = serve.stderr(Stdio::piped()).spawn().expect("the binary starts");
         let mut log = BufReader::new(child.stderr.take().expect("piped"));
         let url = format!("http://{}", listens(&mut log));
@@ -97,6 +103,7 @@ async fn a_clean_end_and_a_failed_start_are_told_whole() {
     assert!(last.contains("\"stopped\""), "{rest}");
 
     let mut serve = ounce();
+    serve.env("OUNCE_ADMIN_LISTEN", "");
     let output = serve.args(["serve", "--listen", "127.0.0.1:0", "--models", "nowhere"]).output().expect("it starts");
     let told = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1));

@@ -9,11 +9,14 @@
 #[macro_use]
 mod runner;
 
+mod frames;
 mod harness;
 mod scraped;
+mod siege;
 mod simulated;
 mod source;
 
+mod access;
 mod balancer;
 mod batching;
 mod bench;
@@ -30,13 +33,17 @@ mod golden;
 mod hang_up;
 mod health;
 mod hostile;
+mod hostile_cves;
+mod hostile_framing;
 mod kubernetes;
 mod ledger;
 mod lifecycle;
 mod log_reader;
+mod memory;
 mod model_files;
 mod outcomes;
 mod overload;
+mod own_machine;
 mod parity;
 mod privacy;
 mod prometheus;
@@ -59,6 +66,7 @@ mod wire;
 
 fn main() -> std::process::ExitCode {
     let files = [
+        access::tests(),
         balancer::tests(),
         batching::tests(),
         bench::tests(),
@@ -75,13 +83,17 @@ fn main() -> std::process::ExitCode {
         hang_up::tests(),
         health::tests(),
         hostile::tests(),
+        hostile_cves::tests(),
+        hostile_framing::tests(),
         kubernetes::tests(),
         ledger::tests(),
         lifecycle::tests(),
         log_reader::tests(),
+        memory::tests(),
         model_files::tests(),
         outcomes::tests(),
         overload::tests(),
+        own_machine::tests(),
         parity::tests(),
         privacy::tests(),
         prometheus::tests(),

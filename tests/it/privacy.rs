@@ -34,7 +34,7 @@ async fn a_marker_in_an_image_and_its_name_is_found_nowhere() {
     serve.current_dir(folder.path()).env("OUNCE_MODELS", root().join("models"));
     serve.env("OUNCE_RUNTIME__LIBRARY", library()).env("TMPDIR", folder.path()).env("HOME", folder.path());
     serve.env("OUNCE_TELEMETRY__OTLP_ENDPOINT", endpoint).args(["serve", "--listen", "127.0.0.1:0", "--log", "trace"]);
-    serve.env("OUNCE_LOG__FORMAT", "json");
+    serve.env("OUNCE_LOG__FORMAT", "json").env("OUNCE_ADMIN_LISTEN", "");
     let mut server = serve.stderr(Stdio::piped()).spawn().expect("the binary starts");
     let mut log = BufReader::new(server.stderr.take().expect("piped"));
     let url = format!("http://{}", listens(&mut log));

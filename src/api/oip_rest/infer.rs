@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use axum::{
     Extension,
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, header},
+    http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts},
     response::{IntoResponse, Response},
 };
 
@@ -20,6 +20,7 @@ use crate::{
         heavy,
         middleware::request_info::RequestInfo,
         path::Path,
+        peer::Peer,
         problem::{Problem, Refusals},
         rest::wire,
         tenant,
@@ -28,6 +29,9 @@ use crate::{
     models::Model,
     oip::{self, InferRequest, InferResponse, ModelSignature, RequestedOutput},
 };
+
+/// Deflate makes at most so many bytes of one.
+const MOST_UNPACKED: usize = 1032;
 
 /// The header that says where the JSON ends and the bytes begin.
 const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
@@ -64,7 +68,7 @@ pub(in crate::api) async fn infer(
     let mut upload = Upload::new(&head.headers, body);
     let answered = async {
         let model = path.find(&inference, &info)?;
-        answer(&inference, &info, model, &head.headers, &mut upload, received).await
+        answer(&inference, &info, model, &head, &mut upload, received).await
     }
     .await;
     if let Err(problem) = &answered {
@@ -73,18 +77,19 @@ pub(in crate::api) async fn infer(
     answered
 }
 
-/// Takes a place, reads the body, admits the request, and runs it.
+/// Reads the body, admits the request, and runs it.
 async fn answer(
     inference: &Arc<Inference>,
     info: &RequestInfo,
     model: Arc<Model>,
-    headers: &HeaderMap,
+    head: &Parts,
     upload: &mut Upload,
     received: Instant,
 ) -> Result<Response, Problem> {
-    let reserved = inference.reserve(Arc::clone(&model), tenant(inference, headers))?;
+    let address = head.extensions.get::<Peer>().map(|peer| peer.address.ip());
+    let reserved = inference.receive(Arc::clone(&model), tenant(&head.extensions), address)?;
     let InferRequest { id, preference, time_budget, priority, inputs, outputs } =
-        read(inference, &reserved, model, headers, upload).await?;
+        read(inference, &reserved, model, &head.headers, upload).await?;
     let budget = time_budget.unwrap_or(inference.config().requests.deadline);
     let input = match &inputs {
         TensorInputs::Tensors(_) => InputKind::Tensors,
@@ -108,9 +113,11 @@ async fn read(
     let header_length = header_length(headers)?;
     let limits = BodyLimits::of(inference.config());
     let most = limits.tensors();
-    reserved.hold(if packing == Packing::Plain { upload.expected(most) } else { most * 2 })?;
-    let body = upload.read(most, limits.time).await?;
-    heavy(inference, body.len(), move || {
+    let body = upload.read(most, limits.pace, &|bytes| reserved.hold(bytes)).await?;
+    // The tensors that it becomes take about as much again; before that, it may have to be unpacked.
+    let unpacked = if packing == Packing::Plain { 0 } else { body.len().saturating_mul(MOST_UNPACKED).min(most) };
+    reserved.hold(body.len().max(unpacked).saturating_mul(2))?;
+    let (read, bytes) = heavy(inference, body.len(), move || {
         let body = compressed::unpack(body, packing, most)?;
         let signature = ModelSignature {
             inputs: &model.info.inputs,
@@ -118,9 +125,11 @@ async fn read(
             image_input: model.info.image_input,
             max_image_bytes: limits.image,
         };
-        Ok(oip::read_http_body(&signature, &body, header_length)?)
+        Ok((oip::read_http_body(&signature, &body, header_length)?, body.len()))
     })
-    .await
+    .await?;
+    reserved.shrink_body(bytes.saturating_mul(2));
+    Ok(read)
 }
 
 /// The length of the JSON, where the client says it.

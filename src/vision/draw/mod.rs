@@ -3,11 +3,12 @@
 
 mod canvas;
 mod label;
+mod pieces;
 mod redact;
 
 use embedded_graphics::pixelcolor::{Rgb888, RgbColor};
 
-pub use self::{canvas::Canvas, redact::Redaction};
+pub use self::{canvas::Canvas, pieces::EncodedImage, redact::Redaction};
 
 /// What is drawn, and how it is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +36,16 @@ pub enum ImageFormat {
 }
 
 impl ImageFormat {
+    /// The most bytes that encoding takes for a pixel, the file that comes out included. A PNG of noise is compressed, found to be
+    /// larger than the pixels, stored as it is, and then copied into the file.
+    #[must_use]
+    pub fn bytes_a_pixel(self) -> u64 {
+        match self {
+            Self::Jpeg => 4,
+            Self::Png => 7,
+        }
+    }
+
     /// Its media type.
     #[must_use]
     pub fn content_type(self) -> &'static str {

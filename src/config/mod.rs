@@ -6,6 +6,7 @@
 mod auth;
 mod layers;
 mod limits;
+mod loading;
 mod memory;
 #[cfg(test)]
 mod page;
@@ -20,6 +21,7 @@ pub use self::{
     auth::{AdminListen, AuthConfig, AuthMode},
     layers::{ConfigError, Layers, Origin, is_plain_name},
     limits::{Cap, ClientLimits, InForce, LimitsConfig, Places, Positive},
+    loading::LoadingConfig,
     memory::{BodiesConfig, MemoryConfig},
     proxy::{ForwardHeader, Networks, ProxyConfig},
     types::{Auto, Currency, HeaderName, Millis, NonNegative, Objective, OtlpEndpoint, Provider, Ratio, Secret, Task},
@@ -47,6 +49,8 @@ pub struct Config {
     pub models: PathBuf,
     /// How changes of the model folder are found.
     pub reload: ReloadConfig,
+    /// What loading a model may take.
+    pub loading: LoadingConfig,
     /// ONNX Runtime and its execution providers.
     pub runtime: RuntimeConfig,
     /// Threads other than those of sessions.

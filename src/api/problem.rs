@@ -207,6 +207,7 @@ impl From<Error> for Problem {
                 // Where the budget is zero, an hour is as good as any other time.
                 Self::new(&kinds::OVER_BUDGET, detail).retry_after(retry_after.unwrap_or(Duration::from_secs(3600)))
             }
+            Error::RateLimited { retry_after, .. } => Self::new(&kinds::RATE_LIMITED, detail).retry_after(retry_after),
             Error::LoadFailed { .. } => Self::new(&kinds::LOAD_FAILED, detail),
             Error::NoFolder(_) => Self::new(&kinds::NO_FOLDER, detail),
             Error::Closed => Self::new(&kinds::DRAINING, detail).retry_after(Duration::from_secs(1)),
@@ -336,6 +337,7 @@ mod tests {
                 429,
                 Some("2"),
             ),
+            (Error::RateLimited { who: model(), most: model(), setting: model(), retry_after: wait }, 429, Some("2")),
             (Error::Closed, 503, Some("1")),
             (Error::LoadFailed { model: model(), reason: "torn".into(), still_serving: None }, 400, None),
             (Error::NoFolder("gone".into()), 500, None),

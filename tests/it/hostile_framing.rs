@@ -16,7 +16,9 @@ fn answers(answer: &str) -> usize {
 }
 
 async fn no_request_is_smuggled_in_the_body_of_another() {
-    let siege = Siege::begin().await;
+    // Who announces a body that does not come is given up soon.
+    let siege =
+        Siege::with(&[("OUNCE_REQUESTS__BODY_TIMEOUT_MS", "500"), ("OUNCE_REQUESTS__HEADER_TIMEOUT_MS", "500")]).await;
     let length = HIDDEN.len();
     // In each, one reading has the hidden request inside the body.
     let heads = [
@@ -61,7 +63,7 @@ async fn no_request_is_smuggled_in_the_body_of_another() {
 }
 
 async fn what_comes_between_two_requests_is_no_third() {
-    let siege = Siege::begin().await;
+    let siege = Siege::with(&[("OUNCE_REQUESTS__HEADER_TIMEOUT_MS", "2000")]).await;
     let photo = photo();
     // Both lengths are said; the chunks count, as RFC 9112 has it, or the request is refused.
     let head = format!(

@@ -29,11 +29,15 @@ pub(crate) struct Siege {
 }
 
 impl Siege {
-    /// Starts both.
+    /// Starts both. However busy the machine, bodies have time to come.
     pub(crate) async fn begin() -> Self {
+        Self::with(&[("OUNCE_REQUESTS__BODY_TIMEOUT_MS", "300000")]).await
+    }
+
+    /// As [`Siege::begin`], with these settings.
+    pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
         let models = only(&["person-192"]);
-        // A body that does not come is given up soon, so that nothing here has to wait.
-        let server = Process::start(models.path(), &[("OUNCE_REQUESTS__BODY_TIMEOUT_MS", "2000")]).await;
+        let server = Process::start(models.path(), settings).await;
         let detect = server.client.post(format!("{}/v1/detect", server.url)).body(photo());
         let ask = move || detect.try_clone().expect("bytes").send();
         for _ in 0..20 {

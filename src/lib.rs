@@ -21,6 +21,7 @@
 //! | [`engine`] | an ONNX file, tensors | tensors; the only room that knows ONNX Runtime |
 //! | [`vision`] | the bytes of an image | pixels, the input tensors of a graph; knows no task |
 //! | [`cost`] | CPU and GPU time | dollars, on accounts that add up to the price of the replica |
+//! | [`limits`] | who asks, from where | what he may still use, or why not |
 //! | [`telemetry`] | what happened | metrics, logs, traces |
 //! | [`manifest`], [`stats`], [`config`], [`lifecycle`], [`error`] | | the leaves: what every room may use |
 //!
@@ -42,6 +43,7 @@ pub mod error;
 pub mod fuzzing;
 pub mod inference;
 pub mod lifecycle;
+pub mod limits;
 pub mod manifest;
 pub mod models;
 pub mod oip;

@@ -12,6 +12,7 @@
 
 mod admin;
 mod body;
+mod client_address;
 mod docs;
 mod middleware;
 mod oip_rest;

@@ -16,7 +16,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use super::{
     admin::{health, metrics, repository},
     docs,
-    middleware::{access_log, auth, draining, outcomes, request_info, trace_context},
+    middleware::{access_log, auth, draining, outcomes, rate_limit, request_info, security_headers, trace_context},
     oip_rest,
     problem::{self, kinds},
     rest::{frontier, models, predict},
@@ -94,17 +94,23 @@ pub fn admin(inference: Arc<Inference>, auth: Arc<Authenticator>, traces: Traces
 
 /// The layers around all routes, the innermost first. Panics are caught inside of the others, so that these see the response.
 fn layered(routes: Router, inference: Arc<Inference>, auth: Arc<Authenticator>, traces: Traces) -> Router {
-    routes
+    let routes = routes
         .fallback(problem::no_such_route)
         .method_not_allowed_fallback(problem::wrong_method)
         // Bodies are limited by `body`, which knows the operator's limits and says so in its refusals.
         .layer(DefaultBodyLimit::disable())
-        .layer(CatchPanicLayer::custom(problem::panicked))
+        .layer(CatchPanicLayer::custom(problem::panicked));
+    let routes = match inference.limiter().is_empty() {
+        true => routes,
+        false => routes.layer(from_fn_with_state(Arc::clone(&inference), rate_limit::limit)),
+    };
+    routes
         .layer(from_fn_with_state(auth, auth::authenticate))
         .layer(from_fn_with_state(inference, outcomes::count_outcome))
         .layer(from_fn(access_log::log_request))
         .layer(from_fn_with_state(traces, trace_context::trace_request))
         .layer(from_fn(request_info::identify))
+        .layer(security_headers::layers())
 }
 
 #[cfg(test)]
@@ -126,6 +132,7 @@ mod tests {
             }
         };
         let routes = Router::new().route("/boom", get(boom)).route("/fine", get(|| async { "fine" }));
+        let routes = routes.route("/page", get(|| async { axum::response::Html("page") }));
         let config = Layers::defaults().and_then(|layers| layers.build()).expect("valid");
         let authenticator = Arc::new(Authenticator::open(&config));
         let app = layered(routes, Inference::new(config).expect("metrics"), authenticator, Traces::default());
@@ -145,6 +152,18 @@ mod tests {
         for odd in ["", "a b", &"x".repeat(129)] {
             assert_eq!(ask("GET", "/fine", odd).await.headers()["x-request-id"].len(), 26, "{odd}");
         }
+    }
+
+    #[tokio::test]
+    async fn browsers_and_caches_are_told_what_not_to_do_by_every_answer() {
+        for (method, path) in [("GET", "/fine"), ("POST", "/fine"), ("GET", "/nowhere"), ("GET", "/boom")] {
+            let answer = ask(method, path, "a").await;
+            assert_eq!(answer.headers()["x-content-type-options"], "nosniff", "{method} {path}");
+            assert_eq!(answer.headers()["cache-control"], "no-store", "{method} {path}");
+            assert!(!answer.headers().contains_key("content-security-policy"), "{method} {path} is no page");
+        }
+        let page = ask("GET", "/page", "a").await;
+        assert_eq!(page.headers()["content-security-policy"], "frame-ancestors 'none'");
     }
 
     #[tokio::test]

@@ -20,11 +20,12 @@ use crate::{
     config::ImageLimits,
     cost::CpuTime,
     error::Error,
+    limits::Allowance,
     tasks::{PostprocessOptions, Prediction},
     telemetry::{Stage, StageTimes},
     vision::{
         decode::{self, DecodeError, DecodeNeeds, DecodeScale, DecodedImage},
-        draw::ImageFormat,
+        draw::DrawOptions,
         prepare::{Placement, Preprocessed, Preprocessor},
         tensor::Tensor,
     },
@@ -40,8 +41,8 @@ pub struct ImageRequest {
     pub image: ImageInput,
     /// What differs from the model's defaults.
     pub options: PostprocessOverrides,
-    /// The format in which the image is wanted with the prediction drawn on it, if it is.
-    pub draw: Option<ImageFormat>,
+    /// How the image is wanted with the prediction drawn on it, if it is.
+    pub draw: Option<DrawOptions>,
 }
 
 /// An image as it comes.
@@ -106,7 +107,7 @@ pub(super) async fn run_image(mut admitted: Admitted, request: ImageRequest) -> 
             Some(_) => (image.clone(), image),
             None => (image, None),
         };
-        let drawing = draw.zip(to_draw).map(|(format, image)| Drawing { format, image, room });
+        let drawing = draw.zip(to_draw).map(|(options, image)| Drawing { options, image, room });
         let work = postprocess(run, ran.outputs, preprocessed.placement, options, drawing);
         // Drawing and encoding take about as long as decoding, so they use the decode pool.
         let pool = if draw.is_some() { &inference.decoding } else { &inference.postprocessing };
@@ -127,7 +128,7 @@ pub(super) async fn run_image(mut admitted: Admitted, request: ImageRequest) -> 
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct KeptPixels {
     /// The answer is drawn on them, and encoded.
-    pub draw: Option<ImageFormat>,
+    pub draw: Option<DrawOptions>,
     /// They are compared with another variant's answer.
     pub sample: bool,
 }
@@ -142,7 +143,7 @@ impl KeptPixels {
         const RGB: u64 = 3;
         let copy = if self.draw.is_some() && self.sample { RGB } else { 0 };
         let kept = if self.any() { RGB } else { 0 };
-        pixels.saturating_mul(kept + copy + self.draw.map_or(0, ImageFormat::bytes_a_pixel))
+        pixels.saturating_mul(kept + copy + self.draw.map_or(0, |draw| draw.format.bytes_a_pixel()))
     }
 }
 
@@ -186,6 +187,7 @@ pub(super) async fn preprocess(
             preprocessor: Arc::clone(&variant.preprocessor),
             kept,
             memory: Arc::clone(&inference.gate.memory),
+            allowance: run.context.allowance.clone(),
         };
         let has_room = room.is_some();
         let work = move || {
@@ -207,6 +209,7 @@ pub(super) async fn preprocess(
                 return Err(inference.gate.memory.lacks(bytes));
             }
             Err(Unworked::Refused(error)) => return Err(error.into()),
+            Err(Unworked::Limited(error)) => return Err(error),
             Ok(worked) => worked,
         };
         drop(in_flight);
@@ -239,6 +242,8 @@ struct PreprocessWork {
     preprocessor: Arc<Preprocessor>,
     kept: KeptPixels,
     memory: Arc<Memory>,
+    /// The client's limits, where there are any.
+    allowance: Option<Allowance>,
 }
 
 /// What a decode thread hands back.
@@ -258,6 +263,8 @@ enum Unworked {
     NoRoom { image: ImageInput, bytes: u64 },
     /// The image cannot be decoded.
     Refused(DecodeError),
+    /// The client asks for more pixels than it may.
+    Limited(Error),
 }
 
 impl PreprocessWork {
@@ -265,10 +272,15 @@ impl PreprocessWork {
         let mut times = StageTimes::default();
         let started = Instant::now();
         let tensors = self.preprocessor.input_bytes();
-        let (mut taken, mut lacking) = (room, None);
+        let (mut taken, mut lacking, mut limited) = (room, None, None);
         let mut take = |needs: DecodeNeeds| {
             let bytes = needs.peak.max(self.kept.bytes(needs.pixels)).saturating_add(tensors);
             if taken.is_none() {
+                // An image that waited for memory has been counted.
+                limited = self.allowance.as_ref().and_then(|allowance| allowance.pixels(needs.pixels).err());
+                if limited.is_some() {
+                    return false;
+                }
                 taken = self.memory.try_take(bytes);
             }
             lacking = taken.is_none().then_some(bytes);
@@ -289,6 +301,9 @@ impl PreprocessWork {
                 }
             }
         };
+        if let Some(error) = limited {
+            return Err(Unworked::Limited(error));
+        }
         if let Some(bytes) = lacking {
             return Err(Unworked::NoRoom { image, bytes });
         }
@@ -310,7 +325,7 @@ impl PreprocessWork {
 
 /// An image that the prediction is drawn on.
 pub(super) struct Drawing {
-    format: ImageFormat,
+    options: DrawOptions,
     image: Arc<DecodedImage>,
     /// The memory for it and for its file.
     room: Room,
@@ -336,8 +351,8 @@ pub(super) fn postprocess(
         let started = Instant::now();
         let prediction = postprocessor.read(&outputs, &placement, &options)?;
         let drawn = match drawing {
-            Some(Drawing { format, image, room }) => {
-                Some(DrawnImage::new(prediction.draw(image, &model.info.labels, format)?, room))
+            Some(Drawing { options, image, room }) => {
+                Some(DrawnImage::new(prediction.draw(image, &model.info.labels, options)?, room))
             }
             None => None,
         };

@@ -29,6 +29,7 @@ async fn the_table_of_metrics_is_what_a_server_shows() {
         ("OUNCE_MODEL__PEDESTRIAN__DEFAULT_VARIANT", "int8"),
         ("OUNCE_COST__BUDGET_USD_PER_HOUR", "1000"),
         ("OUNCE_TENANTS__ACME__BUDGET_USD_PER_HOUR", "1000"),
+        ("OUNCE_TENANTS__ACME__REQUESTS_PER_SECOND", "1000"),
     ];
     let server = Process::start(models.path(), &settings).await;
     let mut shown = BTreeMap::new();
@@ -87,7 +88,7 @@ async fn the_example_of_a_model_is_served() {
 }
 
 fn no_link_leads_nowhere() {
-    let mut pages = vec![root().join("README.md"), root().join("CONTRIBUTING.md")];
+    let mut pages = ["README.md", "CONTRIBUTING.md", "SECURITY.md"].map(|page| root().join(page)).to_vec();
     for folder in ["docs", "examples", "examples/custom-model"] {
         let files = fs::read_dir(root().join(folder)).expect("a folder").flatten().map(|file| file.path());
         pages.extend(files.filter(|path| path.extension().is_some_and(|extension| extension == "md")));

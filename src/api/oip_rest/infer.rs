@@ -16,11 +16,11 @@ use super::{
 use crate::{
     api::{
         body::{BodyLimits, Upload},
+        client_address::client_address,
         docs::Binary,
         heavy,
         middleware::request_info::RequestInfo,
         path::Path,
-        peer::Peer,
         problem::{Problem, Refusals},
         rest::wire,
         tenant,
@@ -86,8 +86,9 @@ async fn answer(
     upload: &mut Upload,
     received: Instant,
 ) -> Result<Response, Problem> {
-    let address = head.extensions.get::<Peer>().map(|peer| peer.address.ip());
+    let address = client_address(inference.config(), &head.extensions, &head.headers);
     let reserved = inference.receive(Arc::clone(&model), tenant(&head.extensions), address)?;
+    let reserved = reserved.limited_by(head.extensions.get());
     let InferRequest { id, preference, time_budget, priority, inputs, outputs } =
         read(inference, &reserved, model, &head.headers, upload).await?;
     let budget = time_budget.unwrap_or(inference.config().requests.deadline);

@@ -13,6 +13,7 @@ mod memory;
 mod page;
 mod proxy;
 mod runtime;
+mod telemetry;
 mod tls;
 mod types;
 
@@ -29,6 +30,7 @@ pub use self::{
     memory::{BodiesConfig, MemoryConfig},
     proxy::{ForwardHeader, Networks, ProxyConfig},
     runtime::{Fallback, Flavour, ProviderChoice, RuntimeConfig},
+    telemetry::{LogConfig, LogFormat, TelemetryConfig},
     tls::{ClientAuth, TlsConfig, TlsFiles},
     types::{Auto, Currency, HeaderName, Millis, NonNegative, Objective, OtlpEndpoint, Provider, Ratio, Secret, Task},
 };
@@ -272,37 +274,6 @@ pub struct ModelOverrides {
     /// Largest number of images in a run.
     #[serde(deserialize_with = "optional")]
     pub max_batch: Option<Auto>,
-}
-
-/// Logging.
-#[derive(Debug, Clone, Deserialize)]
-pub struct LogConfig {
-    /// Filter in the format of `RUST_LOG`.
-    pub filter: String,
-    /// Format of a line.
-    pub format: LogFormat,
-}
-
-/// Format of a log line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// Text for people.
-    Text,
-    /// One JSON object for each line.
-    Json,
-}
-
-/// Export of traces.
-#[derive(Debug, Clone, Deserialize)]
-pub struct TelemetryConfig {
-    /// Collector that spans are sent to. Without one, no spans are made.
-    #[serde(deserialize_with = "unless_empty")]
-    pub otlp_endpoint: Option<OtlpEndpoint>,
-    /// Share of the traces that are exported, where the client does not decide.
-    pub otlp_sample_ratio: Ratio,
-    /// Service name in the spans.
-    pub service_name: String,
 }
 
 fn milliseconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {

@@ -12,7 +12,7 @@ use crate::{
     routing::Reason,
     tasks::Prediction,
     telemetry::StageTimes,
-    vision::{decode::SourceFormat, draw::EncodedImage, tensor::Tensor},
+    vision::{decode::SourceFormat, draw::EncodedCanvas, tensor::Tensor},
 };
 
 /// An answer.
@@ -51,13 +51,13 @@ pub struct ImageOutput {
 /// An image that an answer is drawn on, encoded. Its memory is given back piece by piece, as it is sent.
 #[derive(Debug)]
 pub struct DrawnImage {
-    image: EncodedImage,
+    image: EncodedCanvas,
     room: Room,
 }
 
 impl DrawnImage {
     /// An encoded image, and the memory that was taken for it.
-    pub(super) fn new(image: EncodedImage, mut room: Room) -> Self {
+    pub(super) fn new(image: EncodedCanvas, mut room: Room) -> Self {
         room.shrink_to(image.len() as u64);
         Self { image, room }
     }

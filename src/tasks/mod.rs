@@ -60,7 +60,7 @@ use crate::{
     config::Task,
     vision::{
         decode::DecodedImage,
-        draw::{Canvas, DrawOptions, EncodedImage},
+        draw::{Canvas, DrawOptions, EncodedCanvas},
         geometry::Placement,
     },
 };
@@ -233,7 +233,7 @@ impl Prediction {
         image: Arc<DecodedImage>,
         labels: &[String],
         options: DrawOptions,
-    ) -> Result<EncodedImage, String> {
+    ) -> Result<EncodedCanvas, String> {
         let mut canvas = Canvas::new(image)?;
         match self {
             Self::Detections(found) => {

@@ -37,7 +37,7 @@ pub(super) fn peak_bytes(header: Header, file: &[u8]) -> u64 {
 /// Whole planes lie beside the RGB that comes out of them, and a progressive image keeps all its coefficients, 2 bytes for each
 /// sample. Subsampled components are fewer samples; where they are no luma and chroma, they are widened in planes of their own.
 fn jpeg_bytes(file: &[u8], pixels: u64) -> u64 {
-    let Some(Frame { progressive, components, parts, whole, is_rgb }) = frame(file) else {
+    let Some(FrameHeader { progressive, components, parts, whole, is_rgb }) = frame(file) else {
         return pixels.saturating_mul(RGB + 4 * 3);
     };
     let samples = pixels.saturating_mul(parts).div_ceil(whole);
@@ -50,7 +50,7 @@ fn jpeg_bytes(file: &[u8], pixels: u64) -> u64 {
 
 /// What a JPEG's frame header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Frame {
+struct FrameHeader {
     progressive: bool,
     components: u64,
     /// There are `parts` samples for `whole` pixels.
@@ -60,7 +60,7 @@ struct Frame {
     is_rgb: bool,
 }
 
-impl Frame {
+impl FrameHeader {
     /// Of a SOF segment, from its length on.
     fn of(segment: &[u8], progressive: bool, adobe_rgb: bool) -> Option<Self> {
         let count = *segment.get(7)?;
@@ -79,7 +79,7 @@ impl Frame {
 }
 
 /// Finds the frame header among the segments before the first scan.
-fn frame(file: &[u8]) -> Option<Frame> {
+fn frame(file: &[u8]) -> Option<FrameHeader> {
     let mut rest = file.strip_prefix(b"\xFF\xD8")?;
     let mut adobe_rgb = false;
     loop {
@@ -98,7 +98,7 @@ fn frame(file: &[u8]) -> Option<Frame> {
         let length = usize::from(u16::from_be_bytes([*segment.first()?, *segment.get(1)?]));
         // All SOF markers, of which C4, C8 and CC are none.
         if matches!(marker, 0xC0..=0xCF) && !matches!(marker, 0xC4 | 0xC8 | 0xCC) {
-            return Frame::of(segment, !matches!(marker, 0xC0 | 0xC1), adobe_rgb);
+            return FrameHeader::of(segment, !matches!(marker, 0xC0 | 0xC1), adobe_rgb);
         }
         if *marker == 0xEE && segment.get(2..7) == Some(b"Adobe") {
             adobe_rgb = segment.get(13) == Some(&0);

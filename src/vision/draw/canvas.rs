@@ -19,7 +19,7 @@ use image::{
 use super::{
     ImageFormat,
     label::Lettering,
-    pieces::{EncodedImage, PieceWriter},
+    pieces::{EncodedCanvas, PieceWriter},
     redact::{self, Redaction},
 };
 use crate::vision::{
@@ -117,7 +117,7 @@ impl Canvas {
     ///
     /// # Errors
     /// When the encoder fails.
-    pub fn encode(&self, format: ImageFormat) -> Result<EncodedImage, String> {
+    pub fn encode(&self, format: ImageFormat) -> Result<EncodedCanvas, String> {
         let mut bytes = PieceWriter::default();
         let (width, height, color) = (self.width, self.height, ExtendedColorType::Rgb8);
         let encoded = match format {

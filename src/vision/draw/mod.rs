@@ -8,7 +8,7 @@ mod redact;
 
 use embedded_graphics::pixelcolor::{Rgb888, RgbColor};
 
-pub use self::{canvas::Canvas, pieces::EncodedImage, redact::Redaction};
+pub use self::{canvas::Canvas, pieces::EncodedCanvas, redact::Redaction};
 
 /// What is drawn, and how it is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

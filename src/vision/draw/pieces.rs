@@ -9,12 +9,12 @@ const PIECE: usize = 64 << 10;
 
 /// The bytes of an image's file.
 #[derive(Debug, Clone, Default)]
-pub struct EncodedImage {
+pub struct EncodedCanvas {
     pieces: VecDeque<Bytes>,
     len: usize,
 }
 
-impl EncodedImage {
+impl EncodedCanvas {
     /// The number of bytes that are left.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -44,13 +44,13 @@ impl EncodedImage {
 /// Writes an image's file into pieces.
 #[derive(Debug, Default)]
 pub(super) struct PieceWriter {
-    image: EncodedImage,
+    image: EncodedCanvas,
     piece: Vec<u8>,
 }
 
 impl PieceWriter {
     /// What was written.
-    pub(super) fn finish(mut self) -> EncodedImage {
+    pub(super) fn finish(mut self) -> EncodedCanvas {
         self.end_piece();
         self.image
     }

@@ -269,7 +269,7 @@ async fn heads_that_never_end_are_ended() {
     field.extend([0x81, 0x1F]);
     field.resize(field.len() + 127 + 1 + 31 * 128, b'y');
     let begun = || std::iter::once(first(&head("GET", "/livez")));
-    let floods: [(&str, Frames); 3] = [
+    let floods: [(&str, Frames<'_>); 3] = [
         ("empty", Box::new(begun().chain((0..100_000).map(|_| more(&[]))))),
         ("large", Box::new(begun().chain((0..20_000).map(|_| more(&field))))),
         // Each byte names the last entry of the table again: little is sent, much is meant.
@@ -300,7 +300,7 @@ async fn heads_that_never_end_are_ended() {
 }
 
 /// Frames, made as they are sent.
-type Frames = Box<dyn Iterator<Item = Vec<u8>> + Send>;
+type Frames<'a> = Box<dyn Iterator<Item = Vec<u8>> + Send + 'a>;
 
 /// A head that puts a field of 4 kB into the table of header fields.
 fn bomb() -> Vec<u8> {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
+    fmt::Debug,
     panic,
     sync::{Mutex, PoisonError},
 };
@@ -22,18 +23,24 @@ pub fn start() {
 }
 
 /// Counts how often two decoders agree on whether an image is broken, and says when a new pair of answers comes up.
-pub fn verdicts<T>(ours: &Result<Option<T>, String>, theirs: &Result<Option<T>, String>) {
-    static SEEN: Mutex<BTreeMap<(String, String), u64>> = Mutex::new(BTreeMap::new());
-    let word = |verdict: &Result<Option<T>, String>| match verdict {
+pub fn verdicts<T, E: Debug>(ours: &Result<Option<T>, E>, theirs: &Result<Option<T>, E>) {
+    let word = |verdict: &Result<Option<T>, E>| match verdict {
         Ok(Some(_)) => "decoded".to_owned(),
         Ok(None) => "left to the other decoder".to_owned(),
-        Err(reason) => reason.chars().filter(|letter| !letter.is_ascii_digit()).take(60).collect(),
+        Err(reason) => format!("{reason:?}").chars().filter(|letter| !letter.is_ascii_digit()).take(60).collect(),
     };
-    let agreed = ours.is_ok() == theirs.is_ok();
+    if ours.is_ok() != theirs.is_ok() {
+        tally(&format!("in Rust: {}; in C: {}", word(ours), word(theirs)));
+    }
+}
+
+/// Counts what happens, and tells each power of two.
+pub fn tally(what: &str) {
+    static SEEN: Mutex<BTreeMap<String, u64>> = Mutex::new(BTreeMap::new());
     let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
-    let count = seen.entry((word(ours), word(theirs))).or_insert(0);
+    let count = seen.entry(what.to_owned()).or_insert(0);
     *count += 1;
-    if !agreed && count.is_power_of_two() && *count <= 1 << 20 {
-        eprintln!("verdict: in Rust: {}; in C: {}; {count} times", word(ours), word(theirs));
+    if count.is_power_of_two() {
+        eprintln!("tally: {what}: {count} times");
     }
 }

@@ -14,6 +14,7 @@ mod admin;
 mod body;
 mod client_address;
 mod docs;
+mod host;
 mod middleware;
 mod oip_rest;
 mod path;
@@ -29,12 +30,13 @@ use axum::http::Extensions;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub use self::rest::fuzzing;
-use self::{middleware::request_info::RequestInfo, problem::Problem};
 pub use self::{
+    host::wrong_host,
     peer::Peer,
     rest::wire::AnswerBody,
     routes::{admin, app, app_with},
 };
+use self::{middleware::request_info::RequestInfo, problem::Problem};
 use crate::{
     auth::Identity,
     cost::Tenant,

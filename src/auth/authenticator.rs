@@ -97,10 +97,14 @@ impl Authenticator {
         }
     }
 
-    /// Who pays, where everything is open: the tenant of a key, else the one that the header or the certificate names.
+    /// Who pays, where everything is open: the tenant of a key, else the one that the certificate names, else the one that the header
+    /// names. Whoever has shown a certificate cannot say by a header that it is somebody else.
     fn payer(&self, shown: &Credentials<'_>, of_certificate: Option<Tenant>) -> Tenant {
-        let tenant = self.tenants.find(shown.keys, shown.tenant_header);
-        if tenant == Tenant::default() { of_certificate.unwrap_or_default() } else { tenant }
+        let tenant = self.tenants.find(shown.keys, None);
+        if tenant != Tenant::default() {
+            return tenant;
+        }
+        of_certificate.unwrap_or_else(|| self.tenants.find([None; 2], shown.tenant_header))
     }
 
     fn by_key(

@@ -6,17 +6,18 @@ use std::{
     time::Duration,
 };
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::Args;
 use http::StatusCode;
 use serde::Deserialize;
 
 use super::{Settings, ask, bench::duration};
+use crate::config::Config;
 
 /// Ask a running server whether it takes requests: ends with 0 when it does, else with 1 and the reason.
 ///
-/// It asks the address that the settings name, on this machine: where they name all addresses, on the loopback. Meant for
-/// probes of containers, which have no curl.
+/// It asks the address that the settings name, on this machine: where they name all addresses, on the loopback. A server that speaks
+/// TLS is asked on its admin listener, which does not. Meant for probes of containers, which have no curl.
 #[derive(Debug, Args)]
 pub(super) struct Health {
     #[command(flatten)]
@@ -36,7 +37,7 @@ impl Health {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let server = match &self.url {
             Some(url) => url.trim_end_matches('/').to_owned(),
-            None => local_url(self.settings.layers("warn")?.build()?.listen)?,
+            None => local_url(plain_address(&self.settings.layers("warn")?.build()?)?)?,
         };
         let path = if self.live { "livez" } else { "readyz" };
         let (status, body) = ask::get(&server, path, self.timeout)?;
@@ -46,6 +47,17 @@ impl Health {
         println!("{}", if self.live { "alive" } else { "ready" });
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The address at which the server speaks plain HTTP.
+fn plain_address(config: &Config) -> anyhow::Result<SocketAddr> {
+    if config.tls.files().is_none() {
+        return Ok(config.listen);
+    }
+    config
+        .admin_listen
+        .address()
+        .context("the server speaks TLS on `listen`, and has no admin listener to ask: set `admin_listen`")
 }
 
 /// The URL at which this machine reaches a server that listens on an address.
@@ -75,6 +87,19 @@ pub(super) fn refusal(status: StatusCode, body: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Layers;
+
+    #[test]
+    fn a_server_with_tls_is_asked_on_its_admin_listener() {
+        let asked = |admin: &str| {
+            let variables = [("TLS__CERT_FILE", "a.crt"), ("TLS__KEY_FILE", "a.key"), ("ADMIN_LISTEN", admin)];
+            let variables = variables.map(|(name, value)| (format!("OUNCE_{name}"), value.to_owned()));
+            let config = Layers::defaults().and_then(|layers| layers.env(variables)).and_then(|layers| layers.build());
+            plain_address(&config.expect("valid")).map(|address| address.to_string()).map_err(|error| error.to_string())
+        };
+        assert_eq!(asked("0.0.0.0:9090"), Ok("0.0.0.0:9090".to_owned()));
+        assert!(asked("").is_err_and(|sentence| sentence.contains("admin_listen")));
+    }
 
     #[test]
     fn a_server_on_all_addresses_is_asked_on_the_loopback() {

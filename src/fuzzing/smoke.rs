@@ -83,7 +83,7 @@ fn smoke(name: &str) {
         println!("{}", path.display());
         (target.run)(bytes);
     }
-    let count = std::env::var("FUZZ_MUTATIONS").ok().and_then(|count| count.parse().ok()).unwrap_or(MUTATIONS);
+    let count = std::env::var_os("FUZZ_MUTATIONS").and_then(|count| count.to_str()?.parse().ok()).unwrap_or(MUTATIONS);
     let mut random = Rng::with_seed(15);
     for number in 0..count {
         let (path, seed) = &seeds[random.usize(..seeds.len())];

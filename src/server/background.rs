@@ -1,7 +1,8 @@
-//! Work beside the requests: the tick of every second, and the watch over the model folder and the file of keys.
+//! Work beside the requests: the tick of every second, and the watch over the model folder, the file of keys and the certificates.
 
 use std::{sync::Arc, time::Duration};
 
+use super::tls::Tls;
 use crate::{
     auth::Authenticator,
     inference::{Inference, tick::tick},
@@ -10,6 +11,9 @@ use crate::{
 
 /// Time between two ticks.
 const TICK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Time between two looks at the files of certificates.
+const CERTIFICATES_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Ticks once a second: it balances the ledger, sheds or restores tiers, and estimates the load.
 pub(super) async fn tick_every_second(inference: Arc<Inference>) {
@@ -53,6 +57,20 @@ pub(super) async fn watch_folder(inference: Arc<Inference>, all: bool) {
                 tracing::error!(%error, "the model folder is no longer watched");
                 return;
             }
+        }
+    }
+}
+
+/// Looks at the files of certificates once a second, and shows new ones from then on. It ends at once where there is no TLS.
+pub(super) async fn reload_certificates(tls: Option<Arc<Tls>>) {
+    let Some(tls) = tls else { return };
+    loop {
+        tokio::time::sleep(CERTIFICATES_INTERVAL).await;
+        let tls = Arc::clone(&tls);
+        // Files may be on a disk that is slow.
+        if let Err(error) = tokio::task::spawn_blocking(move || tls.reload()).await {
+            tracing::error!(%error, "the files of certificates are no longer watched");
+            return;
         }
     }
 }

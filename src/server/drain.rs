@@ -1,18 +1,11 @@
 //! The end of connections and of requests in flight.
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, time::Duration};
 
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
-
-/// Interval at which the number of open connections is checked.
-const LINGER_CHECK: Duration = Duration::from_millis(5);
 
 /// Closes the socket, and returns the connections that were waiting to be accepted. Merely closing it would reset them.
 pub(super) fn pending_connections(listener: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
@@ -28,16 +21,15 @@ pub(super) fn pending_connections(listener: TcpListener) -> Vec<(TcpStream, Sock
     std::iter::from_fn(next).filter_map(|(stream, address)| Some((ready(stream).ok()?, address))).collect()
 }
 
-/// Closes connections that are idle after `linger`, and waits for the others to finish their requests.
-///
-/// Where connections are kept alive, a client may already have sent a request before it learns that the server stops.
-/// Such a request still finds its connection open while the connections linger.
-pub(super) async fn close_connections(connections: GracefulShutdown, linger: Duration) {
-    let begun = Instant::now();
-    while connections.count() > 0 && begun.elapsed() < linger {
-        tokio::time::sleep(LINGER_CHECK).await;
-    }
-    connections.shutdown().await;
+/// Where the server is on its way to its end, for its connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// It serves.
+    Serving,
+    /// It still serves, and asks clients to go elsewhere.
+    Draining,
+    /// It takes no more connections, and ends those that are open once their requests are answered.
+    Closing,
 }
 
 /// Waits until all servers have ended, for at most the grace time.

@@ -3,13 +3,22 @@
 //! Sockets and the shutdown signal come in from outside, so that tests can bind port 0 and stop the server themselves.
 //!
 //! - [`run`]: the whole life of the server, from the first socket to the last answer.
-//! - `accept`: accepts connections and serves them until it is told to stop.
-//! - `drain`: how connections and requests in flight end.
+//! - `accept`: accepts connections until it is told to stop. `slots` bounds how many, `open_files` what the system allows.
+//! - `connection`: serves one, in the clear or over `tls`. `activity` counts what goes on on it, `life` decides by that when it ends.
+//! - `drain`: how the server and its connections end.
 //! - `background`: what runs once a second, and the watch over the model folder.
 
 mod accept;
+mod activity;
 mod background;
+mod certificate;
+mod connection;
 mod drain;
+mod life;
+mod open_files;
+mod slots;
+mod tls;
+mod transport;
 
 use std::{
     net::SocketAddr,
@@ -20,7 +29,14 @@ use std::{
 use anyhow::{Context, bail};
 use tokio::{net::TcpListener, sync::watch};
 
-use self::accept::{Timeouts, serve};
+use self::{
+    accept::{Door, serve},
+    connection::{Protocols, Routes},
+    drain::Phase,
+    life::Limits,
+    slots::Slots,
+    tls::Tls,
+};
 use crate::{
     api,
     auth::Authenticator,
@@ -32,8 +48,14 @@ use crate::{
     telemetry::Export,
 };
 
-/// Longest time that open connections live on after the last one was accepted. It is never longer than the drain delay.
-const LINGER: Duration = Duration::from_secs(1);
+/// Time that idle connections stay open after the last one was accepted. A client of HTTP/1 that keeps its connection may have sent a
+/// request before it learns that the server goes, and that request is answered. Who has a drain delay waits for clients that think for
+/// longer, too.
+const LINGER: Duration = Duration::from_millis(250);
+const LONGEST_LINGER: Duration = Duration::from_secs(1);
+
+/// Most connections on the admin listener: for probes, for Prometheus and for people.
+const ADMIN_CONNECTIONS: usize = 64;
 
 /// The listening sockets of a server.
 #[derive(Debug)]
@@ -109,23 +131,39 @@ pub async fn run_only(
     let begun = Instant::now();
     let all = only.model.is_none();
     let (drain_delay, grace) = (config.shutdown.drain_delay, config.shutdown.grace);
-    let timeouts = Timeouts { header: config.requests.header_timeout, linger: LINGER.min(drain_delay) };
+    let limits = Limits {
+        idle: config.requests.header_timeout,
+        write: config.connections.write_timeout_ms.duration(),
+        age: Some(config.connections.max_age).filter(|age| !age.is_zero()),
+        linger: LINGER.max(drain_delay.min(LONGEST_LINGER)),
+    };
+    let connections = config.connections.clone();
+    let tls = config.tls.files().map(|files| Tls::new(files, &config)).transpose()?.map(Arc::new);
     let export = Export::start(&config.telemetry)?;
     let authenticator = Arc::new(Authenticator::new(&mut config)?);
     let inference = Inference::new(config)?;
-    let (stop, stopped) = watch::channel(false);
+    let (tell_phase, phase) = watch::channel(Phase::Serving);
     let address = listeners.main.local_addr()?;
     // Port 0 stands for any free port, so whoever started the server reads the real port from this line.
-    tracing::info!(%address, "listening");
+    tracing::info!(%address, tls = tls.is_some(), "listening");
     warn_if_open(address, &authenticator);
+    let admin_slots = if listeners.admin.is_some() { ADMIN_CONNECTIONS } else { 0 };
+    let room = open_files::room_for(connections.max.get() + admin_slots).saturating_sub(admin_slots).max(1);
+    let door = |router, tls, max| Door {
+        routes: Routes { router, inference: Arc::clone(&inference) },
+        protocols: Protocols::new(limits),
+        slots: Slots::new(max, connections.max_per_address.get(), Arc::clone(&inference)),
+        tls,
+    };
     let app = api::app(Arc::clone(&inference), Arc::clone(&authenticator), export.traces());
-    let mut servers = vec![serve(listeners.main, app, timeouts, stopped.clone())];
-    if let Some(admin) = listeners.admin {
-        let address = admin.local_addr()?;
+    let mut servers = vec![serve(listeners.main, door(app, tls.clone(), room), phase.clone())];
+    if let Some(listener) = listeners.admin {
+        let address = listener.local_addr()?;
         tracing::info!(%address, "the admin port listens");
         warn_if_open(address, &authenticator);
+        // Probes and Prometheus have no certificates, so it speaks plain HTTP.
         let app = api::admin(Arc::clone(&inference), Arc::clone(&authenticator), export.traces());
-        servers.push(serve(admin, app, timeouts, stopped));
+        servers.push(serve(listener, door(app, None, ADMIN_CONNECTIONS), phase));
     }
 
     tokio::pin!(shutdown);
@@ -147,16 +185,19 @@ pub async fn run_only(
     let watching = tokio::spawn(background::watch_folder(Arc::clone(&inference), all));
     let watching_keys = tokio::spawn(background::watch_keys(authenticator));
     let ticking = tokio::spawn(background::tick_every_second(Arc::clone(&inference)));
+    let reloading = tokio::spawn(background::reload_certificates(tls));
     shutdown.await;
     watching.abort();
     tracing::info!(drain_delay_ms = drain_delay.as_millis(), "draining");
     // `/readyz` turns to 503; requests are still answered.
     inference.lifecycle().advance(LifecycleState::Draining);
+    tell_phase.send_replace(Phase::Draining);
     tokio::time::sleep(drain_delay).await;
-    stop.send_replace(true);
-    drain::wait_for(servers, grace + timeouts.linger).await?;
+    tell_phase.send_replace(Phase::Closing);
+    drain::wait_for(servers, grace + limits.linger + life::FAREWELL).await?;
     ticking.abort();
     watching_keys.abort();
+    reloading.abort();
     tokio::task::spawn_blocking(move || inference.close()).await?;
     export.end().await;
     tracing::info!("stopped");

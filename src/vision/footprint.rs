@@ -23,7 +23,7 @@ const RGB: u64 = 3;
 pub(super) fn peak_bytes(header: Header, file: &[u8]) -> u64 {
     let Header { format, pixels, decoded, is_rgb, turns } = header;
     let decoding = match format {
-        SourceFormat::Jpeg => pixels.saturating_mul(jpeg_bytes_a_pixel(file)),
+        SourceFormat::Jpeg => jpeg_bytes(file, pixels),
         // Frames are put together from parts, or from planes of their own, beside the pixels that come out.
         SourceFormat::Webp => decoded.saturating_add(pixels.saturating_mul(6)),
         SourceFormat::Gif | SourceFormat::Tiff => decoded.saturating_mul(2),
@@ -34,12 +34,18 @@ pub(super) fn peak_bytes(header: Header, file: &[u8]) -> u64 {
     decoding.max(widening).max(turning)
 }
 
-/// RGB comes out of whole planes, which a subsampled image has beside widened ones. A progressive image keeps all its coefficients,
-/// 2 bytes for each sample.
-fn jpeg_bytes_a_pixel(file: &[u8]) -> u64 {
-    let Frame { progressive, components } = frame(file).unwrap_or(Frame { progressive: true, components: 4 });
-    let planes = if components == 1 { 1 } else { components + 2 };
-    RGB + planes + if progressive { 2 * components + 1 } else { 0 }
+/// Whole planes lie beside the RGB that comes out of them, and a progressive image keeps all its coefficients, 2 bytes for each
+/// sample. Subsampled components are fewer samples; where they are no luma and chroma, they are widened in planes of their own.
+fn jpeg_bytes(file: &[u8], pixels: u64) -> u64 {
+    let Some(Frame { progressive, components, parts, whole, is_rgb }) = frame(file) else {
+        return pixels.saturating_mul(RGB + 4 * 3);
+    };
+    let samples = pixels.saturating_mul(parts).div_ceil(whole);
+    let planes = samples.saturating_mul(if progressive { 3 } else { 1 });
+    let widened = if is_rgb { pixels.saturating_mul(components) } else { 0 };
+    // Blocks at the edges, and tables.
+    let slack = pixels / 4 + (1 << 20);
+    pixels.saturating_mul(RGB).saturating_add(planes).saturating_add(widened).saturating_add(slack)
 }
 
 /// What a JPEG's frame header says.
@@ -47,11 +53,35 @@ fn jpeg_bytes_a_pixel(file: &[u8]) -> u64 {
 struct Frame {
     progressive: bool,
     components: u64,
+    /// There are `parts` samples for `whole` pixels.
+    parts: u64,
+    whole: u64,
+    /// Whether the components are red, green and blue, by an Adobe segment or by their names.
+    is_rgb: bool,
+}
+
+impl Frame {
+    /// Of a SOF segment, from its length on.
+    fn of(segment: &[u8], progressive: bool, adobe_rgb: bool) -> Option<Self> {
+        let count = *segment.get(7)?;
+        let components = segment.get(8..8 + usize::from(count) * 3)?;
+        let factors = |component: &[u8]| (u64::from(component[1] >> 4), u64::from(component[1] & 15));
+        let (mut parts, mut across, mut down) = (0, 1, 1);
+        for (horizontal, vertical) in components.chunks_exact(3).map(factors) {
+            parts += horizontal * vertical;
+            (across, down) = (across.max(horizontal), down.max(vertical));
+        }
+        // A lone component fills the image whatever its factors say.
+        let (parts, whole) = if count == 1 { (1, 1) } else { (parts, across * down) };
+        let is_rgb = adobe_rgb || components.iter().step_by(3).eq(b"RGB");
+        Some(Self { progressive, components: u64::from(count), parts, whole, is_rgb })
+    }
 }
 
 /// Finds the frame header among the segments before the first scan.
 fn frame(file: &[u8]) -> Option<Frame> {
     let mut rest = file.strip_prefix(b"\xFF\xD8")?;
+    let mut adobe_rgb = false;
     loop {
         // Any number of FF may stand before a marker, and some files have other bytes there.
         let start = rest.iter().position(|byte| *byte == 0xFF)?;
@@ -68,8 +98,10 @@ fn frame(file: &[u8]) -> Option<Frame> {
         let length = usize::from(u16::from_be_bytes([*segment.first()?, *segment.get(1)?]));
         // All SOF markers, of which C4, C8 and CC are none.
         if matches!(marker, 0xC0..=0xCF) && !matches!(marker, 0xC4 | 0xC8 | 0xCC) {
-            let progressive = !matches!(marker, 0xC0 | 0xC1);
-            return Some(Frame { progressive, components: u64::from(*segment.get(7)?) });
+            return Frame::of(segment, !matches!(marker, 0xC0 | 0xC1), adobe_rgb);
+        }
+        if *marker == 0xEE && segment.get(2..7) == Some(b"Adobe") {
+            adobe_rgb = segment.get(13) == Some(&0);
         }
         rest = segment.get(length..)?;
     }
@@ -79,16 +111,35 @@ fn frame(file: &[u8]) -> Option<Frame> {
 mod tests {
     use super::*;
 
+    /// A JPEG up to its frame header, with these sampling factors.
+    fn head(marker: u8, before: &[u8], factors: &[u8]) -> Vec<u8> {
+        let sof = [0xFF, 0xFF, marker, 0, 8 + 3 * factors.len() as u8, 8, 0, 9, 0, 9, factors.len() as u8];
+        let components = factors.iter().enumerate().flat_map(|(id, factors)| [id as u8 + 1, *factors, 0]);
+        [&[0xFF, 0xD8][..], before, &sof].concat().into_iter().chain(components).collect()
+    }
+
     #[test]
     fn the_frame_is_found_behind_whatever_stands_before_it() {
         let app = [0xFF, 0xE0, 0, 4, 0xFF, 0xC2];
-        let sof = |marker, components| [0xFF, 0xFF, marker, 0, 17, 8, 0, 9, 0, 9, components];
-        let file = |marker, components| [&[0xFF, 0xD8][..], &app, &sof(marker, components)].concat();
-        assert_eq!(frame(&file(0xC0, 3)), Some(Frame { progressive: false, components: 3 }));
-        assert_eq!(frame(&file(0xC2, 4)), Some(Frame { progressive: true, components: 4 }));
-        for torn in 0..file(0xC2, 3).len() {
-            assert_eq!(frame(&file(0xC2, 3)[..torn]), None);
+        let found = frame(&head(0xC2, &app, &[0x22, 0x11, 0x11])).expect("a frame");
+        assert_eq!((found.progressive, found.components, found.parts, found.whole), (true, 3, 6, 4));
+        assert!(!found.is_rgb);
+        let adobe = [&[0xFF, 0xEE, 0, 14][..], b"Adobe\0\x64\0\0\0\0\0"].concat();
+        assert!(frame(&head(0xC0, &adobe, &[0x22, 0x11, 0x11])).expect("a frame").is_rgb);
+        for torn in 0..head(0xC2, &app, &[0x11]).len() {
+            assert_eq!(frame(&head(0xC2, &app, &[0x11])[..torn]), None);
         }
-        assert_eq!((jpeg_bytes_a_pixel(&file(0xC0, 1)), jpeg_bytes_a_pixel(b"\xFF\xD8")), (4, 18));
+    }
+
+    #[test]
+    fn an_image_takes_more_the_less_it_is_subsampled_and_most_when_it_is_progressive() {
+        const MEGA: u64 = 1_000_000;
+        let mb = |marker, factors: &[u8]| jpeg_bytes(&head(marker, &[], factors), 100 * MEGA) / MEGA;
+        assert_eq!(mb(0xC0, &[0x22]), 426, "grey: one plane, and RGB");
+        assert_eq!(mb(0xC0, &[0x22, 0x11, 0x11]), 476);
+        assert_eq!(mb(0xC0, &[0x11, 0x11, 0x11]), 626);
+        assert_eq!(mb(0xC2, &[0x22, 0x11, 0x11]), 776);
+        assert_eq!(mb(0xC2, &[0x11, 0x11, 0x11, 0x11]), 1526);
+        assert_eq!(jpeg_bytes(b"\xFF\xD8", MEGA) / MEGA, 15, "who knows");
     }
 }

@@ -21,6 +21,7 @@ mod balancer;
 mod batching;
 mod bench;
 mod cgroups;
+mod connections;
 mod container;
 mod dashboards;
 mod docs;
@@ -59,6 +60,7 @@ mod scaling;
 mod simulate;
 mod size_input;
 mod supply_chain;
+mod tls;
 mod traces;
 mod training;
 mod triton;
@@ -72,6 +74,7 @@ fn main() -> std::process::ExitCode {
         batching::tests(),
         bench::tests(),
         cgroups::tests(),
+        connections::tests(),
         container::tests(),
         dashboards::tests(),
         docs::tests(),
@@ -110,6 +113,7 @@ fn main() -> std::process::ExitCode {
         simulate::tests(),
         size_input::tests(),
         supply_chain::tests(),
+        tls::tests(),
         traces::tests(),
         training::tests(),
         triton::tests(),

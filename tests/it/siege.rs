@@ -75,7 +75,7 @@ impl Siege {
     /// Posts a body on a connection of its own, with the path as it is; returns the status and the answer.
     pub(crate) async fn post(&self, path: &str, headers: &str, body: &[u8]) -> (u16, String) {
         let head = format!(
-            "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n{headers}\r\n",
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}\r\n{headers}\r\n",
             body.len()
         );
         let answer = self.raw(&[head.as_bytes(), body].concat()).await;

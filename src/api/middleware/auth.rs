@@ -90,6 +90,13 @@ pub(in crate::api) fn check(
         RouteAccess::KeyOrLocal(_) if !authenticator.wants_keys() => source(head, peer).check_local()?,
         RouteAccess::Key(scope) | RouteAccess::KeyOrLocal(scope) => identity.allow(scope)?,
     }
+    if let RouteAccess::KeyOrLocal(_) = needs {
+        tracing::info!(
+            key = identity.key_name.as_deref(),
+            path = head.uri.path(),
+            "a call that changes something is let in"
+        );
+    }
     Ok(identity)
 }
 

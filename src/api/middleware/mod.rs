@@ -36,7 +36,7 @@ fn is_probe(route: &str) -> bool {
 }
 
 /// The method by its name; `_OTHER` for one that HTTP does not define.
-fn method_name(method: &Method) -> &'static str {
+pub(super) fn method_name(method: &Method) -> &'static str {
     const KNOWN: [&str; 9] = ["GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT"];
     KNOWN.into_iter().find(|known| known == method).unwrap_or("_OTHER")
 }

@@ -7,8 +7,8 @@ mod series;
 use std::sync::{Arc, Weak};
 
 use prometheus::{
-    CounterVec, Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
-    core::Collector,
+    CounterVec, Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder, core::Collector,
 };
 
 pub use self::{
@@ -21,6 +21,10 @@ pub const REFUSED_FOR_ROOM: [&str; 5] = ["busy", "queue_full", "too_slow", "dead
 
 /// The reasons of refusals that are the server's fault without want of room: it is not there, or it has made a mistake.
 const REFUSED_BY_FAULT: [&str; 3] = ["not_ready", "draining", "internal"];
+
+/// Why connections are refused: there are as many as there may be, in all or from one address; one that was silent made room for
+/// another; no file was left to open; the client spoke no TLS that the server takes.
+const REFUSED_CONNECTIONS: [&str; 5] = ["limit", "address", "evicted", "open_files", "tls"];
 
 /// The counters and histograms of one server.
 #[derive(Debug)]
@@ -42,6 +46,8 @@ pub struct Metrics {
     router_switches_total: IntCounterVec,
     shadow_runs_total: IntCounterVec,
     model_loads_total: IntCounterVec,
+    connections: IntGauge,
+    connections_refused_total: IntCounterVec,
 }
 
 impl Metrics {
@@ -143,8 +149,17 @@ impl Metrics {
                 "Answers that were compared with those of another variant.",
                 &["model", "variant", "shadow"],
             )?,
+            connections: registered(&registry, IntGauge::new("ounce_connections", "Connections that are open.")?)?,
+            connections_refused_total: counter(
+                "ounce_connections_refused_total",
+                "Connections that were closed for want of room or of TLS, by reason.",
+                &["reason"],
+            )?,
             registry,
         };
+        for reason in REFUSED_CONNECTIONS {
+            metrics.connections_refused_total.with_label_values(&[reason]);
+        }
         metrics.begin_refusals("");
         Ok(metrics)
     }
@@ -229,6 +244,21 @@ impl Metrics {
     /// Counts a model that was loaded while the server ran, or could not be.
     pub fn loaded(&self, model: &str, ok: bool) {
         self.model_loads_total.with_label_values(&[model, if ok { "ok" } else { "failed" }]).inc();
+    }
+
+    /// Counts a connection that is open from now on.
+    pub fn connection_opened(&self) {
+        self.connections.inc();
+    }
+
+    /// Counts a connection that has ended.
+    pub fn connection_closed(&self) {
+        self.connections.dec();
+    }
+
+    /// Counts a connection that was refused.
+    pub fn connection_refused(&self, reason: &str) {
+        self.connections_refused_total.with_label_values(&[reason]).inc();
     }
 
     /// The text format that Prometheus scrapes.

@@ -110,7 +110,7 @@ impl ClientLimits {
 }
 
 /// A tenant's own limit, else that of everybody; with the section that it comes from.
-fn either<'a, T>(own: Option<Cap<T>>, of_all: Option<Cap<T>>, section: &'a str) -> Option<(Cap<T>, &'a str)> {
+fn either<T>(own: Option<Cap<T>>, of_all: Option<Cap<T>>, section: &str) -> Option<(Cap<T>, &str)> {
     own.map(|cap| (cap, section)).or(of_all.map(|cap| (cap, "limits")))
 }
 
@@ -143,14 +143,14 @@ impl<'de, T: TryFrom<f64, Error = String>> Deserialize<'de> for Cap<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(untagged, expecting = "a number or \"none\"")]
-        enum Raw {
+        enum RawCap {
             Number(f64),
             Word(String),
         }
-        let number = match Raw::deserialize(deserializer)? {
-            Raw::Word(word) if word == "none" => return Ok(Self::None),
-            Raw::Word(word) => word.parse().map_err(|_| format!("\"{word}\" is neither a number nor \"none\"")),
-            Raw::Number(number) => Ok(number),
+        let number = match RawCap::deserialize(deserializer)? {
+            RawCap::Word(word) if word == "none" => return Ok(Self::None),
+            RawCap::Word(word) => word.parse().map_err(|_| format!("\"{word}\" is neither a number nor \"none\"")),
+            RawCap::Number(number) => Ok(number),
         };
         number.and_then(T::try_from).map(Self::At).map_err(serde::de::Error::custom)
     }

@@ -66,20 +66,21 @@ pub struct Limiter {
     addresses: Option<Arc<LimitedAddresses>>,
 }
 
-/// What a request may use of its client's limits. Its place in flight is free again when the last clone is dropped.
-#[derive(Debug, Clone)]
-pub struct Allowance(Arc<Allowed>);
+/// The address of a request first, then its tenant, as far as they are limited.
+type Clients = [Option<EnteredClient>; 2];
 
-#[derive(Debug)]
-struct Allowed {
+/// What a request may use of its client's limits. Its place in flight is free again when the last clone that holds it is dropped.
+#[derive(Debug, Clone)]
+pub struct Allowance {
     limiter: Arc<Limiter>,
-    /// The address first, then the tenant, as far as they are limited.
-    clients: [Option<InFlight>; 2],
+    clients: [Option<Client>; 2],
+    /// The places in flight; none in what only counts.
+    places: Option<Arc<Clients>>,
 }
 
 /// A client of a request, and whether the request has a place of his.
 #[derive(Debug)]
-struct InFlight {
+struct EnteredClient {
     client: Client,
     has_place: bool,
 }
@@ -129,18 +130,20 @@ impl Limiter {
             return Ok(None);
         }
         let now = self.now();
-        let mut in_flight = [None, None];
-        for (client, entered) in clients.iter().zip(&mut in_flight) {
+        let mut entered: Clients = [None, None];
+        for (client, entered) in clients.iter().zip(&mut entered) {
             let Some(client) = client else { continue };
             match enter(client, now) {
                 Ok(place) => *entered = Some(place),
                 Err(error) => {
                     self.count(client, &error);
-                    return Err(Refusal { error, standings: standings(clients.iter().flatten(), now) });
+                    return Err(Refusal { error, standings: standings(&clients, now) });
                 }
             }
         }
-        Ok(Some(Allowance(Arc::new(Allowed { limiter: Arc::clone(self), clients: in_flight }))))
+        let has_place = entered.iter().flatten().any(|entered| entered.has_place);
+        let places = has_place.then(|| Arc::new(entered));
+        Ok(Some(Allowance { limiter: Arc::clone(self), clients, places }))
     }
 
     /// Counts a refusal.
@@ -156,18 +159,18 @@ impl Limiter {
 }
 
 /// Takes a place and a request of a client, whose debt in dollars must be paid.
-fn enter(client: &Client, now: u64) -> Result<InFlight, Error> {
+fn enter(client: &Client, now: u64) -> Result<EnteredClient, Error> {
     // It is given back if what follows is refused.
-    let place = InFlight { client: client.clone(), has_place: client.enter()? };
+    let place = EnteredClient { client: client.clone(), has_place: client.enter()? };
     client.take(Limited::Usd, 0.0, now)?;
     client.take(Limited::Requests, 1.0, now)?;
     Ok(place)
 }
 
 /// What is left of each limit, by the client that has less.
-fn standings<'a>(clients: impl Iterator<Item = &'a Client> + Clone, now: u64) -> Vec<Standing> {
+fn standings(clients: &[Option<Client>], now: u64) -> Vec<Standing> {
     let of = |limit| {
-        let all = clients.clone().filter_map(move |client| client.standing(limit, now));
+        let all = clients.iter().flatten().filter_map(|client| client.standing(limit, now));
         all.min_by(|a, b| (a.left / a.most).total_cmp(&(b.left / b.most)))
     };
     Limited::ALL.into_iter().filter_map(of).collect()
@@ -179,37 +182,43 @@ impl Allowance {
     /// # Errors
     /// A limit is reached.
     pub fn pixels(&self, pixels: u64) -> Result<(), Error> {
-        let now = self.0.limiter.now();
+        let now = self.limiter.now();
         self.clients().try_for_each(|client| {
             let taken = client.take(Limited::Pixels, pixels as f64, now);
-            taken.inspect_err(|error| self.0.limiter.count(client, error))
+            taken.inspect_err(|error| self.limiter.count(client, error))
         })
     }
 
     /// Takes what the request has cost.
     pub fn spend(&self, usd: f64) {
-        let now = self.0.limiter.now();
+        let now = self.limiter.now();
         self.clients().for_each(|client| client.charge(Limited::Usd, usd, now));
     }
 
     /// Whether the request has a place in flight that others wait for.
     #[must_use]
     pub fn has_place(&self) -> bool {
-        self.0.clients.iter().flatten().any(|in_flight| in_flight.has_place)
+        self.places.is_some()
+    }
+
+    /// The same limits without the place: for what may live on for a moment when the answer is sent, while the client asks again.
+    #[must_use]
+    pub fn without_place(&self) -> Self {
+        Self { places: None, ..self.clone() }
     }
 
     /// How much is left.
     #[must_use]
     pub fn standings(&self) -> Vec<Standing> {
-        standings(self.clients(), self.0.limiter.now())
+        standings(&self.clients, self.limiter.now())
     }
 
-    fn clients(&self) -> impl Iterator<Item = &Client> + Clone {
-        self.0.clients.iter().flatten().map(|in_flight| &in_flight.client)
+    fn clients(&self) -> impl Iterator<Item = &Client> {
+        self.clients.iter().flatten()
     }
 }
 
-impl Drop for InFlight {
+impl Drop for EnteredClient {
     fn drop(&mut self) {
         if self.has_place {
             self.client.leave();

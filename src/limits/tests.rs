@@ -93,10 +93,11 @@ fn a_place_is_free_again_when_the_request_is_gone() {
         let mut held: Vec<_> = (0..most).map(|_| enter().expect("let in").expect("limited")).collect();
         assert!(held.iter().all(Allowance::has_place));
         assert!(enter().is_err());
-        let clone = held[0].clone();
+        let (clone, counts) = (held[0].clone(), held[0].without_place());
         held.clear();
         assert_eq!(enter().is_err(), most == 1, "a clone keeps the place");
         drop(clone);
+        assert!(!counts.has_place());
         let again: Vec<_> = (0..most).map(|_| enter().expect("let in")).collect();
         assert!(enter().is_err() && again.len() == most);
     }

@@ -49,7 +49,7 @@ pub(in crate::api) async fn limit(
     match inference.limiter().admit(inference.ledger().tenants.name(tenant), address) {
         Ok(None) => next.run(request).await,
         Ok(Some(allowance)) => {
-            request.extensions_mut().insert(allowance.clone());
+            request.extensions_mut().insert(allowance.without_place());
             let mut response = next.run(request).await;
             tell(&allowance.standings(), response.headers_mut());
             if allowance.has_place() {

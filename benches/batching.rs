@@ -164,7 +164,17 @@ fn real(per_second: f64, seconds: f64) -> Measured {
         let (reply, answer) = oneshot::channel();
         let queued_at = Instant::now();
         let pending = Pending { rows: 1, batchable: true, queued_at, deadline: queued_at + DEADLINE };
-        if queue.push(Job { inputs: vec![row()], pending, priority: Priority::default(), reply, meter: None }).is_ok() {
+        if queue
+            .push(Job {
+                inputs: vec![row()],
+                pending,
+                priority: Priority::default(),
+                share: ounce::cost::FairShare::default(),
+                reply,
+                meter: None,
+            })
+            .is_ok()
+        {
             sender.send((queued_at, answer)).expect("the collector lives");
         }
     }

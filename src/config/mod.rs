@@ -5,6 +5,7 @@
 
 mod auth;
 mod connections;
+mod fairness;
 mod layers;
 mod limits;
 mod loading;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Deserializer};
 pub use self::{
     auth::{AdminListen, AuthConfig, AuthMode},
     connections::ConnectionsConfig,
+    fairness::{MaxPriority, Weight},
     layers::{ConfigError, Layers, Origin, is_plain_name},
     limits::{Cap, ClientLimits, InForce, LimitsConfig, Places, Positive},
     loading::LoadingConfig,
@@ -232,6 +234,12 @@ pub struct TenantConfig {
     /// Budget of the tenant's requests in dollars an hour.
     #[serde(default, deserialize_with = "optional")]
     pub budget_usd_per_hour: Option<NonNegative>,
+    /// Share of the machine while others wait, too.
+    #[serde(default)]
+    pub weight: Weight,
+    /// Highest priority of the tenant's requests.
+    #[serde(default)]
+    pub max_priority: MaxPriority,
     /// Requests a second.
     #[serde(default, deserialize_with = "optional")]
     pub requests_per_second: Option<Cap<Positive>>,

@@ -13,6 +13,7 @@ mod energy;
 mod ledger;
 mod meter;
 mod price;
+mod share;
 mod tenants;
 mod time;
 
@@ -24,6 +25,7 @@ pub use self::{
     ledger::{BudgetExceeded, Ledger, LoadingGuard, ProcessUsage},
     meter::{BillingInfo, Meter},
     price::{PriceSheet, RequestCost},
+    share::FairShare,
     tenants::{Tenant, Tenants},
     time::{CpuTime, ResourceUsage},
 };

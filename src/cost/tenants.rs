@@ -3,7 +3,8 @@
 
 use std::collections::HashMap;
 
-use crate::config::Config;
+use super::share::FairShare;
+use crate::config::{Config, MaxPriority, Weight};
 
 /// A tenant, as an index into the tenants of the settings. The default tenant is everybody who is not in the settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -19,6 +20,8 @@ impl Tenant {
 #[derive(Debug)]
 pub struct Tenants {
     names: Vec<String>,
+    /// By the tenants' indices.
+    standings: Vec<(Weight, MaxPriority)>,
     by_key: HashMap<String, Tenant>,
     /// The header whose value is a tenant's name, in lower case.
     pub header: Option<String>,
@@ -36,8 +39,12 @@ impl Tenants {
         let keys = config.tenants.iter();
         let keys = keys.flat_map(|(name, tenant)| tenant.api_keys.iter().map(move |key| (key.reveal(), name)));
         let by_key = keys.filter(|(key, _)| !key.is_empty()).map(|(key, name)| (key.to_owned(), index(name))).collect();
+        let standing = |name: &String| {
+            config.tenants.get(name).map(|tenant| (tenant.weight, tenant.max_priority)).unwrap_or_default()
+        };
+        let standings = names.iter().map(standing).collect();
         let header = config.cost.tenant_header.as_ref().map(|header| header.as_str().to_owned());
-        Self { by_key, names, header }
+        Self { by_key, names, standings, header }
     }
 
     /// Finds the tenant of a request by one of its keys, else by the header's value, else the default tenant.
@@ -64,6 +71,18 @@ impl Tenants {
     #[must_use]
     pub fn name(&self, tenant: Tenant) -> &str {
         self.names.get(tenant.0).map_or("default", String::as_str)
+    }
+
+    /// The share of the machine that a tenant has while others wait, too.
+    #[must_use]
+    pub fn share(&self, tenant: Tenant) -> FairShare {
+        FairShare::new(tenant.0, self.standings.get(tenant.0).map_or(1.0, |(weight, _)| weight.get()))
+    }
+
+    /// The highest priority that a tenant's requests may have.
+    #[must_use]
+    pub fn max_priority(&self, tenant: Tenant) -> u8 {
+        self.standings.get(tenant.0).map_or(MaxPriority::default(), |(_, most)| *most).get()
     }
 
     /// The names of all tenants, in the order of their indices.
@@ -93,5 +112,24 @@ mod tests {
         assert_eq!(name(None, Some("carol")), "default");
         assert_eq!(name(Some(""), None), "default", "an empty list of keys does not contain an empty key");
         assert_eq!(tenants.header.as_deref(), Some("x-tenant"));
+    }
+
+    #[test]
+    fn a_tenant_has_a_weight_and_a_ceiling_of_priority() {
+        let variables = [("OUNCE_TENANTS__ACME__WEIGHT", "2.5"), ("OUNCE_TENANTS__ACME__MAX_PRIORITY", "4")];
+        let read = |variables: [(&str, &str); 2]| {
+            let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            Layers::defaults().and_then(|layers| layers.env(variables)).and_then(|layers| layers.build())
+        };
+        let tenants = Tenants::new(&read(variables).expect("valid"));
+        let acme = Tenant(1);
+        assert_eq!((tenants.share(acme), tenants.max_priority(acme)), (FairShare::new(1, 2.5), 4));
+        let anybody = Tenant::default();
+        assert_eq!((tenants.share(anybody), tenants.max_priority(anybody)), (FairShare::default(), 9));
+        let wrong = |name, value| read([(name, value), variables[0]]).expect_err("wrong").to_string();
+        let weight = wrong("OUNCE_TENANTS__BOB__WEIGHT", "0");
+        assert!(weight.contains("tenants.bob.weight") && weight.contains("0 is not from 0.001 to 1000"), "{weight}");
+        let most = wrong("OUNCE_TENANTS__BOB__MAX_PRIORITY", "10");
+        assert!(most.contains("tenants.bob.max_priority") && most.contains("10 is not from 0 to 9"), "{most}");
     }
 }

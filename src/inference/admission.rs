@@ -8,7 +8,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use super::{
     Inference,
-    call::{InputKind, RequestContext, Target, Terms},
+    call::{Asker, InputKind, RequestContext, Target, Terms},
     forecast::{Forecast, Forecasts},
     images::{self, ImageRequest},
     permit::Permit,
@@ -16,6 +16,7 @@ use super::{
     response::{ImageOutput, Response, TensorOutputs},
     select,
     tensors::{self, TensorInputs},
+    work_times::WorkEstimate,
 };
 use crate::{
     config::Task,
@@ -28,6 +29,9 @@ use crate::{
 
 /// Once the body has been read, a forecast that is older than this is made again.
 const FRESH: Duration = Duration::from_millis(10);
+
+/// An image that takes so much longer to decode than most gets a forecast of its own.
+const NOTEWORTHY: Duration = Duration::from_millis(2);
 
 /// A request that is let in and has a model. Which variant answers is still open.
 #[derive(Debug)]
@@ -171,7 +175,11 @@ impl Reserved {
     pub fn admit(self, terms: &Terms) -> Result<Admitted, Error> {
         let Self { inference, permit, mut record, tenant, allowance } = self;
         let model = Arc::clone(&record.model);
-        let selected = inference.budget(tenant).and_then(|budget| select::select(&inference, &model, terms, budget));
+        let tenants = &inference.ledger.tenants;
+        let asker =
+            Asker { share: tenants.share(tenant), priority: terms.priority.at_most(tenants.max_priority(tenant)) };
+        let selected =
+            inference.budget(tenant).and_then(|budget| select::select(&inference, &model, terms, asker, budget));
         let selected = match selected {
             Ok(selected) => selected,
             Err(error) => return Err(record.fail(error)),
@@ -187,13 +195,14 @@ impl Reserved {
             }
             (InputKind::Images(_), Some(forecasts)) => Some(forecasts.own),
             (InputKind::Images(_), None) => {
-                Some(Forecasts::new(&inference.decoding, model.variant(route.variant), terms.priority).own)
+                Some(Forecasts::new(&inference, model.variant(route.variant), asker, None).own)
             }
         };
         if let Some(Err(error)) = forecast.map(|forecast| forecast.check_deadline(&model.info.name, terms.deadline)) {
             return Err(record.fail(error));
         }
-        let context = RequestContext { deadline: terms.deadline, priority: terms.priority, tenant, allowance };
+        let Asker { share, priority } = asker;
+        let context = RequestContext { deadline: terms.deadline, priority, tenant, share, allowance };
         Ok(Admitted { inference, permit: Arc::new(permit), record, route, context, forecast, one_of_several: false })
     }
 }
@@ -269,18 +278,19 @@ impl Admitted {
         Ok((place, std::iter::once(self).chain(others).take(images).collect()))
     }
 
-    /// The forecast made at admission, or a new one if the body took long or other images of the same request run
-    /// beside this one.
+    /// The forecast made at admission, or a new one if the body took long, other images of the same request run beside this
+    /// one, or the header of the image says that it takes longer than most.
     ///
     /// # Errors
     /// [`Error::TooSlow`] when the answer would come after its deadline by now.
-    pub(super) fn fresh_forecast(&self) -> Result<Option<Forecast>, Error> {
+    pub(super) fn fresh_forecast(&self, work: Option<WorkEstimate>) -> Result<Option<Forecast>, Error> {
         let Some(forecast) = self.forecast else { return Ok(None) };
-        if forecast.made_at.elapsed() < FRESH && !self.one_of_several {
+        let large = work.is_some_and(|work| work.expected > self.inference.decoding.typical() + NOTEWORTHY);
+        if forecast.made_at.elapsed() < FRESH && !self.one_of_several && !large {
             return Ok(Some(forecast.renewed()));
         }
         let variant = self.record.model.variant(self.route.variant);
-        let forecast = Forecasts::new(&self.inference.decoding, variant, self.context.priority).own;
+        let forecast = Forecasts::new(&self.inference, variant, self.context.asker(), work).own;
         forecast.check_deadline(&self.record.model.info.name, self.context.deadline)?;
         Ok(Some(forecast))
     }

@@ -3,7 +3,11 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    config::Task, cost::Tenant, error::Error, limits::Allowance, routing::policy::VariantPreference,
+    config::Task,
+    cost::{FairShare, Tenant},
+    error::Error,
+    limits::Allowance,
+    routing::policy::VariantPreference,
     scheduler::job::Priority,
 };
 
@@ -37,7 +41,7 @@ pub struct Terms {
     pub preference: VariantPreference,
     /// When the answer stops being wanted.
     pub deadline: Deadline,
-    /// Which of several waiting requests goes first.
+    /// Which of several waiting requests of a tenant goes first; the tenant's settings may lower it.
     pub priority: Priority,
     /// What the request brings.
     pub input: InputKind,
@@ -95,6 +99,22 @@ pub(super) struct RequestContext {
     pub deadline: Deadline,
     pub priority: Priority,
     pub tenant: Tenant,
+    /// What of the machine is the tenant's while others wait, too.
+    pub share: FairShare,
     /// What the request may use of its client's limits, where there are any.
     pub allowance: Option<Allowance>,
+}
+
+impl RequestContext {
+    /// Whose request it is, and where it stands among theirs.
+    pub(super) fn asker(&self) -> Asker {
+        Asker { share: self.share, priority: self.priority }
+    }
+}
+
+/// Who goes first when requests wait: tenants by their shares, then a tenant's requests by their priority.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asker {
+    pub share: FairShare,
+    pub priority: Priority,
 }

@@ -5,14 +5,19 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    call::Deadline,
-    cpu_pool::CpuPool,
+    Inference,
+    call::{Asker, Deadline},
     record::{Observer, Outcome, RequestRecord},
+    thread_queue::PoolWait,
+    work_times::WorkEstimate,
 };
 use crate::{
     error::Error,
     models::Variant,
-    scheduler::{job::Priority, queue::WaitEstimate},
+    scheduler::{
+        job::Priority,
+        queue::{QueueStanding, WaitEstimate},
+    },
 };
 
 /// When an answer would come.
@@ -25,10 +30,22 @@ pub(super) struct Forecast {
     margin: Duration,
     /// Whether no other request is ahead of it and a decode thread is free.
     unobstructed: bool,
-    /// How long a run alone takes; zero where that has to be learned first.
+    /// How long decoding and a run alone take; zero where that has to be learned first.
     alone: Duration,
     /// The number of requests before it, queued or still to be.
-    pub ahead: usize,
+    ahead: usize,
+    has_room: bool,
+}
+
+/// What a request needs of the CPUs, and how fast that is done.
+#[derive(Debug, Clone, Copy)]
+struct Work {
+    /// Its image.
+    decoding: WorkEstimate,
+    /// CPU seconds of a run of one row.
+    run: f64,
+    /// CPU seconds that are done a second, while some work waits.
+    pace: f64,
 }
 
 /// The forecast for a request of some priority, and for one of the default priority.
@@ -39,27 +56,48 @@ pub(super) struct Forecasts {
 }
 
 impl Forecasts {
-    /// Forecasts the answer of a variant to an image that comes now.
-    pub(super) fn new(decoding: &CpuPool, variant: &Variant, priority: Priority) -> Self {
-        let now = Instant::now();
-        let [own, usual] = variant.queue.wait_estimates(priority);
-        Self { own: Forecast::new(decoding, own, now), usual: Forecast::new(decoding, usual, now) }
+    /// Forecasts the answer of a variant to an image that comes now. `image` is what is known of the image.
+    pub(super) fn new(inference: &Inference, variant: &Variant, asker: Asker, image: Option<WorkEstimate>) -> Self {
+        let (now, pool) = (Instant::now(), &inference.decoding);
+        let decoding = image.unwrap_or_else(|| WorkEstimate { expected: pool.typical(), least: Duration::ZERO });
+        let wait = |priority: Priority| pool.wait(asker.share, priority.effective_arrival(now), decoding.expected);
+        let own = wait(asker.priority);
+        let usual = if asker.priority == Priority::default() { own } else { wait(Priority::default()) };
+        let standing = |priority, pool: PoolWait| QueueStanding { priority, decoded_before: pool.ahead };
+        let standings = [standing(asker.priority, own), standing(Priority::default(), usual)];
+        let queues = variant.queue.wait_estimates(asker.share, standings);
+        let usage = variant.info.footprint().usage(variant.queue.service_times().service_time, 1, Duration::ZERO);
+        let work = Work { decoding, run: usage.cpu.seconds(), pace: inference.pace.get() };
+        let free = !pool.is_full();
+        let forecast = |pool: PoolWait, queue: WaitEstimate| Forecast::new(work, pool, queue, free, now);
+        Self { own: forecast(own, queues[0]), usual: forecast(usual, queues[1]) }
     }
 }
 
 impl Forecast {
-    /// Decoding and running overlap between requests: the slower of the two decides how long those ahead take. (Requests
-    /// that wait to be decoded go in the order of arrival, whatever their priority.)
-    fn new(decoding: &CpuPool, wait: WaitEstimate, now: Instant) -> Self {
-        let ahead = wait.waiting + wait.upcoming;
+    /// Decoding and running overlap between requests: the slower of the two decides how long those ahead take. Where all of
+    /// it together asks for more than the CPUs give, the pace at which they work decides.
+    fn new(work: Work, pool: PoolWait, queue: WaitEstimate, free: bool, now: Instant) -> Self {
+        let ahead = queue.rows_ahead + queue.upcoming;
+        let in_stages = (pool.wait + work.decoding.expected + queue.if_queued_now).max(queue.behind_upcoming);
+        #[expect(clippy::cast_precision_loss, reason = "few")]
+        let runs = (queue.rows_ahead + pool.ahead + queue.running + 1) as f64 * work.run;
+        let cpu_seconds = (pool.work_ahead + work.decoding.expected).as_secs_f64() + runs;
+        let together = Duration::try_from_secs_f64(cpu_seconds / work.pace).unwrap_or(Duration::MAX);
         Self {
             made_at: now,
-            expected: (decoding.expected() + wait.if_queued_now).max(wait.behind_upcoming),
-            margin: wait.margin,
-            unobstructed: ahead == 0 && (!decoding.is_full() || wait.needs_probe),
-            alone: if wait.needs_probe { Duration::ZERO } else { wait.if_queued_now },
+            expected: if ahead + pool.ahead + queue.running == 0 { in_stages } else { in_stages.max(together) },
+            margin: queue.margin,
+            unobstructed: ahead == 0 && (free || queue.needs_probe),
+            alone: if queue.needs_probe { Duration::ZERO } else { work.decoding.least + queue.if_queued_now },
             ahead,
+            has_room: queue.has_room,
         }
+    }
+
+    /// Whether the variant has no place for it, now or when those have come that are decoded before it.
+    pub(super) fn is_full(&self, max_queue: usize) -> bool {
+        !self.has_room || self.ahead >= max_queue
     }
 
     /// The same forecast, made at this moment.
@@ -127,3 +165,6 @@ impl Observer for ForecastGuard {
         forecast.compare(variant, matches!(outcome, Outcome::Answered(_)));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,7 @@ use super::{
     response::{DrawnImage, ImageFacts, ImageOutput, Response},
     run::{self, Run},
     shadow::{self, Sample},
+    thread_queue::Piece,
 };
 use crate::{
     config::ImageLimits,
@@ -84,12 +85,16 @@ impl PostprocessOverrides {
 pub(super) async fn run_image(mut admitted: Admitted, request: ImageRequest) -> Result<Response<ImageOutput>, Error> {
     let ImageRequest { image, options, draw } = request;
     let options = options.over(&admitted.record.model.info.defaults);
-    match admitted.fresh_forecast() {
+    let inference = Arc::clone(&admitted.inference);
+    let work = match &image {
+        ImageInput::Encoded(bytes) => Some(inference.decoding.estimate(inference.header(bytes))),
+        ImageInput::Decoded(_) => None,
+    };
+    match admitted.fresh_forecast(work) {
         // Drawing is not forecast, so a drawn answer is not compared with its forecast.
         Ok(forecast) => admitted.record.forecast = forecast.filter(|_| draw.is_none()),
         Err(error) => return Err(admitted.record.fail(error)),
     }
-    let inference = Arc::clone(&admitted.inference);
     let ticket = shadow::ticket(&inference, &admitted.record.model, admitted.route);
     let kept = KeptPixels { draw, sample: ticket.is_some() };
     run::run(admitted, async move |run, record| {
@@ -111,7 +116,11 @@ pub(super) async fn run_image(mut admitted: Admitted, request: ImageRequest) -> 
         let work = postprocess(run, ran.outputs, preprocessed.placement, options, drawing);
         // Drawing and encoding take about as long as decoding, so they use the decode pool.
         let pool = if draw.is_some() { &inference.decoding } else { &inference.postprocessing };
-        let (done, work) = pool.run(Some(&run.meter), work).await.map_err(|cause| run.failed(cause))?;
+        let piece = Piece { arrival: run.arrival(), ..pool.piece(run.context.share) };
+        // Drawing says nothing about decoding.
+        let is_typical: fn(&Result<Postprocessed, String>) -> bool = if draw.is_some() { |_| false } else { |_| true };
+        let done = pool.run_piece(piece, Some(&run.meter), work, is_typical).await;
+        let (done, work) = done.map_err(|not_done| run.not_done(not_done))?;
         let Postprocessed { prediction, drawn, took } = done.map_err(|cause| run.failed(cause))?;
         record.stages.add(Stage::Queue, work.waited);
         record.stages.set(Stage::Postprocess, took);
@@ -172,16 +181,21 @@ pub(super) async fn preprocess(
 ) -> Result<Preprocess, Error> {
     let decoding = &inference.decoding;
     let variant = run.variant();
-    let encoded = matches!(image, ImageInput::Encoded(_));
+    let header = match &image {
+        ImageInput::Encoded(bytes) => inference.header(bytes),
+        ImageInput::Decoded(_) => None,
+    };
+    let mut piece = Piece { header, arrival: run.arrival(), ..decoding.piece(run.context.share) };
+    if header.is_some() {
+        piece.estimate = decoding.estimate(header);
+    }
+    // An image that cannot be answered in time any more when its turn comes is not decoded.
+    let needed = piece.estimate.least + variant.queue.service_times().fastest;
+    piece.latest = run.context.deadline.at.checked_sub(needed);
+    let is_typical: fn(&Result<Worked, Unworked>) -> bool = |done| done.as_ref().is_ok_and(|worked| worked.was_decoded);
     let in_flight = (decoding.enter(), variant.queue.upcoming.enter());
     let (mut room, mut waited_before) = (None, Duration::ZERO);
     loop {
-        // Where others wait, an image that cannot be answered in time any more is not decoded.
-        let needed = match decoding.is_full() {
-            true => decoding.fastest() + variant.queue.service_times().fastest,
-            false => Duration::ZERO,
-        };
-        let latest = run.context.deadline.at.checked_sub(needed);
         let work = PreprocessWork {
             limits: inference.config.images,
             preprocessor: Arc::clone(&variant.preprocessor),
@@ -190,15 +204,11 @@ pub(super) async fn preprocess(
             allowance: run.context.allowance.clone(),
         };
         let has_room = room.is_some();
-        let work = move || {
-            let in_time = latest.is_some_and(|latest| Instant::now() < latest);
-            in_time.then(|| work.run(image, room))
-        };
-        let (done, WorkTime { waited, took, cpu }) =
-            decoding.run(Some(&run.meter), work).await.map_err(|cause| run.failed(cause))?;
-        let Some(done) = done else { return Err(run.deadline_exceeded()) };
+        let work = move || work.run(image, room);
+        let done = decoding.run_piece(piece, Some(&run.meter), work, is_typical).await;
+        let (done, WorkTime { waited, cpu }) = done.map_err(|not_done| run.not_done(not_done))?;
         let waited = waited + waited_before;
-        let Worked { facts, image, room, preprocessed, mut times } = match done {
+        let Worked { facts, image, room, preprocessed, mut times, .. } = match done {
             Err(Unworked::NoRoom { image: again, bytes }) if !has_room => {
                 let began = Instant::now();
                 room = Some(wait_for_memory(inference, run, bytes).await?);
@@ -213,9 +223,6 @@ pub(super) async fn preprocess(
             Ok(worked) => worked,
         };
         drop(in_flight);
-        if encoded {
-            decoding.learn(took);
-        }
         times.add(Stage::Queue, waited);
         let preprocessed = preprocessed.map_err(|cause| run.failed(cause))?;
         return Ok(Preprocess { preprocessed, image, room, facts, times, cpu });
@@ -255,6 +262,8 @@ struct Worked {
     room: Room,
     preprocessed: Result<Preprocessed, String>,
     times: StageTimes,
+    /// Whether the image was decoded here, and not before.
+    was_decoded: bool,
 }
 
 /// Why a decode thread hands back nothing.
@@ -271,6 +280,7 @@ impl PreprocessWork {
     fn run(self, image: ImageInput, room: Option<Room>) -> Result<Worked, Unworked> {
         let mut times = StageTimes::default();
         let started = Instant::now();
+        let was_decoded = matches!(image, ImageInput::Encoded(_));
         let tensors = self.preprocessor.input_bytes();
         let (mut taken, mut lacking, mut limited) = (room, None, None);
         let mut take = |needs: DecodeNeeds| {
@@ -319,7 +329,7 @@ impl PreprocessWork {
         let image = self.kept.any().then_some(image);
         let Some(mut room) = taken else { return Err(Unworked::Refused(DecodeError::NoMemory { bytes: tensors })) };
         room.shrink_to(self.kept.bytes(pixels).saturating_add(tensors));
-        Ok(Worked { facts, image, room, preprocessed, times })
+        Ok(Worked { facts, image, room, preprocessed, times, was_decoded })
     }
 }
 

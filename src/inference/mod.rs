@@ -7,7 +7,8 @@
 //! - [`admission`]: the one way in. `permit` bounds how many come in: `coming` those whose bodies are still to come, `memory` what
 //!   all of them take. `select` chooses the variant, `forecast` says when the answer would come.
 //! - [`images`], [`tensors`]: what is done for the two kinds of input, by `run` within the deadline, on the threads of a
-//!   `cpu_pool` and in the scheduler's queues.
+//!   `cpu_pool` and in the scheduler's queues. `thread_queue` says whose image is decoded next, by what `work_times` has
+//!   learned; `pace` measures how fast the queues drain.
 //! - `record`: what is known about a request; `observers` and `shadow` hear how it ended.
 //! - [`tick`](mod@tick), `readings`, [`frontier`](mod@frontier): what is done once a second, what the gauges show, what variants can do.
 
@@ -20,6 +21,7 @@ pub mod frontier;
 pub mod images;
 mod memory;
 mod observers;
+mod pace;
 pub mod permit;
 mod readings;
 mod record;
@@ -28,14 +30,16 @@ mod run;
 mod select;
 mod shadow;
 pub mod tensors;
+mod thread_queue;
 pub mod tick;
+mod work_times;
 
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 pub use self::{
@@ -51,6 +55,7 @@ use self::{
     cpu_pool::CpuPool,
     forecast::ForecastGuard,
     observers::{CountInMetrics, LearnDemand, TallyLoad},
+    pace::DrainPace,
     permit::Gate,
     record::Observers,
     shadow::Shadow,
@@ -62,8 +67,10 @@ use crate::{
     engine::thread_plan::usable_cpus,
     lifecycle::Lifecycle,
     limits::Limiter,
-    models::{ModelError, Repository, Selection},
+    models::{Model, ModelError, Repository, Selection},
+    stats::InFlight,
     telemetry::metrics::{GaugeSource, Metrics},
+    vision::header::{ImageHeader, read_header},
 };
 // What front doors put into their terms.
 pub use crate::{routing::policy::VariantPreference, scheduler::job::Priority};
@@ -82,6 +89,10 @@ pub struct Inference {
     decoding: CpuPool,
     /// Threads for work of a moment, so that it never waits behind a large image.
     postprocessing: CpuPool,
+    /// Requests that are being answered.
+    working: InFlight,
+    /// How fast work is done while some of it waits.
+    pace: DrainPace,
     observers: Observers,
     estimator: Mutex<CapacityEstimator>,
     load: Mutex<ReplicaLoad>,
@@ -106,6 +117,8 @@ impl Inference {
             gate: Arc::new(Gate::new(&config)),
             decoding: CpuPool::new(threads),
             postprocessing: CpuPool::new(threads),
+            working: InFlight::default(),
+            pace: DrainPace::new(ledger.cpus, threads),
             observers: Arc::new([
                 Box::new(CountInMetrics),
                 Box::new(LearnDemand),
@@ -169,6 +182,18 @@ impl Inference {
     #[must_use]
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    /// The deadline of a request for a model: what the request names, else the model's promise, else that of the settings.
+    #[must_use]
+    pub fn deadline(&self, model: &Model, received: Instant, asked: Option<Duration>) -> Deadline {
+        let budget = asked.or(model.routing.policy.slo).unwrap_or(self.config.requests.deadline);
+        Deadline::after(received, budget)
+    }
+
+    /// The header of an image, unless it is one that is refused for its size anyway.
+    fn header(&self, image: &[u8]) -> Option<ImageHeader> {
+        read_header(image).filter(|header| header.pixels <= self.config.images.max_pixels)
     }
 
     /// How much clients may ask for.

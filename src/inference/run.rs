@@ -10,6 +10,7 @@ use tokio::{sync::oneshot, time::timeout_at};
 use super::{
     admission::Admitted,
     call::RequestContext,
+    cpu_pool::PieceError,
     forecast::too_slow,
     record::{Outcome, RequestRecord},
     response::{Response, Timing},
@@ -73,6 +74,23 @@ impl Run {
         self.context.deadline.exceeded(self.alone())
     }
 
+    /// Its arrival, in which its priority counts.
+    pub(super) fn arrival(&self) -> Instant {
+        self.context.priority.effective_arrival(Instant::now())
+    }
+
+    /// The refusal or the failure of a request whose work was not done.
+    pub(super) fn not_done(&self, not_done: PieceError) -> Error {
+        match not_done {
+            PieceError::TooLate => self.deadline_exceeded(),
+            PieceError::Failed(cause) => self.failed(cause),
+        }
+    }
+
+    fn queue_full(&self, retry_after: Duration) -> Error {
+        Error::QueueFull { model: self.model.info.name.clone(), waiting: self.model.info.max_queue, retry_after }
+    }
+
     /// The failure of the model, with its cause for the log.
     pub(super) fn failed(&self, cause: String) -> Error {
         Error::ModelFailed { model: self.model.info.name.clone(), cause }
@@ -80,7 +98,7 @@ impl Run {
 
     /// Queues inputs and waits for their outputs. When this future is dropped, the job is never computed.
     pub(super) async fn queue(&self, inputs: Vec<Tensor>) -> Result<RunOutput, Error> {
-        let RequestContext { deadline, priority, .. } = self.context;
+        let RequestContext { deadline, priority, share, .. } = self.context;
         let variant = self.variant();
         let (reply, answer) = oneshot::channel();
         let batchable = variant.info.batch_axis.is_free();
@@ -88,12 +106,9 @@ impl Run {
         // If the batch axis is fixed, the first dimension may mean something else.
         let rows = if batchable { rows.unwrap_or(1) } else { 1 };
         let pending = Pending { rows, batchable, queued_at: Instant::now(), deadline: deadline.at };
-        let job = Job { inputs, pending, priority, reply, meter: Some(Arc::clone(&self.meter)) };
+        let job = Job { inputs, pending, priority, share, reply, meter: Some(Arc::clone(&self.meter)) };
         variant.queue.push(job).map_err(|refusal| match refusal {
-            PushError::Full(retry_after) => {
-                let waiting = self.model.info.max_queue;
-                Error::QueueFull { model: self.model.info.name.clone(), waiting, retry_after }
-            }
+            PushError::Full(retry_after) => self.queue_full(retry_after),
             PushError::TooSlow(expected) => {
                 let hopeless = variant.queue.service_times().fastest > deadline.left();
                 too_slow(&self.model.info.name, expected, hopeless, deadline)
@@ -106,6 +121,7 @@ impl Run {
         leaving.answered = true;
         match answer {
             Ok(Ok(ran)) => Ok(ran),
+            Ok(Err(JobError::Displaced(retry_after))) => Err(self.queue_full(retry_after)),
             Ok(Err(JobError::DeadlineExceeded)) => Err(self.deadline_exceeded()),
             Ok(Err(JobError::Failed(cause))) => Err(self.failed(cause)),
             Err(_) => Err(self.failed("the worker went away".to_owned())),
@@ -137,6 +153,7 @@ pub(super) async fn run<T>(
     let (started, deadline) = (Instant::now(), context.deadline);
     let run = Run::new(&inference.ledger, Account::Request, &record.model, route.variant, context);
     record.begin();
+    let working = inference.working.enter();
     let result = timeout_at(deadline.at.into(), work(&run, &mut record)).await;
     let output = match result.unwrap_or_else(|_| Err(run.deadline_exceeded())) {
         Ok(output) => output,
@@ -144,6 +161,8 @@ pub(super) async fn run<T>(
     };
     record.total = started.elapsed();
     let cost = run.meter.bill();
+    drop(working);
+    inference.pace.answered(cost.cpu_seconds, inference.working.count(), Instant::now());
     let timing = Timing { stages: record.stages, total: record.total };
     let (batch_size, model) = (record.batch_size, run.model);
     record.finish(&Outcome::Answered(&cost));

@@ -3,14 +3,18 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Inference, call::Terms, forecast::Forecasts, record::Route};
+use super::{
+    Inference,
+    call::{Asker, Terms},
+    forecast::Forecasts,
+    record::Route,
+};
 use crate::{
     cost::{BudgetState, Ledger},
     error::Error,
     manifest::VariantId,
     models::Model,
     routing::{self, Candidate, Choice, Reason, Requirements, Unmet, policy::VariantPreference},
-    scheduler::job::Priority,
 };
 
 /// The chosen variant, with the forecast of its answer where one was made.
@@ -25,6 +29,7 @@ pub(super) fn select(
     inference: &Inference,
     model: &Model,
     terms: &Terms,
+    asker: Asker,
     budget: BudgetState,
 ) -> Result<Selected, Error> {
     let save = budget == BudgetState::Low;
@@ -41,7 +46,7 @@ pub(super) fn select(
         let choice = choose(model, &candidates, &requirements)?;
         return Ok(Selected { route: choice.into(), forecasts: None });
     }
-    under_load(inference, model, &candidates, requirements, terms.priority)
+    under_load(inference, model, &candidates, requirements, asker)
 }
 
 /// If the chosen variant's queue is too long, a lighter one answers. If that happens often, the heavier tier is shed
@@ -51,7 +56,7 @@ fn under_load(
     model: &Model,
     candidates: &[Candidate<'_>],
     mut requirements: Requirements<'_>,
-    priority: Priority,
+    asker: Asker,
 ) -> Result<Selected, Error> {
     let policy = &model.routing.policy;
     let within = requirements.within.unwrap_or(Duration::MAX);
@@ -62,8 +67,8 @@ fn under_load(
     loop {
         let choice = choose(model, candidates, &requirements)?;
         let variant = model.variant(VariantId::new(choice.variant));
-        let forecasts = Forecasts::new(&inference.decoding, variant, priority);
-        let full = forecasts.own.ahead >= model.info.max_queue;
+        let forecasts = Forecasts::new(inference, variant, asker, None);
+        let full = forecasts.own.is_full(model.info.max_queue);
         if first && !policy.fixed {
             let late = choice.lighter && (full || forecasts.usual.is_late(promised));
             let now = Instant::now();

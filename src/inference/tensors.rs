@@ -61,11 +61,16 @@ pub(super) async fn run_tensors(
     let images = inputs.images(admitted.record.model.variant(admitted.route.variant));
     admitted.record.holds(images);
     admitted.record.typical = matches!(inputs, TensorInputs::Images(_));
-    match admitted.fresh_forecast() {
+    let inference = Arc::clone(&admitted.inference);
+    let work = match &inputs {
+        TensorInputs::Images(images) => images.first().filter(|_| images.len() == 1),
+        TensorInputs::Tensors(_) => None,
+    };
+    let work = work.map(|image| inference.decoding.estimate(inference.header(image)));
+    match admitted.fresh_forecast(work) {
         Ok(forecast) => admitted.record.forecast = forecast,
         Err(error) => return Err(admitted.record.fail(error)),
     }
-    let inference = Arc::clone(&admitted.inference);
     run::run(admitted, async move |run, record| {
         let outputs = match inputs {
             TensorInputs::Tensors(named) => {
@@ -128,7 +133,8 @@ async fn run_image(inference: &Inference, run: &Run, image: Bytes) -> Result<Ima
 /// One image of several, with a forecast of its own.
 async fn run_one_of_several(inference: &Inference, run: &Run, image: Bytes) -> Result<ImageRun, Error> {
     let variant = run.variant();
-    let forecast = Forecasts::new(&inference.decoding, variant, run.context.priority).own;
+    let work = inference.decoding.estimate(inference.header(&image));
+    let forecast = Forecasts::new(inference, variant, run.context.asker(), Some(work)).own;
     forecast.check_deadline(&run.model.info.name, run.context.deadline)?;
     let mut compared = Compared { forecast, variant, answered: false };
     let done = run_image(inference, run, image).await;

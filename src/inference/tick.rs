@@ -29,6 +29,7 @@ pub struct ReplicaLoad {
 /// To be called every second.
 pub fn tick(inference: &Inference) {
     inference.ledger.balance();
+    inference.pace.refresh(Instant::now());
     let (busy, now) = (inference.ledger.cpu_utilization(), Instant::now());
     let models = inference.models.models();
     for model in &models {

@@ -4,26 +4,24 @@
 //! through [`Backlog::push`], and batches go out through [`Backlog::next_work`]. It has no clock and no lock, so that a
 //! test can move time as it likes; [`super::queue`] puts the lock around it.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use super::{
-    job::{Job, JobError},
+    fair_queue::FairQueue,
+    job::{Job, JobError, Priority},
     latency_profile::LatencyProfile,
     policy::{self, Arrivals, BatchLimits, Decision, Exploration, Pending, QueueAhead, Snapshot},
     stats::{CompletedRun, VariantStats},
 };
+use crate::cost::FairShare;
 
 /// Waiting jobs, busy workers and the latency profile of one variant.
 #[derive(Debug)]
 pub struct Backlog {
     limits: BatchLimits,
     capacity: usize,
-    // Keyed by effective arrival, then by number of arrival. This is the order of service.
-    jobs: BTreeMap<(Instant, u64), Job>,
-    pushed: u64,
+    // In the order of service: tenants by their shares, and a tenant's jobs by effective arrival.
+    jobs: FairQueue<Job>,
     arrivals: Arrivals,
     profile: LatencyProfile,
     stats: VariantStats,
@@ -82,8 +80,7 @@ impl Backlog {
         Self {
             limits,
             capacity,
-            jobs: BTreeMap::new(),
-            pushed: 0,
+            jobs: FairQueue::default(),
             arrivals: Arrivals::default(),
             profile,
             stats: VariantStats::default(),
@@ -105,18 +102,22 @@ impl Backlog {
         }
         // Cancelled and expired jobs must not take the place of this one.
         self.remove_unwanted(now);
-        let arrival = job.priority.effective_arrival(job.pending.queued_at);
-        let rows_ahead = self.rows_ahead_of(arrival);
+        let rows_ahead = self.rows_ahead_of(job.share, job.priority, job.pending.queued_at);
         let expected = self.expected_latency(rows_ahead, job.pending.rows, now);
-        if self.jobs.len() >= self.capacity {
+        if !self.has_room_for(job.share) {
             return Err(PushError::Full(expected));
         }
         if now + expected > job.pending.deadline && !self.needs_probe(now) {
             return Err(PushError::TooSlow(expected));
         }
+        if self.jobs.len() >= self.capacity
+            && let Some(displaced) = self.jobs.displace(job.share)
+        {
+            displaced.answer(Err(JobError::Displaced(expected)));
+        }
         self.arrivals.record(now);
-        self.jobs.insert((arrival, self.pushed), job);
-        self.pushed += 1;
+        let arrival = job.priority.effective_arrival(job.pending.queued_at);
+        self.jobs.push(job.share, arrival, cost(job.pending.rows), job);
         Ok(())
     }
 
@@ -137,10 +138,24 @@ impl Backlog {
         run.wait + self.profile.p95(self.limits.padded_rows(run.rows))
     }
 
-    /// Number of waiting rows that are served before a job with that effective arrival.
+    /// Number of waiting rows that are served before a job of that tenant and priority that is queued at `now`.
     #[must_use]
-    pub fn rows_ahead_of(&self, arrival: Instant) -> usize {
-        self.jobs.range(..(arrival, u64::MAX)).map(|(_, job)| job.pending.rows).sum()
+    pub fn rows_ahead_of(&self, share: FairShare, priority: Priority, now: Instant) -> usize {
+        let ahead = self.jobs.ahead_of(share, priority.effective_arrival(now), |_| true);
+        usize::try_from(ahead.cost).unwrap_or(usize::MAX)
+    }
+
+    /// Whether one more job of that tenant may wait. In a full queue, it takes the place of a tenant that has more than its
+    /// share.
+    #[must_use]
+    pub fn has_room_for(&self, share: FairShare) -> bool {
+        self.jobs.len() < self.capacity || self.jobs.can_displace(share)
+    }
+
+    /// Number of workers that are running a batch.
+    #[must_use]
+    pub fn busy_workers(&self) -> usize {
+        self.busy_until.iter().flatten().count()
     }
 
     /// Number of waiting jobs.
@@ -161,17 +176,24 @@ impl Backlog {
     pub fn next_work(&mut self, worker: usize, closing: bool, now: Instant) -> NextWork {
         self.remove_unwanted(now);
         self.set_busy(worker, None);
-        let pending: Vec<Pending> = self.jobs.values().take(self.limits.max_rows + 1).map(|job| job.pending).collect();
+        let most = self.limits.max_rows + 1;
+        let mut pending: Vec<Pending> = Vec::with_capacity(self.jobs.len().min(most));
+        self.jobs.peek(most, |job| pending.push(job.pending));
         let idle_workers =
             if closing { usize::MAX } else { self.busy_until.iter().filter(|busy| busy.is_none()).count() };
         let snapshot = Snapshot { pending: &pending, arrivals: &self.arrivals, profile: &self.profile, idle_workers };
         match policy::decide(&snapshot, &self.limits, now) {
-            Decision::Idle => NextWork::Idle,
+            Decision::Idle => {
+                if self.busy_workers() == 0 {
+                    self.jobs.rest();
+                }
+                NextWork::Idle
+            }
             Decision::WaitUntil(until) => NextWork::WaitUntil(until),
             Decision::Run(jobs) => {
                 let larger = policy::larger_batch(&snapshot, &self.limits, jobs);
                 let jobs = self.explore(larger).unwrap_or(jobs);
-                let batch: Vec<Job> = (0..jobs).map_while(|_| self.jobs.pop_first()).map(|(_, job)| job).collect();
+                let batch: Vec<Job> = (0..jobs).map_while(|_| self.jobs.pop()).map(|(_, job)| job).collect();
                 let rows = batch.iter().map(|job| job.pending.rows).sum();
                 self.set_busy(worker, Some(now + self.profile.p50(self.limits.padded_rows(rows))));
                 NextWork::Batch(batch)
@@ -249,107 +271,19 @@ impl Backlog {
     /// the time is better spent on the others.
     pub fn remove_unwanted(&mut self, now: Instant) {
         let fastest = if self.jobs.len() > 1 { self.profile.fastest(1) } else { Duration::ZERO };
-        let unwanted = |_: &_, job: &mut Job| job.is_cancelled() || now + fastest >= job.pending.deadline;
-        for (_, job) in self.jobs.extract_if(.., unwanted) {
+        let unwanted = |job: &Job| job.is_cancelled() || now + fastest >= job.pending.deadline;
+        self.jobs.extract(unwanted, |job| {
             if !job.is_cancelled() {
                 job.answer(Err(JobError::DeadlineExceeded));
             }
-        }
+        });
     }
+}
+
+/// A row costs about as much as another, so the rows are the cost.
+fn cost(rows: usize) -> u64 {
+    u64::try_from(rows).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::sync::oneshot;
-
-    use super::*;
-    use crate::scheduler::{
-        job::{Priority, RunOutput},
-        latency_profile::RunTiming,
-    };
-
-    type Reply = oneshot::Receiver<Result<RunOutput, JobError>>;
-
-    const fn ms(ms: u64) -> Duration {
-        Duration::from_millis(ms)
-    }
-
-    /// A backlog for one worker, whose runs take 10 ms a row.
-    fn backlog(capacity: usize, now: Instant) -> Backlog {
-        let mut profile = LatencyProfile::default();
-        (0..8).for_each(|_| profile.record(1, RunTiming { wall: ms(10), service_time: ms(10) }));
-        Backlog::new(capacity, 1, BatchLimits { max_rows: 8, buckets: Vec::new(), max_delay: None }, profile, now)
-    }
-
-    fn job(now: Instant, deadline_ms: u64, priority: u8) -> (Job, Reply) {
-        let (reply, receiver) = oneshot::channel();
-        let pending = Pending { rows: 1, batchable: true, queued_at: now, deadline: now + ms(deadline_ms) };
-        let priority = Priority::new(priority).expect("0 to 9");
-        (Job { inputs: Vec::new(), pending, priority, reply, meter: None }, receiver)
-    }
-
-    /// Deadlines (from `now`) of the jobs that the worker takes.
-    fn taken(backlog: &mut Backlog, now: Instant) -> Vec<Duration> {
-        match backlog.next_work(0, false, now) {
-            NextWork::Batch(jobs) => jobs.iter().map(|job| job.pending.deadline - now).collect(),
-            NextWork::WaitUntil(_) | NextWork::Idle => Vec::new(),
-        }
-    }
-
-    #[test]
-    fn a_job_that_cannot_be_answered_in_time_is_refused_at_once() {
-        let now = Instant::now();
-        let mut backlog = backlog(3, now);
-        let push = |backlog: &mut Backlog, deadline| {
-            let (job, reply) = job(now, deadline, 5);
-            backlog.push(job, now).map(|()| reply)
-        };
-        assert_eq!(push(&mut backlog, 0).err(), Some(PushError::DeadlineExceeded));
-        assert_eq!(push(&mut backlog, 9).err(), Some(PushError::TooSlow(ms(10))));
-        let _first = push(&mut backlog, 11).expect("room and time");
-        assert_eq!(push(&mut backlog, 19).err(), Some(PushError::TooSlow(ms(20))), "it waits behind one other");
-        let _others = [21, 31].map(|deadline| push(&mut backlog, deadline).expect("room and time"));
-        assert_eq!(push(&mut backlog, 1000).err(), Some(PushError::Full(ms(40))));
-    }
-
-    #[test]
-    fn a_high_priority_overtakes_jobs_that_came_a_little_earlier() {
-        let now = Instant::now();
-        let mut backlog = backlog(8, now);
-        let (low, _low) = job(now, 1_000, 4);
-        let (high, _high) = job(now + ms(99), 2_000, 5);
-        let (later, _later) = job(now + ms(101), 3_000, 5);
-        for job in [low, high, later] {
-            backlog.push(job, now + ms(101)).expect("room");
-        }
-        let order: Vec<_> = (0..3).flat_map(|_| taken(&mut backlog, now + ms(101))).collect();
-        assert_eq!(order, [ms(1_998), ms(899), ms(3_000)]);
-    }
-
-    #[test]
-    fn expired_jobs_get_an_error_and_cancelled_ones_are_dropped() {
-        let now = Instant::now();
-        let mut backlog = backlog(8, now);
-        let (expired, mut reply) = job(now, 15, 5);
-        let (cancelled, cancelled_reply) = job(now, 1_000, 5);
-        let (wanted, _reply) = job(now, 2_000, 5);
-        for job in [expired, cancelled, wanted] {
-            backlog.push(job, now).expect("room");
-        }
-        drop(cancelled_reply);
-        assert_eq!(taken(&mut backlog, now + ms(6)), [ms(1_994)], "the first could not be in time any more");
-        assert_eq!(reply.try_recv().expect("an answer").err(), Some(JobError::DeadlineExceeded));
-        assert!(backlog.is_empty());
-    }
-
-    #[test]
-    fn a_profile_that_refuses_every_job_is_probed() {
-        let now = Instant::now();
-        let mut backlog = backlog(8, now);
-        let (job, _reply) = job(now + ms(1_001), 5, 5);
-        assert!(!backlog.needs_probe(now + ms(1_000)));
-        backlog.push(job, now + ms(1_001)).expect("nothing has run for a second");
-        assert_eq!(taken(&mut backlog, now + ms(1_001)), [ms(5)]);
-        assert!(!backlog.needs_probe(now + ms(2_500)), "it runs");
-    }
-}
+mod tests;

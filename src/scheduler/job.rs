@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::policy::Pending;
 use crate::{
-    cost::{Meter, ResourceUsage},
+    cost::{FairShare, Meter, ResourceUsage},
     vision::tensor::Tensor,
 };
 
@@ -20,8 +20,10 @@ pub struct Job {
     pub inputs: Vec<Tensor>,
     /// What the batching policy decides by: rows, arrival and deadline.
     pub pending: Pending,
-    /// Which jobs are served first.
+    /// Which jobs of the same tenant are served first.
     pub priority: Priority,
+    /// Whose job it is.
+    pub share: FairShare,
     /// Channel that takes the result. It is closed when the client has gone.
     pub reply: oneshot::Sender<Result<RunOutput, JobError>>,
     /// Meter of the request that pays for the job; none where nobody is billed.
@@ -48,7 +50,7 @@ impl Job {
     }
 }
 
-/// Priority of a job, from 0 (last) to 9 (first).
+/// Priority of a job among those of the same tenant, from 0 (last) to 9 (first).
 ///
 /// Each step is worth 100 ms in the queue: a job is served before jobs of the next lower priority that arrived up to
 /// 100 ms earlier, but not before older ones. So no job waits for ever, whatever arrives after it.
@@ -82,6 +84,12 @@ impl Priority {
         (priority <= Self::FIRST.0).then_some(Self(priority))
     }
 
+    /// The same priority, or the highest that is allowed.
+    #[must_use]
+    pub fn at_most(self, highest: u8) -> Self {
+        Self(self.0.min(highest))
+    }
+
     /// Arrival time that the queue sorts by: the real one, 100 ms later for each step below the highest priority.
     #[must_use]
     pub fn effective_arrival(self, queued_at: Instant) -> Instant {
@@ -113,6 +121,8 @@ pub struct RunOutput {
 pub enum JobError {
     /// The job's deadline passed before it ran.
     DeadlineExceeded,
+    /// The queue was full, and a tenant that had less in it came. A place may be free after that time.
+    Displaced(Duration),
     /// The run failed. The text is the runtime's own and is meant for the log.
     Failed(String),
 }

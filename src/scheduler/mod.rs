@@ -8,6 +8,7 @@
 //! - [`job`]: a request as the scheduler sees it, and its result.
 //! - [`latency_profile`]: how long a run of n rows takes here, learned from warm-up and traffic.
 //! - [`policy`]: which of the waiting jobs run now, or how long to wait for more.
+//! - [`fair_queue`]: whose work is done next, so that no tenant makes another wait.
 //! - [`backlog`]: the waiting jobs and the busy workers, without a clock and a lock.
 //! - [`forecast_errors`]: how far recent forecasts were off.
 //! - [`queue`]: the backlog behind a lock, with threads that wait for it.
@@ -16,6 +17,7 @@
 //! - [`stats`]: statistics of the runs so far.
 
 pub mod backlog;
+pub mod fair_queue;
 pub mod forecast_errors;
 pub mod job;
 pub mod latency_profile;

@@ -16,7 +16,7 @@ use super::{
     policy::BatchLimits,
     stats::{CompletedRun, VariantStats},
 };
-use crate::stats::InFlight;
+use crate::{cost::FairShare, stats::InFlight};
 
 /// A bounded queue of one variant, which worker threads pull batches from.
 #[derive(Debug)]
@@ -40,12 +40,25 @@ pub struct WaitEstimate {
     pub behind_upcoming: Duration,
     /// Largest delay of the latest answers beyond their forecast.
     pub margin: Duration,
-    /// Number of requests that wait.
-    pub waiting: usize,
-    /// Number of requests whose images are being decoded, which will be queued soon.
+    /// Number of rows that wait and go first.
+    pub rows_ahead: usize,
+    /// Number of requests whose images are being decoded, which will be queued soon and go first.
     pub upcoming: usize,
+    /// Number of runs that are going on.
+    pub running: usize,
+    /// Whether there is a place in the queue.
+    pub has_room: bool,
     /// Whether one job may run although it seems too slow (see [`Backlog::needs_probe`]).
     pub needs_probe: bool,
+}
+
+/// Where a request stands among those that wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueStanding {
+    /// Its priority.
+    pub priority: Priority,
+    /// Number of requests that are decoded before it, as far as is known.
+    pub decoded_before: usize,
 }
 
 /// Run times of a variant, for the router.
@@ -147,26 +160,30 @@ impl Queue {
         self.lock().backlog.record_failure(took);
     }
 
-    /// Estimates the wait of a request of one row that arrives now, for its own priority and for the default one.
+    /// Estimates the wait of a request of one row of a tenant that arrives now, for each of two standings.
     #[must_use]
-    pub fn wait_estimates(&self, priority: Priority) -> [WaitEstimate; 2] {
+    pub fn wait_estimates(&self, share: FairShare, standings: [QueueStanding; 2]) -> [WaitEstimate; 2] {
         let (mut state, now) = (self.lock(), Instant::now());
-        let upcoming = self.upcoming.count();
+        let all_upcoming = self.upcoming.count();
         state.backlog.remove_unwanted(now);
         let (backlog, margin) = (&state.backlog, state.errors.margin(now));
-        let estimate = |priority: Priority| {
-            let rows_ahead = backlog.rows_ahead_of(priority.effective_arrival(now));
+        let estimate = |standing: QueueStanding| {
+            let rows_ahead = backlog.rows_ahead_of(share, standing.priority, now);
+            let upcoming = all_upcoming.min(standing.decoded_before);
             WaitEstimate {
                 if_queued_now: backlog.expected_latency(rows_ahead, 1, now),
                 behind_upcoming: backlog.expected_latency(rows_ahead + upcoming, 1, now),
                 margin,
-                waiting: backlog.len(),
+                rows_ahead,
                 upcoming,
+                running: backlog.busy_workers(),
+                has_room: backlog.has_room_for(share),
                 needs_probe: backlog.needs_probe(now),
             }
         };
-        let own = estimate(priority);
-        [own, if priority == Priority::default() { own } else { estimate(Priority::default()) }]
+        let [own, other] = standings;
+        let first = estimate(own);
+        [first, if own == other { first } else { estimate(other) }]
     }
 
     /// Takes in that an answer came `late_by` later than forecast; zero where it came earlier.

@@ -226,6 +226,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        cost::FairShare,
         scheduler::{job::Priority, latency_profile::LatencyProfile, policy::Pending},
         telemetry::metrics::Metrics,
     };
@@ -257,7 +258,16 @@ mod tests {
                 let pending =
                     Pending { rows: 1, batchable: true, queued_at: now, deadline: now + Duration::from_secs(60) };
                 let inputs = vec![array![[*value]].into_dyn().into()];
-                queue.push(Job { inputs, pending, priority: Priority::default(), reply, meter: None }).expect("room");
+                queue
+                    .push(Job {
+                        inputs,
+                        pending,
+                        priority: Priority::default(),
+                        share: FairShare::default(),
+                        reply,
+                        meter: None,
+                    })
+                    .expect("room");
                 receiver
             })
             .collect();
@@ -351,7 +361,14 @@ mod tests {
                         let pending = Pending { rows: 1, batchable: true, queued_at: now, deadline };
                         let inputs = vec![array![[value]].into_dyn().into()];
                         queue
-                            .push(Job { inputs, pending, priority: Priority::default(), reply, meter: None })
+                            .push(Job {
+                                inputs,
+                                pending,
+                                priority: Priority::default(),
+                                share: FairShare::default(),
+                                reply,
+                                meter: None,
+                            })
                             .expect("room");
                         // Each client waits for its answer, so that the queue runs empty now and then.
                         let ran = receiver.blocking_recv().expect("answered").expect("it ran");

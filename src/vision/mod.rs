@@ -4,6 +4,7 @@
 //! # Layout, in the order a request meets it
 //!
 //! - [`sniff`]: which format a body has, by its first bytes.
+//! - [`header`]: how large an image is, before it is decoded.
 //! - [`decode`](mod@decode): a body becomes a [`decode::DecodedImage`], within limits that are checked before a pixel is
 //!   decoded.
 //! - `footprint`: what decoding takes of memory, by an image's header.
@@ -19,6 +20,7 @@ pub mod decode;
 pub mod draw;
 mod footprint;
 pub mod geometry;
+pub mod header;
 pub mod jpeg;
 pub mod prepare;
 pub mod sniff;

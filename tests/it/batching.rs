@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use ounce::cost::FairShare;
 use ounce::scheduler::{
     job::Priority,
     latency_profile::{LatencyProfile, RunTiming},
@@ -17,6 +18,7 @@ tests![
     nobody_waits_while_a_worker_idles_with_nothing_to_gain,
     waiting_for_company_that_does_not_come_makes_nobody_late,
     the_lowest_priority_is_served_within_a_bound,
+    a_tenant_that_floods_makes_another_wait_for_no_more_than_the_run_that_goes_on,
     where_it_pays_a_free_worker_waits_for_company_unless_it_is_forbidden,
     goodput_is_that_of_the_best_fixed_batch_whatever_the_load,
     a_curve_that_begins_wrong_mends_itself,
@@ -61,6 +63,7 @@ fn requests() -> impl Strategy<Value = Vec<Arrival>> {
                 at: us(at),
                 deadline: ms(deadline),
                 priority: Priority::new(priority).expect("0 to 9"),
+                share: FairShare::default(),
                 rows,
                 patience: patience.map(ms),
             })
@@ -73,7 +76,7 @@ fn requests() -> impl Strategy<Value = Vec<Arrival>> {
 
 /// One request of one row.
 fn request(at: Duration, deadline: Duration) -> Arrival {
-    Arrival { at, deadline, priority: Priority::default(), rows: 1, patience: None }
+    Arrival { at, deadline, priority: Priority::default(), share: FairShare::default(), rows: 1, patience: None }
 }
 
 /// Those that ran: their place, their run, its start and end.
@@ -167,6 +170,29 @@ proptest! {
         for (index, _, other, _) in ran(&story) {
             let much_later = arrivals[index].at > arrivals[low].at + ms(900);
             prop_assert!(!much_later || other >= started, "{index} came 900 ms later and went first");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    fn a_tenant_that_floods_makes_another_wait_for_no_more_than_the_run_that_goes_on(
+        device in devices(), workers in 1usize..4, seed in any::<u64>()
+    ) {
+        // One comes with three times what can be served, all of the highest priority; another now and then, of the lowest.
+        let flood = 3.0 * workers as f64 * device.capacity(32);
+        let mut arrivals = Random::new(seed).arrivals(flood, (2_000.0 / flood).min(2.0), MINUTES);
+        arrivals.iter_mut().for_each(|arrival| arrival.priority = Priority::FIRST);
+        let other = FairShare::new(1, 1.0);
+        arrivals.iter_mut().skip(100).step_by(97).for_each(|arrival| {
+            (arrival.share, arrival.priority) = (other, Priority::LAST);
+        });
+        let story = ounce(device, workers, &any_size_up_to(32), 64, device.warmed_up(32), &arrivals);
+        for (arrival, fate) in arrivals.iter().zip(&story.fates).filter(|(arrival, _)| arrival.share == other) {
+            let Fate::RunOutput { started, .. } = fate else { panic!("{fate:?}: a full queue has a place for it") };
+            let waited = *started - arrival.at;
+            prop_assert!(waited <= device.run(32) + device.run(1), "it waited {waited:?}");
         }
     }
 }

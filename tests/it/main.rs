@@ -27,6 +27,7 @@ mod dashboards;
 mod docs;
 mod drain;
 mod evaluate;
+mod fairness;
 mod first_minutes;
 mod forms;
 mod free_axis;
@@ -80,6 +81,7 @@ fn main() -> std::process::ExitCode {
         docs::tests(),
         drain::tests(),
         evaluate::tests(),
+        fairness::tests(),
         first_minutes::tests(),
         forms::tests(),
         free_axis::tests(),

@@ -10,7 +10,7 @@ use crate::harness::{Server, photo, root, until, white};
 tests![the_queue_has_an_end_and_a_high_priority_goes_first, a_deadline_that_no_run_can_meet_is_refused_at_once];
 
 /// The model that takes seconds over white images, with another manifest.
-fn slow_on_white(models: &Path, change: impl Fn(String) -> String) {
+pub(crate) fn slow_on_white(models: &Path, change: impl Fn(String) -> String) {
     let (from, to) = (root().join("tests/models/slow-on-white"), models.join("slow"));
     fs::create_dir(&to).expect("mkdir");
     fs::copy(from.join("slow.onnx"), to.join("slow.onnx")).expect("copy");

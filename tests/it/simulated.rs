@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ounce::cost::FairShare;
 use ounce::scheduler::{
     backlog::{Backlog, NextWork},
     job::{Job, JobError, Priority, RunOutput},
@@ -50,6 +51,7 @@ pub(crate) struct Arrival {
     pub(crate) at: Duration,
     pub(crate) deadline: Duration,
     pub(crate) priority: Priority,
+    pub(crate) share: FairShare,
     pub(crate) rows: usize,
     /// Its client hangs up after that time, if it has no answer by then.
     pub(crate) patience: Option<Duration>,
@@ -108,7 +110,14 @@ impl Random {
                 return arrivals;
             }
             let at = Duration::from_secs_f64(at);
-            arrivals.push(Arrival { at, deadline, priority: Priority::default(), rows: 1, patience: None });
+            arrivals.push(Arrival {
+                at,
+                deadline,
+                priority: Priority::default(),
+                share: FairShare::default(),
+                rows: 1,
+                patience: None,
+            });
         }
     }
 }
@@ -152,7 +161,17 @@ pub(crate) fn ounce(
             let pending =
                 Pending { rows: arrival.rows, batchable: true, queued_at: now, deadline: now + arrival.deadline };
             if line
-                .push(Job { inputs: Vec::new(), pending, priority: arrival.priority, reply, meter: None }, now)
+                .push(
+                    Job {
+                        inputs: Vec::new(),
+                        pending,
+                        priority: arrival.priority,
+                        share: arrival.share,
+                        reply,
+                        meter: None,
+                    },
+                    now,
+                )
                 .is_ok()
             {
                 replies[next_arrival] = Some(receiver);

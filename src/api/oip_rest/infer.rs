@@ -25,7 +25,7 @@ use crate::{
         rest::wire,
         tenant,
     },
-    inference::{self, Deadline, Inference, InputKind, Reserved, TensorInputs, TensorOutputs, Terms},
+    inference::{self, Inference, InputKind, Reserved, TensorInputs, TensorOutputs, Terms},
     models::Model,
     oip::{self, InferRequest, InferResponse, ModelSignature, RequestedOutput},
 };
@@ -90,13 +90,13 @@ async fn answer(
     let reserved = inference.receive(Arc::clone(&model), tenant(&head.extensions), address)?;
     let reserved = reserved.limited_by(head.extensions.get());
     let InferRequest { id, preference, time_budget, priority, inputs, outputs } =
-        read(inference, &reserved, model, &head.headers, upload).await?;
-    let budget = time_budget.unwrap_or(inference.config().requests.deadline);
+        read(inference, &reserved, Arc::clone(&model), &head.headers, upload).await?;
     let input = match &inputs {
         TensorInputs::Tensors(_) => InputKind::Tensors,
         TensorInputs::Images(images) => InputKind::Images(images.len()),
     };
-    let terms = Terms { preference, deadline: Deadline::after(received, budget), priority, input };
+    let deadline = inference.deadline(&model, received, time_budget);
+    let terms = Terms { preference, deadline, priority, input };
     let response = reserved.admit(&terms)?.run_tensors(inputs).await?;
     info.record_answer(&response.variant().info.name, &response.timing);
     let elements = response.output.iter().map(|(_, tensor)| tensor.shape().iter().product::<usize>()).sum();

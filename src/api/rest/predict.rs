@@ -28,9 +28,7 @@ use crate::{
         tenant,
     },
     config::Task,
-    inference::{
-        self, Admitted, Deadline, ImageInput, ImageOutput, ImageRequest, Inference, InputKind, Target, Terms, Timing,
-    },
+    inference::{self, Admitted, ImageInput, ImageOutput, ImageRequest, Inference, InputKind, Target, Terms, Timing},
     vision::draw::DrawOptions,
 };
 
@@ -136,10 +134,9 @@ async fn admit_and_run(
     info.set_model(&model.info.name);
     params.shape.check(model.info.task)?;
     let drawing = params.drawing(model.info.task, accept::wanted_image(&head.headers))?;
-    let budget = params.time_budget.unwrap_or(inference.config().requests.deadline);
     let terms = Terms {
         preference: params.preference.clone(),
-        deadline: Deadline::after(received, budget),
+        deadline: inference.deadline(&model, received, params.time_budget),
         priority: params.priority,
         input: InputKind::Images(1),
     };

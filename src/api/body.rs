@@ -143,7 +143,7 @@ pub(super) fn refuse_compressed(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// The refusal of a body that has taken too much time.
-fn slow(time: Duration) -> Problem {
+pub(super) fn slow(time: Duration) -> Problem {
     let detail =
         format!("the body did not come within {} ms; OUNCE_REQUESTS__BODY_TIMEOUT_MS sets it", time.as_millis());
     Problem::new(&kinds::SLOW_BODY, detail)

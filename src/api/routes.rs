@@ -17,7 +17,7 @@ use super::{
     admin::{health, metrics, repository},
     docs,
     middleware::{access_log, draining, outcomes, request_info, trace_context},
-    oip_rest,
+    oip_grpc, oip_rest,
     problem::{self, kinds},
     rest::{frontier, models, predict},
 };
@@ -56,6 +56,7 @@ pub fn app_with(inference: Arc<Inference>, traces: Traces, own: Router) -> Route
             .routes(routes!(repository::unload));
     }
     let (routes, description) = described.split_for_parts();
+    let repository = inference.config().admin_listen.is_none().then(oip_grpc::repository_routes).unwrap_or_default();
     let close_connections = from_fn_with_state(Arc::clone(&inference), draining::close_connections);
     layered(
         routes
@@ -63,6 +64,8 @@ pub fn app_with(inference: Arc<Inference>, traces: Traces, own: Router) -> Route
             .route("/v2/models/{model}/versions/{version}/ready", get(oip_rest::model_ready))
             .route("/v2/models/{model}/versions/{version}/infer", post(oip_rest::infer::infer))
             .route("/v2/models/{model}/versions/{version}/stats", get(oip_rest::stats::one))
+            .merge(oip_grpc::routes())
+            .merge(repository)
             .route("/", get(docs::front))
             .route("/errors", get(kinds::page))
             .with_state(Arc::clone(&inference))
@@ -84,6 +87,7 @@ pub fn admin(inference: Arc<Inference>, traces: Traces) -> Router {
             .route("/v2/repository/models/{model}/unload", post(repository::unload))
             .route("/livez", get(health::live))
             .route("/readyz", get(health::ready))
+            .merge(oip_grpc::repository_routes())
             .with_state(Arc::clone(&inference)),
         inference,
         traces,

@@ -9,13 +9,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{
-    ModelPath,
-    compressed::{self, Packing},
-};
+use super::ModelPath;
 use crate::{
     api::{
         body::{BodyLimits, Upload},
+        compressed::{self, Packing},
         docs::Binary,
         heavy,
         middleware::request_info::RequestInfo,
@@ -83,18 +81,46 @@ async fn answer(
     received: Instant,
 ) -> Result<Response, Problem> {
     let reserved = inference.reserve(Arc::clone(&model), tenant(inference, headers))?;
-    let InferRequest { id, preference, time_budget, priority, inputs, outputs } =
-        read(inference, &reserved, model, headers, upload).await?;
-    let budget = time_budget.unwrap_or(inference.config().requests.deadline);
+    let request = read(inference, &reserved, model, headers, upload).await?;
+    let budget = request.time_budget.unwrap_or(inference.config().requests.deadline);
+    let answered = run(info, reserved, request, Deadline::after(received, budget)).await?;
+    heavy(inference, answered.elements(), move || {
+        Ok(write(&answered.response, answered.id.as_deref(), &answered.outputs))
+    })
+    .await
+}
+
+/// The answer to a request, and which of its outputs were asked for.
+#[derive(Debug)]
+pub(in crate::api) struct Answered {
+    pub response: inference::Response<TensorOutputs>,
+    pub id: Option<String>,
+    pub outputs: Vec<RequestedOutput>,
+}
+
+impl Answered {
+    /// The number of elements of all outputs.
+    pub(in crate::api) fn elements(&self) -> usize {
+        self.response.output.iter().map(|(_, tensor)| tensor.shape().iter().product::<usize>()).sum()
+    }
+}
+
+/// Admits a request that has a place, and runs it: the same over HTTP and over gRPC.
+pub(in crate::api) async fn run(
+    info: &RequestInfo,
+    reserved: Reserved,
+    request: InferRequest,
+    deadline: Deadline,
+) -> Result<Answered, Problem> {
+    let InferRequest { id, preference, time_budget: _, priority, inputs, outputs } = request;
     let input = match &inputs {
         TensorInputs::Tensors(_) => InputKind::Tensors,
         TensorInputs::Images(images) => InputKind::Images(images.len()),
     };
-    let terms = Terms { preference, deadline: Deadline::after(received, budget), priority, input };
+    let terms = Terms { preference, deadline, priority, input };
     let response = reserved.admit(&terms)?.run_tensors(inputs).await?;
     info.record_answer(&response.variant().info.name, &response.timing);
-    let elements = response.output.iter().map(|(_, tensor)| tensor.shape().iter().product::<usize>()).sum();
-    heavy(inference, elements, move || Ok(write(&response, id.as_deref(), &outputs))).await
+    Ok(Answered { response, id, outputs })
 }
 
 async fn read(

@@ -8,7 +8,7 @@ use axum::{
 };
 use flate2::read::{GzDecoder, ZlibDecoder};
 
-use crate::api::{body::refuse_compressed, problem::Problem};
+use super::{body::refuse_compressed, problem::Problem};
 
 /// How a body is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -136,6 +136,20 @@ pub enum Error {
         /// Time until there may be room.
         retry_after: Duration,
     },
+    /// The sender has as many requests, or as many bytes, coming as are left for others.
+    #[error(
+        "too many bodies from this sender are still coming; send what has begun, then try again in 1 s (bodies.max_coming \
+         and memory.max_bytes bound them)"
+    )]
+    TooManyBodies,
+    /// There is no memory for what the request needs.
+    #[error("there is no memory for another {bytes} bytes now; try again in {} s", seconds(*.retry_after))]
+    NoMemory {
+        /// Bytes that it needs; 0 where nobody knows.
+        bytes: u64,
+        /// Time until there may be memory.
+        retry_after: Duration,
+    },
     /// The models are still being loaded.
     #[error("the server is starting and its models are not loaded yet; try again in a second")]
     Starting,
@@ -179,6 +193,8 @@ impl Error {
             Self::LoadFailed { .. } => "load_failed",
             Self::NoFolder(_) => "no_folder",
             Self::Busy { .. } | Self::NoRoom { .. } => "busy",
+            Self::TooManyBodies => "bodies",
+            Self::NoMemory { .. } => "memory",
             Self::Starting => "not_ready",
             Self::DeadlinePassed { hopeless: false, .. } => "deadline",
             Self::ModelFailed { .. } => "failed",

@@ -11,6 +11,7 @@
 //! | [`server`] | sockets, the shutdown signal | a server that answers until it has drained |
 //! | [`api`] | HTTP requests | calls to `inference`, and its answers as HTTP responses; the only room with status codes |
 //! | [`oip`] | the bytes of the Open Inference Protocol | tensors and parameters, and back; knows no transport |
+//! | [`auth`] | the keys that a request shows | who asks, and what may be asked for |
 //! | [`inference`] | a target, terms, an image or tensors | a [`Response`](inference::Response) with its timing and cost: `reserve → admit → run` |
 //! | [`models`] | the folder of model folders | [`Model`](models::Model)s that run, kept up to date |
 //! | [`tasks`] | a graph's outputs | a [`Prediction`](tasks::Prediction): how it is decoded, written, drawn, compared, scored |
@@ -27,6 +28,7 @@
 //! rooms; `CONTRIBUTING.md` says which files to touch for a metric, an endpoint, a decoder, a task, a setting.
 
 pub mod api;
+pub mod auth;
 pub mod capacity;
 pub mod cli;
 pub mod config;

@@ -1,6 +1,6 @@
-//! Bodies, read with a limit and a time.
+//! Bodies, read with a limit, a time and a least rate. Memory is taken as they come, never for what a header only announces.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, pin::pin, time::Duration};
 
 use axum::{
     body::{Body, Bytes},
@@ -11,8 +11,14 @@ use bytes::BytesMut;
 use futures_util::stream;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
+use tokio::time::Instant;
+
 use super::problem::{Problem, kinds};
-use crate::{config::Config, inference::Permit};
+use crate::{
+    config::{BodiesConfig, Config},
+    error::Error,
+    inference::DrawnImage,
+};
 
 /// The room for what stands around images in a form or in JSON.
 const FRAMING: usize = 64 << 10;
@@ -21,19 +27,65 @@ const DRAINED: usize = 32 << 20;
 /// The longest time for which a refused body is still read.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 
+/// The first piece of memory that is taken for a body of many pieces.
+const PIECE: usize = 64 << 10;
+
+/// Takes memory for so many bytes of a body in all, or says why there is none.
+pub(super) type Hold<'a> = &'a (dyn Fn(usize) -> Result<(), Error> + Sync);
+
 /// How large a body may be, and how long it may take.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BodyLimits {
     /// The largest image, in bytes.
     pub image: usize,
+    /// How fast the client has to send.
+    pub pace: Pace,
+}
+
+/// How fast a body has to come.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
     /// How long the client may take to send everything.
     pub time: Duration,
+    /// How long it may be slower than `bytes_per_second`.
+    pub grace: Duration,
+    /// The least rate; 0 for none.
+    pub bytes_per_second: u32,
+}
+
+impl Pace {
+    /// The time by which more has to be there than so many bytes.
+    pub(super) fn next(&self, started: Instant, bytes: usize) -> Instant {
+        let slowest = match self.bytes_per_second {
+            0 => self.time,
+            rate => self.grace + Duration::from_secs_f64(bytes as f64 / f64::from(rate)),
+        };
+        started + slowest.min(self.time)
+    }
+
+    /// The refusal of a body that comes too slowly.
+    pub(super) fn refusal(&self, started: Instant, bytes: usize) -> Problem {
+        let detail = if started.elapsed() >= self.time {
+            let ms = self.time.as_millis();
+            format!("the body did not come within {ms} ms; OUNCE_REQUESTS__BODY_TIMEOUT_MS sets it")
+        } else {
+            format!(
+                "{bytes} bytes of the body have come within {} ms, which is slower than {} bytes a second; \
+                 OUNCE_BODIES__MIN_BYTES_PER_SECOND and OUNCE_BODIES__GRACE_MS set that",
+                started.elapsed().as_millis(),
+                self.bytes_per_second
+            )
+        };
+        Problem::new(&kinds::SLOW_BODY, detail)
+    }
 }
 
 impl BodyLimits {
     /// The limits that the operator has set.
     pub(super) fn of(config: &Config) -> Self {
-        Self { image: config.images.max_bytes, time: config.requests.body_timeout }
+        let BodiesConfig { min_bytes_per_second, grace, .. } = config.bodies;
+        let pace = Pace { time: config.requests.body_timeout, grace, bytes_per_second: min_bytes_per_second };
+        Self { image: config.images.max_bytes, pace }
     }
 
     /// The limit of a body made of several images: eight of the largest, and room for the headers of the parts.
@@ -72,34 +124,47 @@ impl Upload {
         }
     }
 
-    /// The number of bytes that the body may turn out to have: what the headers announce, else all that is allowed.
-    pub(super) fn expected(&self, limit: usize) -> usize {
-        self.declared.unwrap_or(limit).min(limit)
-    }
-
-    /// Reads the whole body, up to `limit` bytes.
-    pub(super) async fn read(&mut self, limit: usize, time: Duration) -> Result<Bytes, Problem> {
-        let declared = self.declared;
+    /// Reads the whole body, up to `limit` bytes, and takes memory for it as it comes.
+    pub(super) async fn read(&mut self, limit: usize, pace: Pace, hold: Hold<'_>) -> Result<Bytes, Problem> {
+        let announced = self.declared.unwrap_or(limit).min(limit);
         let mut body = self.limited(limit)?;
-        let read = async {
-            let mut first: Option<Bytes> = None;
-            let mut all = BytesMut::new();
-            while let Some(frame) = body.frame().await {
-                let Ok(data) = frame.map_err(|error| torn(&*error, limit))?.into_data() else { continue };
-                match first.take() {
-                    // A small body comes in one piece, and is not copied at all.
-                    None if all.is_empty() => first = Some(data),
-                    None => all.extend_from_slice(&data),
-                    Some(before) => {
-                        all.reserve(declared.unwrap_or(0).max(before.len() + data.len()));
-                        all.extend_from_slice(&before);
-                        all.extend_from_slice(&data);
+        let started = Instant::now();
+        let mut first = Bytes::new();
+        let mut all = BytesMut::new();
+        // One timer for the whole body: it is set anew only when it goes off.
+        let mut alarm = pin!(tokio::time::sleep_until(pace.next(started, 0)));
+        loop {
+            let received = first.len() + all.len();
+            let frame = tokio::select! {
+                biased;
+                frame = body.frame() => frame,
+                () = &mut alarm => {
+                    let next = pace.next(started, received);
+                    if next <= Instant::now() {
+                        return Err(pace.refusal(started, received));
                     }
+                    alarm.as_mut().reset(next);
+                    continue;
                 }
+            };
+            let Some(frame) = frame else { break };
+            let Ok(data) = frame.map_err(|error| torn(&*error, limit))?.into_data() else { continue };
+            if received == 0 {
+                // A small body comes in one piece, and is not copied at all.
+                hold(data.len())?;
+                first = data;
+                continue;
             }
-            Ok(first.unwrap_or_else(|| all.freeze()))
-        };
-        tokio::time::timeout(time, read).await.map_err(|_| slow(time))?
+            let needed = received + data.len();
+            if needed > all.capacity() {
+                let room = announced.min(needed.saturating_mul(2).max(PIECE)).max(needed);
+                hold(room)?;
+                all.reserve(room - all.len());
+            }
+            all.extend_from_slice(&std::mem::take(&mut first));
+            all.extend_from_slice(&data);
+        }
+        Ok(if first.is_empty() { all.freeze() } else { first })
     }
 
     /// The body as it comes in, ending with an error after `limit` bytes; none of it when more is announced.
@@ -142,13 +207,6 @@ pub(super) fn refuse_compressed(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// The refusal of a body that has taken too much time.
-pub(super) fn slow(time: Duration) -> Problem {
-    let detail =
-        format!("the body did not come within {} ms; OUNCE_REQUESTS__BODY_TIMEOUT_MS sets it", time.as_millis());
-    Problem::new(&kinds::SLOW_BODY, detail)
-}
-
 /// The refusal of a body that could not be read: it is over the limit, or the client has gone.
 fn torn(error: &(dyn std::error::Error + 'static), limit: usize) -> Problem {
     let mut cause = Some(error);
@@ -161,21 +219,19 @@ fn torn(error: &(dyn std::error::Error + 'static), limit: usize) -> Problem {
     Problem::bad_body(format!("the body ended before it was whole: {error}"))
 }
 
-/// Sends a large answer that keeps its request's place until the client has taken it: in pieces, since what is given to the
-/// connection at once is buffered there for as long as the client likes.
-pub(super) fn stream_holding_permit(bytes: Vec<u8>, permit: Arc<Permit>) -> Response {
-    const PIECE: usize = 64 << 10;
-    let length = bytes.len();
-    let pieces = stream::unfold((Bytes::from(bytes), permit), |(mut rest, permit)| async move {
-        let piece = rest.split_to(rest.len().min(PIECE));
-        (!piece.is_empty()).then_some((Ok::<_, Infallible>(piece), (rest, permit)))
+/// Sends a drawn answer that keeps `held` until the client has taken it: in pieces, since what is given to the connection at once
+/// is buffered there for as long as the client likes. The memory of a piece is free again once it is sent.
+pub(super) fn stream_holding<T: Send + 'static>(drawn: DrawnImage, held: T) -> Response {
+    let length = drawn.len();
+    let pieces = stream::unfold((drawn, held), |(mut rest, held)| async move {
+        rest.next_piece().map(|piece| (Ok::<_, Infallible>(piece), (rest, held)))
     });
     ([(header::CONTENT_LENGTH, length)], Body::from_stream(pieces)).into_response()
 }
 
 #[cfg(test)]
 mod tests {
-    use futures_util::stream;
+    use futures_util::{StreamExt, stream};
 
     use super::*;
 
@@ -183,8 +239,11 @@ mod tests {
         Body::from_stream(stream::iter(chunks.iter().map(|chunk| Ok::<_, std::io::Error>(*chunk))))
     }
 
+    const PACE: Pace =
+        Pace { time: Duration::from_millis(20), grace: Duration::from_millis(20), bytes_per_second: 1000 };
+
     async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
-        Upload::new(headers, body).read(10, Duration::from_millis(20)).await
+        Upload::new(headers, body).read(10, PACE, &|_| Ok(())).await
     }
 
     #[tokio::test]
@@ -210,5 +269,34 @@ mod tests {
     async fn a_body_that_never_ends_is_given_up() {
         let body = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
         assert_eq!(read(&HeaderMap::new(), body).await.expect_err("refused").status().as_u16(), 408);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_comes_too_slowly_is_given_up_long_before_its_time() {
+        let slow = Pace { time: Duration::from_secs(3600), grace: Duration::from_millis(10), bytes_per_second: 1000 };
+        let beginning = stream::iter([Ok::<_, std::io::Error>("0123456789")]);
+        let body = Body::from_stream(beginning.chain(stream::pending()));
+        let refused = Upload::new(&HeaderMap::new(), body).read(100, slow, &|_| Ok(())).await.expect_err("refused");
+        assert_eq!(refused.status().as_u16(), 408);
+        assert!(refused.detail.starts_with("10 bytes of the body have come within"), "{}", refused.detail);
+        assert!(refused.detail.contains("slower than 1000 bytes a second"), "{}", refused.detail);
+    }
+
+    #[tokio::test]
+    async fn memory_is_taken_for_what_comes_and_not_for_what_is_announced() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_LENGTH, 1_000_000.into());
+        let held = std::sync::Mutex::new(Vec::new());
+        let hold = |bytes| {
+            held.lock().expect("no panic").push(bytes);
+            Ok(())
+        };
+        let pieces = (0..250).map(|_| Ok::<_, std::io::Error>(vec![7; 4000]));
+        let body = Body::from_stream(stream::iter(pieces.collect::<Vec<_>>()));
+        let read = Upload::new(&headers, body).read(2_000_000, PACE, &hold).await.expect("read");
+        assert_eq!(read.len(), 1_000_000);
+        let held = held.into_inner().expect("no panic");
+        assert_eq!((held[0], held[1], held.last().copied()), (4000, PIECE, Some(1_000_000)));
+        assert!(held.windows(2).all(|pair| pair[1] <= pair[0] * 18), "{held:?}");
     }
 }

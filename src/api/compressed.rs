@@ -10,6 +10,9 @@ use flate2::read::{GzDecoder, ZlibDecoder};
 
 use super::{body::refuse_compressed, problem::Problem};
 
+/// Deflate makes at most so many bytes of one.
+pub(super) const MOST_UNPACKED: usize = 1032;
+
 /// How a body is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Packing {

@@ -25,7 +25,7 @@ mod routes;
 
 use std::sync::Arc;
 
-use axum::http::HeaderMap;
+use axum::http::Extensions;
 
 use self::{middleware::request_info::RequestInfo, problem::Problem};
 pub use self::{
@@ -34,18 +34,15 @@ pub use self::{
     routes::{admin, app, app_with},
 };
 use crate::{
+    auth::Identity,
     cost::Tenant,
     inference::{Inference, Target},
     models::Model,
 };
 
-/// The tenant whose request it is: by `Authorization: Bearer KEY` or `x-api-key: KEY`, or by the header that the operator names.
-fn tenant(inference: &Inference, headers: &HeaderMap) -> Tenant {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    let bearer = text("authorization").and_then(|value| value.split_once(' '));
-    let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, key)| key.trim());
-    let tenants = &inference.ledger().tenants;
-    tenants.find([bearer, text("x-api-key")], tenants.header.as_deref().and_then(text))
+/// The tenant whose request it is, as the layer `auth` has found out.
+fn tenant(request: &Extensions) -> Tenant {
+    request.get::<Identity>().map(|identity| identity.tenant).unwrap_or_default()
 }
 
 /// The model of that name, whatever its task; the log and the metrics hear which it is.

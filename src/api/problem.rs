@@ -17,6 +17,7 @@ use utoipa::ToSchema;
 
 use self::kinds::ProblemKind;
 use crate::{
+    auth::Denied,
     error::{Error, over_image_limit, seconds},
     oip::OipError,
 };
@@ -147,6 +148,15 @@ impl Problem {
         if let Some(wait) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds(wait)));
         }
+        // As RFC 6750 has it: what was wrong with the key, where there was one.
+        let challenge = match self.kind.slug {
+            _ if self.kind.status != StatusCode::UNAUTHORIZED => None,
+            slug if slug == kinds::NO_KEY.slug => Some("Bearer"),
+            _ => Some("Bearer error=\"invalid_token\""),
+        };
+        if let Some(challenge) = challenge {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
         headers
     }
 
@@ -202,12 +212,29 @@ impl From<Error> for Problem {
             Error::Busy { retry_after, .. } | Error::NoRoom { retry_after, .. } => {
                 Self::new(&kinds::BUSY, detail).retry_after(retry_after)
             }
+            Error::TooManyBodies => Self::new(&kinds::TOO_MANY_BODIES, detail).retry_after(Duration::from_secs(1)),
+            Error::NoMemory { retry_after, .. } => Self::new(&kinds::NO_MEMORY, detail).retry_after(retry_after),
             Error::Starting => Self::new(&kinds::NOT_READY, detail).retry_after(Duration::from_secs(1)),
             Error::DeadlinePassed { .. } => Self::new(&kinds::DEADLINE_PASSED, detail),
             // The inference room has logged the cause, which is nothing for a client.
             Error::ModelFailed { .. } => Self::new(&kinds::MODEL_FAILED, detail),
         };
         Self { reason, ..problem }
+    }
+}
+
+impl From<Denied> for Problem {
+    fn from(denied: Denied) -> Self {
+        let kind = match denied {
+            Denied::NoKey => &kinds::NO_KEY,
+            Denied::TwoKeys | Denied::WrongKey => &kinds::WRONG_KEY,
+            Denied::ExpiredKey { .. } => &kinds::EXPIRED_KEY,
+            Denied::LackingScope { .. } => &kinds::LACKING_SCOPE,
+            Denied::FromAfar(_) | Denied::Proxied(_) | Denied::ForeignPage(_) | Denied::ForeignHost(_) => {
+                &kinds::NOT_LOCAL
+            }
+        };
+        Self::new(kind, denied.to_string())
     }
 }
 
@@ -237,7 +264,14 @@ pub(super) fn not_ready(why: impl Into<String>) -> Problem {
 
 /// Answers a path that leads nowhere.
 pub(super) async fn no_such_route(uri: Uri) -> Problem {
-    let detail = format!("there is nothing at {}; /docs lists what there is", uri.path());
+    let path = uri.path();
+    let detail = if path == "/metrics" || path.starts_with("/v2/repository/") {
+        format!(
+            "{path} is not on this port; it may be on the admin port, 127.0.0.1:8081 unless the setting admin_listen names another"
+        )
+    } else {
+        format!("there is nothing at {path}; /docs lists what there is")
+    };
     Problem::new(&kinds::NO_SUCH_ROUTE, detail)
 }
 
@@ -305,6 +339,8 @@ mod tests {
             (Error::LoadFailed { model: model(), reason: "torn".into(), still_serving: None }, 400, None),
             (Error::NoFolder("gone".into()), 500, None),
             (Error::Busy { in_flight: 9, retry_after: Duration::ZERO }, 429, Some("1")),
+            (Error::TooManyBodies, 429, Some("1")),
+            (Error::NoMemory { bytes: 9, retry_after: wait }, 503, Some("2")),
             (Error::Starting, 503, Some("1")),
             (Error::DeadlinePassed { deadline_ms: 5.0, hopeless: false }, 504, None),
             (Error::ModelFailed { model: model(), cause: "secret".into() }, 500, None),

@@ -16,21 +16,22 @@ use utoipa_swagger_ui::SwaggerUi;
 use super::{
     admin::{health, metrics, repository},
     docs,
-    middleware::{access_log, draining, outcomes, request_info, trace_context},
+    middleware::{access_log, auth, draining, outcomes, request_info, trace_context},
     oip_grpc, oip_rest,
     problem::{self, kinds},
     rest::{frontier, models, predict},
 };
-use crate::{inference::Inference, telemetry::Traces};
+use crate::{auth::Authenticator, config::AdminListen, inference::Inference, telemetry::Traces};
 
 /// What is served on the main listener.
-pub fn app(inference: Arc<Inference>, traces: Traces) -> Router {
-    app_with(inference, traces, Router::new())
+pub fn app(inference: Arc<Inference>, auth: Arc<Authenticator>, traces: Traces) -> Router {
+    app_with(inference, auth, traces, Router::new())
 }
 
 /// What is served on the main listener, with routes of the embedding program beside ounce's own: behind the same layers, so that they
-/// are logged, traced and counted as ounce's are.
-pub fn app_with(inference: Arc<Inference>, traces: Traces, own: Router) -> Router {
+/// are logged, traced and counted as ounce's are, and where keys are wanted, theirs are those with the scope `admin`.
+pub fn app_with(inference: Arc<Inference>, auth: Arc<Authenticator>, traces: Traces, own: Router) -> Router {
+    let admin_listen = inference.config().admin_listen;
     let mut described = OpenApiRouter::with_openapi(docs::Description::openapi())
         .routes(routes!(predict::detect))
         .routes(routes!(predict::classify))
@@ -48,15 +49,20 @@ pub fn app_with(inference: Arc<Inference>, traces: Traces, own: Router) -> Route
         .routes(routes!(oip_rest::stats::one))
         .routes(routes!(health::live))
         .routes(routes!(health::ready));
-    if inference.config().admin_listen.is_none() {
-        described = described
-            .routes(routes!(metrics::metrics))
-            .routes(routes!(repository::index))
-            .routes(routes!(repository::load))
-            .routes(routes!(repository::unload));
+    if !matches!(admin_listen, AdminListen::At(_)) {
+        described = described.routes(routes!(metrics::metrics)).routes(routes!(repository::index));
+    }
+    if admin_listen == AdminListen::Main {
+        described = described.routes(routes!(repository::load)).routes(routes!(repository::unload));
     }
     let (routes, description) = described.split_for_parts();
-    let repository = inference.config().admin_listen.is_none().then(oip_grpc::repository_routes).unwrap_or_default();
+    let mut grpc = oip_grpc::routes();
+    if !matches!(admin_listen, AdminListen::At(_)) {
+        grpc = grpc.merge(oip_grpc::index_routes());
+    }
+    if admin_listen == AdminListen::Main {
+        grpc = grpc.merge(oip_grpc::change_routes());
+    }
     let close_connections = from_fn_with_state(Arc::clone(&inference), draining::close_connections);
     layered(
         routes
@@ -64,21 +70,21 @@ pub fn app_with(inference: Arc<Inference>, traces: Traces, own: Router) -> Route
             .route("/v2/models/{model}/versions/{version}/ready", get(oip_rest::model_ready))
             .route("/v2/models/{model}/versions/{version}/infer", post(oip_rest::infer::infer))
             .route("/v2/models/{model}/versions/{version}/stats", get(oip_rest::stats::one))
-            .merge(oip_grpc::routes())
-            .merge(repository)
+            .merge(grpc)
             .route("/", get(docs::front))
             .route("/errors", get(kinds::page))
             .with_state(Arc::clone(&inference))
             .merge(SwaggerUi::new("/docs").url("/openapi.json", description))
             .merge(own),
         inference,
+        auth,
         traces,
     )
     .layer(close_connections)
 }
 
 /// What is served on the admin listener.
-pub fn admin(inference: Arc<Inference>, traces: Traces) -> Router {
+pub fn admin(inference: Arc<Inference>, auth: Arc<Authenticator>, traces: Traces) -> Router {
     layered(
         Router::new()
             .route("/metrics", get(metrics::metrics))
@@ -87,21 +93,24 @@ pub fn admin(inference: Arc<Inference>, traces: Traces) -> Router {
             .route("/v2/repository/models/{model}/unload", post(repository::unload))
             .route("/livez", get(health::live))
             .route("/readyz", get(health::ready))
-            .merge(oip_grpc::repository_routes())
+            .merge(oip_grpc::index_routes())
+            .merge(oip_grpc::change_routes())
             .with_state(Arc::clone(&inference)),
         inference,
+        auth,
         traces,
     )
 }
 
 /// The layers around all routes, the innermost first. Panics are caught inside of the others, so that these see the response.
-fn layered(routes: Router, inference: Arc<Inference>, traces: Traces) -> Router {
+fn layered(routes: Router, inference: Arc<Inference>, auth: Arc<Authenticator>, traces: Traces) -> Router {
     routes
         .fallback(problem::no_such_route)
         .method_not_allowed_fallback(problem::wrong_method)
         // Bodies are limited by `body`, which knows the operator's limits and says so in its refusals.
         .layer(DefaultBodyLimit::disable())
         .layer(CatchPanicLayer::custom(problem::panicked))
+        .layer(from_fn_with_state(auth, auth::authenticate))
         .layer(from_fn_with_state(inference, outcomes::count_outcome))
         .layer(from_fn(access_log::log_request))
         .layer(from_fn_with_state(traces, trace_context::trace_request))
@@ -128,7 +137,8 @@ mod tests {
         };
         let routes = Router::new().route("/boom", get(boom)).route("/fine", get(|| async { "fine" }));
         let config = Layers::defaults().and_then(|layers| layers.build()).expect("valid");
-        let app = layered(routes, Inference::new(config).expect("metrics"), Traces::default());
+        let authenticator = Arc::new(Authenticator::open(&config));
+        let app = layered(routes, Inference::new(config).expect("metrics"), authenticator, Traces::default());
         let request = Request::builder().method(method).uri(path).header("x-request-id", id).body(Body::empty());
         app.oneshot(request.expect("request")).await.expect("infallible")
     }

@@ -41,10 +41,7 @@ impl Health {
         let path = if self.live { "livez" } else { "readyz" };
         let (status, body) = ask::get(&server, path, self.timeout)?;
         if status != StatusCode::OK {
-            let known = status.canonical_reason().unwrap_or("no reason is given");
-            let problem = serde_json::from_slice::<ReadinessProblem>(&body);
-            let reason = problem.map_or_else(|_| known.to_owned(), |problem| problem.detail);
-            bail!("{server}/{path} answers {}: {reason}", status.as_u16());
+            bail!("{server}/{path} answers {}: {}", status.as_u16(), refusal(status, &body));
         }
         println!("{}", if self.live { "alive" } else { "ready" });
         Ok(ExitCode::SUCCESS)
@@ -52,7 +49,7 @@ impl Health {
 }
 
 /// The URL at which this machine reaches a server that listens on an address.
-fn local_url(listen: SocketAddr) -> anyhow::Result<String> {
+pub(super) fn local_url(listen: SocketAddr) -> anyhow::Result<String> {
     if listen.port() == 0 {
         bail!("the settings leave the server's port to the system (`listen` is {listen}): name the server with --url");
     }
@@ -64,10 +61,15 @@ fn local_url(listen: SocketAddr) -> anyhow::Result<String> {
     Ok(format!("http://{}", SocketAddr::new(ip, listen.port())))
 }
 
-/// The field that is read of a refusal's `problem+json`.
-#[derive(Debug, Deserialize)]
-struct ReadinessProblem {
-    detail: String,
+/// Why a server refuses: the sentence in the `problem+json` that it sent, or what the status is called.
+pub(super) fn refusal(status: StatusCode, body: &[u8]) -> String {
+    /// The field that is read.
+    #[derive(Debug, Deserialize)]
+    struct Refused {
+        detail: String,
+    }
+    let known = status.canonical_reason().unwrap_or("no reason is given");
+    serde_json::from_slice::<Refused>(body).map_or_else(|_| known.to_owned(), |problem| problem.detail)
 }
 
 #[cfg(test)]

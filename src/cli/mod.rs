@@ -2,8 +2,10 @@
 
 mod ask;
 mod bench;
+mod change;
 mod evaluate;
 mod health;
+mod key;
 mod models;
 mod predict;
 mod serve;
@@ -56,6 +58,12 @@ enum Command {
     Simulate(simulate::Simulate),
     /// Check a folder of models: what it would serve, what is wrong and where
     Models(models::Models),
+    /// Let a running server load a model anew, or for the first time
+    Load(change::Change),
+    /// Let a running server stop serving a model
+    Unload(change::Change),
+    /// Make keys for a server that wants some
+    Key(key::Key),
 }
 
 /// Settings that every subcommand takes. Each is also a variable and a key of the file; flags win.
@@ -201,6 +209,9 @@ impl Cli {
             Command::Health(health) => health.run(),
             Command::Simulate(simulate) => simulate.run(),
             Command::Models(models) => models.run(),
+            Command::Load(change) => change.run("load"),
+            Command::Unload(change) => change.run("unload"),
+            Command::Key(key) => key.run(),
         };
         match result {
             Ok(code) => code,

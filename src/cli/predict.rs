@@ -105,7 +105,7 @@ impl Predict {
 
     fn show(&self, picture: &Path, answer: &Response<ImageOutput>) -> anyhow::Result<()> {
         if let (Some(path), Some(drawn)) = (&self.output, &answer.output.drawn) {
-            super::write(path, drawn)?;
+            super::write(path, &drawn.to_vec())?;
         }
         if self.json {
             let (id, file) = (Ulid::generate().to_string(), picture.display().to_string());

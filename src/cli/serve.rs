@@ -19,7 +19,7 @@ pub(super) struct Serve {
     /// Where requests come in [env: OUNCE_LISTEN] [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
-    /// Serve /metrics here instead [env: OUNCE_ADMIN_LISTEN]
+    /// Where models are loaded and unloaded [env: OUNCE_ADMIN_LISTEN] [default: 127.0.0.1:8081]
     #[arg(long, value_name = "ADDR")]
     admin_listen: Option<String>,
     /// Print the settings in force, each with where it came from, and end

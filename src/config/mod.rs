@@ -3,7 +3,9 @@
 //! `defaults.toml` is the list of all keys, their defaults and their meaning. `layers` puts a file, the environment
 //! and flags over it and remembers where each value came from. The types do not allow invalid values.
 
+mod auth;
 mod layers;
+mod memory;
 #[cfg(test)]
 mod page;
 mod types;
@@ -13,7 +15,9 @@ use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::PathB
 use serde::{Deserialize, Deserializer};
 
 pub use self::{
+    auth::{AdminListen, AuthConfig, AuthMode},
     layers::{ConfigError, Layers, Origin, is_plain_name},
+    memory::{BodiesConfig, MemoryConfig},
     types::{Auto, Currency, HeaderName, Millis, NonNegative, Objective, OtlpEndpoint, Provider, Ratio, Secret, Task},
 };
 
@@ -31,9 +35,10 @@ pub use self::{
 pub struct Config {
     /// Address that requests come in at.
     pub listen: SocketAddr,
-    /// Address that serves `/metrics` instead of `listen`.
-    #[serde(deserialize_with = "unless_empty")]
-    pub admin_listen: Option<SocketAddr>,
+    /// Where the calls that change something are taken.
+    pub admin_listen: AdminListen,
+    /// Who may do what.
+    pub auth: AuthConfig,
     /// The folder of model folders.
     pub models: PathBuf,
     /// How changes of the model folder are found.
@@ -44,6 +49,10 @@ pub struct Config {
     pub threads: ThreadsConfig,
     /// Limits of requests.
     pub requests: RequestsConfig,
+    /// Limits of bodies that are still coming.
+    pub bodies: BodiesConfig,
+    /// The memory that all requests have together.
+    pub memory: MemoryConfig,
     /// Largest images that are decoded.
     #[serde(rename = "pictures")]
     pub images: ImageLimits,
@@ -80,7 +89,7 @@ impl Config {
                 }
             }
         }
-        Ok(())
+        self.auth.check(self)
     }
 
     /// The defaults, for tests and for commands that take no settings.
@@ -197,7 +206,7 @@ pub struct ThreadsConfig {
 pub struct RequestsConfig {
     /// Largest number of requests in flight.
     pub max_in_flight: NonZeroUsize,
-    /// Largest sum of the bodies of requests in flight, in bytes.
+    /// Largest sum of bodies in memory, in bytes; it is never more than half of the memory for requests.
     pub max_body_bytes: NonZeroUsize,
     /// The deadline of a request that names none.
     #[serde(rename = "deadline_ms", deserialize_with = "milliseconds")]
@@ -275,7 +284,7 @@ pub struct CostConfig {
 }
 
 /// A tenant, whose requests are billed together.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub struct TenantConfig {
     /// API keys of the tenant.
     #[serde(default)]

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use crate::config::Config;
 
 /// A tenant, as an index into the tenants of the settings. The default tenant is everybody who is not in the settings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Tenant(usize);
 
 impl Tenant {
@@ -43,9 +43,21 @@ impl Tenants {
     /// Finds the tenant of a request by one of its keys, else by the header's value, else the default tenant.
     #[must_use]
     pub fn find(&self, keys: [Option<&str>; 2], header: Option<&str>) -> Tenant {
-        let by_header = || header.and_then(|name| self.names.iter().position(|known| known == name)).map(Tenant);
+        let by_header = || header.and_then(|name| self.named(name));
         let by_key = keys.into_iter().flatten().find_map(|key| self.by_key.get(key)).copied();
         by_key.or_else(by_header).unwrap_or_default()
+    }
+
+    /// The tenant of that name, if there is one.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<Tenant> {
+        self.names.iter().position(|known| known == name).map(Tenant)
+    }
+
+    /// Whether there are others beside the default tenant.
+    #[must_use]
+    pub fn are_several(&self) -> bool {
+        self.names.len() > 1
     }
 
     /// The name of a tenant.

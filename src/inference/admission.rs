@@ -1,7 +1,10 @@
-//! The one way in, for every front door: reserve a place → admit → run. The types allow no other order: only
-//! [`Admitted`] has methods that run, and it is made by reserving and admitting.
+//! The one way in, for every front door: reserve → admit → run. The types allow no other order: only [`Admitted`] has methods
+//! that run, and it is made by reserving and admitting.
+//!
+//! A request whose body is in memory reserves a place in flight ([`Inference::reserve`]). One whose body is still to come first
+//! gets the right to send it ([`Inference::receive`]), and its place when it runs: who only announces a body takes nothing from others.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use super::{
     Inference,
@@ -25,7 +28,7 @@ use crate::{
 /// Once the body has been read, a forecast that is older than this is made again.
 const FRESH: Duration = Duration::from_millis(10);
 
-/// A request that has a place and a model. Which variant answers is still open.
+/// A request that is let in and has a model. Which variant answers is still open.
 #[derive(Debug)]
 pub struct Reserved {
     inference: Arc<Inference>,
@@ -34,7 +37,7 @@ pub struct Reserved {
     tenant: Tenant,
 }
 
-/// A request that is admitted: it has a place, a variant, and a forecast of its answer that is in time.
+/// A request that is admitted: it has a variant, and a forecast of its answer that is in time.
 #[derive(Debug)]
 #[must_use = "an admitted request is answered by running it"]
 pub struct Admitted {
@@ -64,13 +67,54 @@ impl Inference {
         }
     }
 
-    /// Takes a place for a request, before its body is read, so that memory is bounded.
+    /// Takes a place for a request that is there already.
     ///
     /// # Errors
     /// [`Error::Busy`] when all places are taken, [`Error::OverBudget`] when the tenant may spend nothing.
     pub fn reserve(self: &Arc<Self>, model: Arc<Model>, tenant: Tenant) -> Result<Reserved, Error> {
+        self.let_in(model, tenant, self.gate.enter(|| self.decoding.expected()))
+    }
+
+    /// Lets a request send its body, from this address. It takes its place when it runs.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when all places are taken at this moment, [`Error::TooManyBodies`] when its sender has too many bodies coming,
+    /// [`Error::OverBudget`] when the tenant may spend nothing.
+    pub fn receive(
+        self: &Arc<Self>,
+        model: Arc<Model>,
+        tenant: Tenant,
+        address: Option<IpAddr>,
+    ) -> Result<Reserved, Error> {
+        let share_of = self.ledger.tenants.are_several().then_some(tenant);
+        self.let_in(model, tenant, self.gate.receive(address, share_of, || self.decoding.expected()))
+    }
+
+    /// Lets a request send its body before anybody knows which model it asks: over gRPC, the body says so.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] and [`Error::TooManyBodies`], as [`Inference::receive`].
+    pub fn receive_unnamed(&self, tenant: Tenant, address: Option<IpAddr>) -> Result<Permit, Error> {
+        let share_of = self.ledger.tenants.are_several().then_some(tenant);
+        self.gate.receive(address, share_of, || self.decoding.expected())
+    }
+
+    /// Goes on with a request that was received so, once its model is known.
+    ///
+    /// # Errors
+    /// [`Error::OverBudget`] when the tenant may spend nothing.
+    pub fn name(self: &Arc<Self>, permit: Permit, model: Arc<Model>, tenant: Tenant) -> Result<Reserved, Error> {
+        self.let_in(model, tenant, Ok(permit))
+    }
+
+    fn let_in(
+        self: &Arc<Self>,
+        model: Arc<Model>,
+        tenant: Tenant,
+        permit: Result<Permit, Error>,
+    ) -> Result<Reserved, Error> {
         let record = RequestRecord::new(&self.observers, model);
-        let permit = match self.gate.enter(|| self.decoding.expected()) {
+        let permit = match permit {
             Ok(permit) => permit,
             Err(error) => return Err(record.fail(error)),
         };
@@ -114,12 +158,17 @@ fn answers(model: Arc<Model>, task: Option<Task>) -> Result<Arc<Model>, Error> {
 }
 
 impl Reserved {
-    /// Takes room for a body, before it is read.
+    /// Takes memory for what has come of the body, so many bytes in all.
     ///
     /// # Errors
-    /// [`Error::NoRoom`] when the bodies in memory leave too little.
+    /// [`Error::NoRoom`], [`Error::TooManyBodies`] and [`Error::TooLarge`], as [`Permit::hold`] says.
     pub fn hold(&self, bytes: usize) -> Result<(), Error> {
         self.record.hold(&self.permit, bytes)
+    }
+
+    /// Gives back all but so many bytes of the memory that the body has taken.
+    pub fn shrink_body(&self, bytes: usize) {
+        self.permit.shrink_body(bytes);
     }
 
     /// Chooses the variant and forecasts its answer.
@@ -165,16 +214,17 @@ impl Admitted {
         &self.record.model
     }
 
-    /// Its place; whoever holds it keeps the place taken.
-    #[must_use]
-    pub fn place(&self) -> Arc<Permit> {
-        Arc::clone(&self.permit)
+    /// Takes the place in flight, now that the body is there.
+    pub(super) fn take_place(&mut self) -> Result<(), Error> {
+        self.permit.take_place(|| self.inference.decoding.expected())?;
+        self.record.arrived();
+        Ok(())
     }
 
-    /// Takes room for a body, before it is read.
+    /// Takes memory for what has come of the body, so many bytes in all.
     ///
     /// # Errors
-    /// [`Error::NoRoom`] when the bodies in memory leave too little.
+    /// [`Error::NoRoom`], [`Error::TooManyBodies`] and [`Error::TooLarge`], as [`Permit::hold`] says.
     pub fn hold(&self, bytes: usize) -> Result<(), Error> {
         self.record.hold(&self.permit, bytes)
     }
@@ -182,9 +232,12 @@ impl Admitted {
     /// Answers an image.
     ///
     /// # Errors
-    /// [`Error::TooSlow`] when the forecast has become worse since the admission, or an error of decoding, queueing or
-    /// running. When this future is dropped, what is not computed yet never is.
-    pub async fn run_image(self, request: ImageRequest) -> Result<Response<ImageOutput>, Error> {
+    /// [`Error::Busy`] when all places are taken by now, [`Error::TooSlow`] when the forecast has become worse since the
+    /// admission, or an error of decoding, queueing or running. When this future is dropped, what is not computed yet never is.
+    pub async fn run_image(mut self, request: ImageRequest) -> Result<Response<ImageOutput>, Error> {
+        if let Err(error) = self.take_place() {
+            return Err(self.record.fail(error));
+        }
         images::run_image(self, request).await
     }
 
@@ -193,12 +246,23 @@ impl Admitted {
     /// # Errors
     /// [`Error::BadParameter`] names the input that does not fit and the shape that would; else as
     /// [`Admitted::run_image`].
-    pub async fn run_tensors(self, inputs: TensorInputs) -> Result<Response<TensorOutputs>, Error> {
+    pub async fn run_tensors(mut self, inputs: TensorInputs) -> Result<Response<TensorOutputs>, Error> {
+        if let Err(error) = self.take_place() {
+            return Err(self.record.fail(error));
+        }
         tensors::run_tensors(self, inputs).await
     }
 
-    /// One admitted request for each of several images that came together. They share the place.
-    pub fn split(mut self, images: usize) -> Vec<Self> {
+    /// One admitted request for each of several images that came together. They share the place, which stays taken as long as
+    /// somebody holds the permit.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when all places are taken by now.
+    pub fn split(mut self, images: usize) -> Result<(Arc<Permit>, Vec<Self>), Error> {
+        if let Err(error) = self.take_place() {
+            return Err(self.record.fail(error));
+        }
+        let place = Arc::clone(&self.permit);
         self.record.holds(images);
         self.record.images = 1;
         self.one_of_several = images > 1;
@@ -210,7 +274,7 @@ impl Admitted {
                 ..self
             })
             .collect();
-        std::iter::once(self).chain(others).take(images).collect()
+        Ok((place, std::iter::once(self).chain(others).take(images).collect()))
     }
 
     /// The forecast made at admission, or a new one if the body took long or other images of the same request run

@@ -11,7 +11,8 @@ use super::{
     Inference,
     admission::Admitted,
     cpu_pool::WorkTime,
-    response::{ImageFacts, ImageOutput, Response},
+    memory::{Memory, Room},
+    response::{DrawnImage, ImageFacts, ImageOutput, Response},
     run::{self, Run},
     shadow::{self, Sample},
 };
@@ -22,12 +23,15 @@ use crate::{
     tasks::{PostprocessOptions, Prediction},
     telemetry::{Stage, StageTimes},
     vision::{
-        decode::{self, DecodeError, DecodeScale, DecodedImage},
+        decode::{self, DecodeError, DecodeNeeds, DecodeScale, DecodedImage},
         draw::ImageFormat,
         prepare::{Placement, Preprocessed, Preprocessor},
         tensor::Tensor,
     },
 };
+
+/// The longest time that an image waits for memory.
+const MEMORY_PATIENCE: Duration = Duration::from_secs(5);
 
 /// An image and what is asked about it.
 #[derive(Debug)]
@@ -86,17 +90,23 @@ pub(super) async fn run_image(mut admitted: Admitted, request: ImageRequest) -> 
     }
     let inference = Arc::clone(&admitted.inference);
     let ticket = shadow::ticket(&inference, &admitted.record.model, admitted.route);
-    let keep = draw.is_some() || ticket.is_some();
+    let kept = KeptPixels { draw, sample: ticket.is_some() };
     run::run(admitted, async move |run, record| {
         record.typical = draw.is_none();
-        let Preprocess { preprocessed, image, facts, times, cpu } = preprocess(&inference, run, image, keep).await?;
+        let Preprocess { preprocessed, image, room, facts, times, cpu } =
+            preprocess(&inference, run, image, kept).await?;
         record.stages = times;
         record.overhead += cpu;
         let ran = run.queue(preprocessed.inputs).await?;
         record.stages.add(Stage::Queue, ran.queue_time);
         record.stages.set(Stage::Inference, ran.run_time);
         record.batch_size = ran.batch_size;
-        let drawing = draw.zip(image.clone()).map(|(format, image)| Drawing { format, image });
+        // Where nobody else needs the pixels, they are drawn on as they are.
+        let (to_draw, to_sample) = match &ticket {
+            Some(_) => (image.clone(), image),
+            None => (image, None),
+        };
+        let drawing = draw.zip(to_draw).map(|(format, image)| Drawing { format, image, room });
         let work = postprocess(run, ran.outputs, preprocessed.placement, options, drawing);
         // Drawing and encoding take about as long as decoding, so they use the decode pool.
         let pool = if draw.is_some() { &inference.decoding } else { &inference.postprocessing };
@@ -106,11 +116,34 @@ pub(super) async fn run_image(mut admitted: Admitted, request: ImageRequest) -> 
         record.stages.set(Stage::Postprocess, took);
         record.overhead += work.cpu;
         record.sample = ticket
-            .zip(image)
+            .zip(to_sample)
             .map(|(ticket, image)| Arc::new(Sample { ticket, image, options, prediction: prediction.clone() }));
         Ok(ImageOutput { image: facts, prediction, drawn })
     })
     .await
+}
+
+/// What the pixels are needed for once they are preprocessed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct KeptPixels {
+    /// The answer is drawn on them, and encoded.
+    pub draw: Option<ImageFormat>,
+    /// They are compared with another variant's answer.
+    pub sample: bool,
+}
+
+impl KeptPixels {
+    fn any(self) -> bool {
+        self.draw.is_some() || self.sample
+    }
+
+    /// The most bytes that so many pixels take after they are decoded.
+    fn bytes(self, pixels: u64) -> u64 {
+        const RGB: u64 = 3;
+        let copy = if self.draw.is_some() && self.sample { RGB } else { 0 };
+        let kept = if self.any() { RGB } else { 0 };
+        pixels.saturating_mul(kept + copy + self.draw.map_or(0, ImageFormat::bytes_a_pixel))
+    }
 }
 
 /// An image that was decoded and preprocessed.
@@ -118,6 +151,8 @@ pub(super) struct Preprocess {
     pub preprocessed: Preprocessed,
     /// The pixels, where they were to be kept.
     pub image: Option<Arc<DecodedImage>>,
+    /// The memory for the tensors, and for the pixels and what is drawn on them.
+    pub room: Room,
     facts: ImageFacts,
     /// Decode, preprocess, and the wait for a thread.
     pub times: StageTimes,
@@ -125,38 +160,85 @@ pub(super) struct Preprocess {
 }
 
 /// Decodes and preprocesses an image on a decode thread, unless its answer would come too late anyway.
+///
+/// How much memory that takes is known once a thread looks at the header. Where there is too little, the image leaves the thread to
+/// others and comes again when it has its memory.
 pub(super) async fn preprocess(
     inference: &Inference,
     run: &Run,
-    image: ImageInput,
-    keep: bool,
+    mut image: ImageInput,
+    kept: KeptPixels,
 ) -> Result<Preprocess, Error> {
     let decoding = &inference.decoding;
     let variant = run.variant();
-    // Where others wait, an image that cannot be answered in time any more is not decoded.
-    let needed = match decoding.is_full() {
-        true => decoding.fastest() + variant.queue.service_times().fastest,
-        false => Duration::ZERO,
-    };
-    let latest = run.context.deadline.at.checked_sub(needed);
-    let in_flight = (decoding.enter(), variant.queue.upcoming.enter());
-    let (limits, preprocessor) = (inference.config.images, Arc::clone(&variant.preprocessor));
     let encoded = matches!(image, ImageInput::Encoded(_));
-    let work = move || {
-        let in_time = latest.is_some_and(|latest| Instant::now() < latest);
-        in_time.then(|| preprocess_now(image, &limits, &preprocessor, keep))
-    };
-    let (done, WorkTime { waited, took, cpu }) =
-        decoding.run(Some(&run.meter), work).await.map_err(|cause| run.failed(cause))?;
-    drop(in_flight);
-    let Some(done) = done else { return Err(run.deadline_exceeded()) };
-    let Worked { facts, image, preprocessed, mut times } = done?;
-    if encoded {
-        decoding.learn(took);
+    let in_flight = (decoding.enter(), variant.queue.upcoming.enter());
+    let (mut room, mut waited_before) = (None, Duration::ZERO);
+    loop {
+        // Where others wait, an image that cannot be answered in time any more is not decoded.
+        let needed = match decoding.is_full() {
+            true => decoding.fastest() + variant.queue.service_times().fastest,
+            false => Duration::ZERO,
+        };
+        let latest = run.context.deadline.at.checked_sub(needed);
+        let work = PreprocessWork {
+            limits: inference.config.images,
+            preprocessor: Arc::clone(&variant.preprocessor),
+            kept,
+            memory: Arc::clone(&inference.gate.memory),
+        };
+        let has_room = room.is_some();
+        let work = move || {
+            let in_time = latest.is_some_and(|latest| Instant::now() < latest);
+            in_time.then(|| work.run(image, room))
+        };
+        let (done, WorkTime { waited, took, cpu }) =
+            decoding.run(Some(&run.meter), work).await.map_err(|cause| run.failed(cause))?;
+        let Some(done) = done else { return Err(run.deadline_exceeded()) };
+        let waited = waited + waited_before;
+        let Worked { facts, image, room, preprocessed, mut times } = match done {
+            Err(Unworked::NoRoom { image: again, bytes }) if !has_room => {
+                let began = Instant::now();
+                room = Some(wait_for_memory(inference, run, bytes).await?);
+                (image, waited_before) = (again, waited + began.elapsed());
+                continue;
+            }
+            Err(Unworked::NoRoom { bytes, .. } | Unworked::Refused(DecodeError::NoMemory { bytes })) => {
+                return Err(inference.gate.memory.lacks(bytes));
+            }
+            Err(Unworked::Refused(error)) => return Err(error.into()),
+            Ok(worked) => worked,
+        };
+        drop(in_flight);
+        if encoded {
+            decoding.learn(took);
+        }
+        times.add(Stage::Queue, waited);
+        let preprocessed = preprocessed.map_err(|cause| run.failed(cause))?;
+        return Ok(Preprocess { preprocessed, image, room, facts, times, cpu });
     }
-    times.add(Stage::Queue, waited);
-    let preprocessed = preprocessed.map_err(|cause| run.failed(cause))?;
-    Ok(Preprocess { preprocessed, image, facts, times, cpu })
+}
+
+/// Waits for memory that an image needs, for a while and within the deadline.
+async fn wait_for_memory(inference: &Inference, run: &Run, bytes: u64) -> Result<Room, Error> {
+    let memory = &inference.gate.memory;
+    if !memory.fits(bytes) {
+        let all = memory.max_bytes();
+        return Err(Error::BadImage(format!(
+            "the picture takes about {bytes} bytes of memory, and all requests together have {all} here; send a smaller \
+             one, or more memory has to be set with OUNCE_MEMORY__MAX_BYTES"
+        )));
+    }
+    let until = run.context.deadline.at.min(Instant::now() + MEMORY_PATIENCE);
+    memory.take(bytes, until).await.ok_or_else(|| memory.lacks(bytes))
+}
+
+/// What a decode thread is given for an image.
+struct PreprocessWork {
+    limits: ImageLimits,
+    preprocessor: Arc<Preprocessor>,
+    kept: KeptPixels,
+    memory: Arc<Memory>,
 }
 
 /// What a decode thread hands back.
@@ -164,45 +246,80 @@ struct Worked {
     facts: ImageFacts,
     /// The pixels, where they were to be kept.
     image: Option<Arc<DecodedImage>>,
+    /// The memory for what is still there.
+    room: Room,
     preprocessed: Result<Preprocessed, String>,
     times: StageTimes,
 }
 
-fn preprocess_now(
-    image: ImageInput,
-    limits: &ImageLimits,
-    preprocessor: &Preprocessor,
-    keep: bool,
-) -> Result<Worked, DecodeError> {
-    let mut times = StageTimes::default();
-    let started = Instant::now();
-    let image = match image {
-        ImageInput::Encoded(bytes) => {
-            let (width, height) = preprocessor.input_size();
-            let scale = if keep { DecodeScale::Full } else { DecodeScale::AtLeast { width, height } };
-            Arc::new(decode::decode(&bytes, limits, scale)?)
+/// Why a decode thread hands back nothing.
+enum Unworked {
+    /// There is no memory for so many bytes now.
+    NoRoom { image: ImageInput, bytes: u64 },
+    /// The image cannot be decoded.
+    Refused(DecodeError),
+}
+
+impl PreprocessWork {
+    fn run(self, image: ImageInput, room: Option<Room>) -> Result<Worked, Unworked> {
+        let mut times = StageTimes::default();
+        let started = Instant::now();
+        let tensors = self.preprocessor.input_bytes();
+        let (mut taken, mut lacking) = (room, None);
+        let mut take = |needs: DecodeNeeds| {
+            let bytes = needs.peak.max(self.kept.bytes(needs.pixels)).saturating_add(tensors);
+            if taken.is_none() {
+                taken = self.memory.try_take(bytes);
+            }
+            lacking = taken.is_none().then_some(bytes);
+            taken.is_some()
+        };
+        let decoded = match &image {
+            ImageInput::Encoded(bytes) => {
+                let (width, height) = self.preprocessor.input_size();
+                let scale = if self.kept.any() { DecodeScale::Full } else { DecodeScale::AtLeast { width, height } };
+                decode::decode_within(bytes, &self.limits, scale, &mut take).map(Arc::new)
+            }
+            // These pixels have their memory already.
+            ImageInput::Decoded(image) => {
+                let pixels = u64::from(image.pixels.width) * u64::from(image.pixels.height);
+                match take(DecodeNeeds { peak: 0, pixels }) {
+                    true => Ok(Arc::clone(image)),
+                    false => Err(DecodeError::NoMemory { bytes: tensors }),
+                }
+            }
+        };
+        if let Some(bytes) = lacking {
+            return Err(Unworked::NoRoom { image, bytes });
         }
-        ImageInput::Decoded(image) => image,
-    };
-    times.set(Stage::Decode, started.elapsed());
-    let preprocessed = preprocessor.preprocess(&image);
-    times.set(Stage::Preprocess, started.elapsed().saturating_sub(times.get(Stage::Decode)));
-    let facts =
-        ImageFacts { width: image.width, height: image.height, format: image.format, orientation: image.orientation };
-    // Pixels that nobody needs any more go here, not on a thread that serves sockets.
-    Ok(Worked { facts, image: keep.then_some(image), preprocessed, times })
+        drop(image);
+        let image = decoded.map_err(Unworked::Refused)?;
+        times.set(Stage::Decode, started.elapsed());
+        let preprocessed = self.preprocessor.preprocess(&image);
+        times.set(Stage::Preprocess, started.elapsed().saturating_sub(times.get(Stage::Decode)));
+        let (width, height) = (image.width, image.height);
+        let facts = ImageFacts { width, height, format: image.format, orientation: image.orientation };
+        let pixels = u64::from(width) * u64::from(height);
+        // Pixels that nobody needs any more go here, not on a thread that serves sockets.
+        let image = self.kept.any().then_some(image);
+        let Some(mut room) = taken else { return Err(Unworked::Refused(DecodeError::NoMemory { bytes: tensors })) };
+        room.shrink_to(self.kept.bytes(pixels).saturating_add(tensors));
+        Ok(Worked { facts, image, room, preprocessed, times })
+    }
 }
 
 /// An image that the prediction is drawn on.
 pub(super) struct Drawing {
     format: ImageFormat,
     image: Arc<DecodedImage>,
+    /// The memory for it and for its file.
+    room: Room,
 }
 
 /// What became of a graph's outputs.
 pub(super) struct Postprocessed {
     pub prediction: Prediction,
-    pub drawn: Option<Vec<u8>>,
+    pub drawn: Option<DrawnImage>,
     pub took: Duration,
 }
 
@@ -219,7 +336,9 @@ pub(super) fn postprocess(
         let started = Instant::now();
         let prediction = postprocessor.read(&outputs, &placement, &options)?;
         let drawn = match drawing {
-            Some(Drawing { format, image }) => Some(prediction.draw(&image, &model.info.labels, format)?),
+            Some(Drawing { format, image, room }) => {
+                Some(DrawnImage::new(prediction.draw(image, &model.info.labels, format)?, room))
+            }
             None => None,
         };
         Ok(Postprocessed { prediction, drawn, took: started.elapsed() })
@@ -231,6 +350,7 @@ impl From<DecodeError> for Error {
         let sentence = error.to_string();
         match error {
             DecodeError::TooManyBytes { .. } => Self::TooLarge(sentence),
+            DecodeError::NoMemory { bytes } => Self::NoMemory { bytes, retry_after: Duration::from_secs(1) },
             DecodeError::UnknownFormat { .. } | DecodeError::Unsupported { .. } => Self::UnsupportedFormat(sentence),
             DecodeError::Empty
             | DecodeError::TooManyPixels { .. }

@@ -4,8 +4,8 @@
 //! and what it cost, or an [`Error`](crate::error::Error). This room knows no protocol.
 //!
 //! - [`call`]: what a front door asks for.
-//! - [`admission`]: the one way in. `permit` bounds how many come in, `select` chooses the variant, `forecast` says when the
-//!   answer would come.
+//! - [`admission`]: the one way in. `permit` bounds how many come in: `coming` those whose bodies are still to come, `memory` what
+//!   all of them take. `select` chooses the variant, `forecast` says when the answer would come.
 //! - [`images`], [`tensors`]: what is done for the two kinds of input, by `run` within the deadline, on the threads of a
 //!   `cpu_pool` and in the scheduler's queues.
 //! - `record`: what is known about a request; `observers` and `shadow` hear how it ended.
@@ -13,10 +13,12 @@
 
 pub mod admission;
 pub mod call;
+mod coming;
 mod cpu_pool;
 mod forecast;
 pub mod frontier;
 pub mod images;
+mod memory;
 mod observers;
 pub mod permit;
 mod readings;
@@ -41,7 +43,7 @@ pub use self::{
     call::{Deadline, InputKind, Target, Terms},
     images::{ImageInput, ImageRequest, PostprocessOverrides},
     permit::Permit,
-    response::{ImageFacts, ImageOutput, Response, TensorOutputs, Timing},
+    response::{DrawnImage, ImageFacts, ImageOutput, Response, TensorOutputs, Timing},
     tensors::TensorInputs,
     tick::ReplicaLoad,
 };
@@ -73,7 +75,7 @@ pub struct Inference {
     metrics: Arc<Metrics>,
     ledger: Arc<Ledger>,
     models: Repository,
-    gate: Gate,
+    gate: Arc<Gate>,
     /// Threads for work whose time grows with the size of the image: decoding, preprocessing, drawing.
     decoding: CpuPool,
     /// Threads for work of a moment, so that it never waits behind a large image.
@@ -98,7 +100,7 @@ impl Inference {
             Repository::new(Arc::clone(&config), Arc::clone(&lifecycle), Arc::clone(&ledger), Arc::clone(&metrics));
         let threads = config.threads.decode.or(usable_cpus());
         let this = Arc::new_cyclic(|this| Self {
-            gate: Gate::new(&config.requests),
+            gate: Arc::new(Gate::new(&config)),
             decoding: CpuPool::new(threads),
             postprocessing: CpuPool::new(threads),
             observers: Arc::new([

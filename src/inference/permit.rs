@@ -1,69 +1,145 @@
-//! Who may come in: a place for each request in flight, and room for the bodies that are held in memory.
+//! Who may come in: a bound for bodies that are coming, a place in flight for each request whose body is there, and memory for what they
+//! bring.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::{config::RequestsConfig, error::Error};
+use super::{
+    coming::{BodyShare, ComingBodies, NoShare},
+    memory::{Memory, Room},
+};
+use crate::{config::Config, cost::Tenant, error::Error};
 
-/// The places and the room of one server.
+/// The places and the memory of one server.
 #[derive(Debug)]
 pub(super) struct Gate {
     places: Arc<Semaphore>,
     max_in_flight: usize,
-    /// One permit for each KiB of bodies in memory.
-    body_kib: Arc<Semaphore>,
+    pub memory: Arc<Memory>,
+    pub bodies: Arc<ComingBodies>,
 }
 
-/// Proof that a request has a place in flight; its place and its room are free again when this is dropped.
+/// What a request has: first the right to send its body, then a place in flight, and memory. All is free again when this is
+/// dropped.
 #[derive(Debug)]
 #[must_use = "the request's place is given up when the permit is dropped"]
 pub struct Permit {
-    _place: OwnedSemaphorePermit,
-    body_kib: Arc<Semaphore>,
-    room: Mutex<Vec<OwnedSemaphorePermit>>,
+    gate: Arc<Gate>,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    place: Option<OwnedSemaphorePermit>,
+    share: Option<BodyShare>,
+    body: Option<Room>,
 }
 
 impl Gate {
-    pub(super) fn new(limits: &RequestsConfig) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
+        let memory = Memory::new(&config.memory);
+        let half = usize::try_from(memory.max_bytes() / 2).unwrap_or(usize::MAX);
+        let max_body_bytes = config.requests.max_body_bytes.get().min(half);
         Self {
-            places: semaphore(limits.max_in_flight.get()),
-            max_in_flight: limits.max_in_flight.get(),
-            body_kib: semaphore(limits.max_body_bytes.get().div_ceil(1024)),
+            places: semaphore(config.requests.max_in_flight.get()),
+            max_in_flight: config.requests.max_in_flight.get(),
+            memory: Arc::new(memory),
+            bodies: Arc::new(ComingBodies::new(config.bodies.max_coming.get(), max_body_bytes)),
         }
     }
 
-    /// Takes a place for a request. `retry_after` is when one may be free.
-    pub(super) fn enter(&self, retry_after: impl FnOnce() -> Duration) -> Result<Permit, Error> {
-        let busy = |_| Error::Busy { in_flight: self.max_in_flight, retry_after: retry_after() };
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(busy)?;
-        Ok(Permit { _place: place, body_kib: Arc::clone(&self.body_kib), room: Mutex::default() })
+    /// Takes a place for a request that is there already. `retry_after` is when one may be free.
+    pub(super) fn enter(self: &Arc<Self>, retry_after: impl FnOnce() -> Duration) -> Result<Permit, Error> {
+        let permit = Permit { gate: Arc::clone(self), held: Mutex::default() };
+        permit.take_place(retry_after)?;
+        Ok(permit)
     }
 
-    /// Takes room for bytes that outlive their request; none where there is too little.
-    pub(super) fn room(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.body_kib).try_acquire_many_owned(kib(bytes)).ok()
+    /// Lets a request send its body. Where all places are taken, it need not begin.
+    pub(super) fn receive(
+        self: &Arc<Self>,
+        address: Option<IpAddr>,
+        tenant: Option<Tenant>,
+        retry_after: impl FnOnce() -> Duration,
+    ) -> Result<Permit, Error> {
+        if self.places.available_permits() == 0 {
+            return Err(self.busy(retry_after()));
+        }
+        let share = self.bodies.begin(address, tenant).map_err(|_| Error::TooManyBodies)?;
+        let held = Held { share: Some(share), ..Held::default() };
+        Ok(Permit { gate: Arc::clone(self), held: Mutex::new(held) })
+    }
+
+    fn busy(&self, retry_after: Duration) -> Error {
+        Error::Busy { in_flight: self.max_in_flight, retry_after }
     }
 }
 
 impl Permit {
-    /// Takes room for a body, before it is read.
-    ///
-    /// # Errors
-    /// [`Error::NoRoom`] when the bodies in memory leave less than that.
-    pub fn hold(&self, bytes: usize) -> Result<(), Error> {
-        let room = Arc::clone(&self.body_kib).try_acquire_many_owned(kib(bytes));
-        let room = room.map_err(|_| Error::NoRoom { bytes, retry_after: Duration::from_secs(1) })?;
-        self.room.lock().unwrap_or_else(PoisonError::into_inner).push(room);
+    /// Takes the place in flight, now that the body is there. Once it has one, this does nothing.
+    pub(super) fn take_place(&self, retry_after: impl FnOnce() -> Duration) -> Result<(), Error> {
+        let mut held = self.held();
+        if held.place.is_some() {
+            return Ok(());
+        }
+        let place = Arc::clone(&self.gate.places).try_acquire_owned();
+        held.place = Some(place.map_err(|_| self.gate.busy(retry_after()))?);
+        if let Some(share) = &mut held.share {
+            share.arrived();
+        }
         Ok(())
     }
-}
 
-fn kib(bytes: usize) -> u32 {
-    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
+    /// Takes memory for what has come of the body: so many bytes in all, those that it has already included.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`] when bodies in memory leave less than that, [`Error::TooManyBodies`] when the sender has as much coming as is
+    /// left for others, [`Error::TooLarge`] when it would never fit.
+    pub fn hold(&self, bytes: usize) -> Result<(), Error> {
+        let no_room = || Error::NoRoom { bytes, retry_after: Duration::from_secs(1) };
+        let mut held = self.held();
+        if let Some(share) = &mut held.share {
+            share.grow_to(bytes).map_err(|why| match why {
+                NoShare::Sender => Error::TooManyBodies,
+                NoShare::All => no_room(),
+                NoShare::Never(most) => Error::TooLarge(format!(
+                    "the body takes {bytes} bytes of memory, and one may take {most} here; OUNCE_MEMORY__MAX_BYTES and \
+                     OUNCE_REQUESTS__MAX_BODY_BYTES set it"
+                )),
+            })?;
+        }
+        let has = held.body.as_ref().map_or(0, Room::bytes);
+        let more = (bytes as u64).saturating_sub(has);
+        if more == 0 {
+            return Ok(());
+        }
+        let more = self.gate.memory.try_take(more).ok_or_else(no_room)?;
+        match &mut held.body {
+            Some(body) => body.add(more),
+            None => held.body = Some(more),
+        }
+        Ok(())
+    }
+
+    /// Gives back all but so many bytes of what the body has taken.
+    pub fn shrink_body(&self, bytes: usize) {
+        let mut held = self.held();
+        if let Some(body) = &mut held.body {
+            body.shrink_to(bytes as u64);
+        }
+        if let Some(share) = &mut held.share {
+            share.shrink_to(bytes);
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// As many permits as asked for, or as tokio can count.

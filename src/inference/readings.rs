@@ -11,6 +11,8 @@ impl GaugeSource for Inference {
     fn read(&self, gauges: &Gauges) {
         self.ledger.read(gauges);
         gauges.cpus(usable_cpus(), self.decoding.threads());
+        gauges.memory(self.gate.bodies.bytes(), self.gate.memory.used_bytes(), self.gate.memory.max_bytes());
+        gauges.coming(self.gate.bodies.coming());
         let replica = self.replica_load();
         gauges.load(replica.load, replica.load / f64::from(self.config.scale.target_load.get()));
         for (model, per_second) in &replica.answers_per_second {

@@ -19,7 +19,7 @@ use crate::{
 
 /// Hears of requests.
 pub(super) trait Observer: Debug + Send + Sync {
-    /// A variant was chosen for the request.
+    /// A variant was chosen for the request, and its body is there, or it was refused before.
     fn admitted(&self, _record: &RequestRecord) {}
 
     /// An admitted request turns out to hold `_images` more images than counted so far.
@@ -70,6 +70,8 @@ pub(super) struct RequestRecord {
     /// What a shadow run needs, where this answer is one to compare.
     pub sample: Option<Arc<Sample>>,
     progress: Progress,
+    /// Whether observers know that it was admitted. A request whose body never came asks for nothing.
+    counted: bool,
     /// Why there was no room for its body, if there was none.
     no_room: OnceLock<Error>,
 }
@@ -105,6 +107,7 @@ impl RequestRecord {
             batch_size: 0,
             sample: None,
             progress: Progress::Reserved,
+            counted: false,
             no_room: OnceLock::new(),
         }
     }
@@ -117,7 +120,13 @@ impl RequestRecord {
     /// A variant was chosen.
     pub(super) fn admit(&mut self, route: Route) {
         self.route = Some(route);
-        self.observers.iter().for_each(|observer| observer.admitted(self));
+    }
+
+    /// The body is there.
+    pub(super) fn arrived(&mut self) {
+        if self.route.is_some() && !std::mem::replace(&mut self.counted, true) {
+            self.observers.iter().for_each(|observer| observer.admitted(self));
+        }
     }
 
     /// The request turns out to hold so many images.
@@ -133,6 +142,7 @@ impl RequestRecord {
     pub(super) fn for_image(&self) -> Self {
         let mut record = Self::new(&self.observers, Arc::clone(&self.model));
         record.route = self.route;
+        record.counted = self.counted;
         record
     }
 
@@ -165,6 +175,9 @@ impl RequestRecord {
     }
 
     fn tell(&mut self, outcome: &Outcome<'_>) {
+        if matches!(outcome, Outcome::Refused(_)) {
+            self.arrived();
+        }
         self.progress = Progress::Finished;
         self.observers.iter().for_each(|observer| observer.finished(self, outcome));
     }

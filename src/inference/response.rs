@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::permit::Permit;
+use bytes::Bytes;
+
+use super::{memory::Room, permit::Permit};
 use crate::{
     cost::RequestCost,
     manifest::VariantId,
@@ -10,7 +12,7 @@ use crate::{
     routing::Reason,
     tasks::Prediction,
     telemetry::StageTimes,
-    vision::{decode::SourceFormat, tensor::Tensor},
+    vision::{decode::SourceFormat, draw::EncodedImage, tensor::Tensor},
 };
 
 /// An answer.
@@ -43,7 +45,42 @@ pub struct ImageOutput {
     /// What the model says.
     pub prediction: Prediction,
     /// The image with the prediction drawn on it, encoded, where that was asked for.
-    pub drawn: Option<Vec<u8>>,
+    pub drawn: Option<DrawnImage>,
+}
+
+/// An image that an answer is drawn on, encoded. Its memory is given back piece by piece, as it is sent.
+#[derive(Debug)]
+pub struct DrawnImage {
+    image: EncodedImage,
+    room: Room,
+}
+
+impl DrawnImage {
+    /// An encoded image, and the memory that was taken for it.
+    pub(super) fn new(image: EncodedImage, mut room: Room) -> Self {
+        room.shrink_to(image.len() as u64);
+        Self { image, room }
+    }
+
+    /// The number of bytes that are left.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "no image's file is empty")]
+    pub fn len(&self) -> usize {
+        self.image.len()
+    }
+
+    /// Takes the next piece; none when there is no more.
+    pub fn next_piece(&mut self) -> Option<Bytes> {
+        let piece = self.image.next_piece();
+        self.room.shrink_to(self.image.len() as u64);
+        piece
+    }
+
+    /// All bytes that are left.
+    #[must_use]
+    pub fn to_vec(&self) -> Vec<u8> {
+        self.image.to_vec()
+    }
 }
 
 /// A graph's outputs by name, in its order.

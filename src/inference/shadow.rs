@@ -9,7 +9,7 @@ use std::{
 use super::{
     Inference,
     call::{Deadline, RequestContext},
-    images::{ImageInput, Postprocessed, postprocess, preprocess},
+    images::{ImageInput, KeptPixels, Postprocessed, postprocess, preprocess},
     record::{Observer, Outcome, RequestRecord, Route},
     run::Run,
 };
@@ -75,7 +75,7 @@ impl Observer for Shadow {
         let (Some(sample), Some(route), Outcome::Answered(_)) = (&record.sample, record.route, outcome) else { return };
         let Some(inference) = self.0.upgrade() else { return };
         // What the request has held for its bytes is free again as soon as it is answered.
-        let Some(room) = inference.gate.room(sample.image.pixels.rgb.len()) else { return };
+        let Some(room) = inference.gate.memory.try_take(sample.image.pixels.rgb.len() as u64) else { return };
         let (sample, model) = (Arc::clone(sample), Arc::clone(&record.model));
         tokio::spawn(async move {
             let _room = room;
@@ -96,7 +96,8 @@ async fn compare(
     let deadline = Deadline::after(Instant::now(), PATIENCE);
     let context = RequestContext { deadline, priority: Priority::LAST, tenant: Tenant::default() };
     let run = Run::new(&inference.ledger, Account::Shadow, model, other, context);
-    let ready = preprocess(inference, &run, ImageInput::Decoded(Arc::clone(&sample.image)), false).await?;
+    let ready =
+        preprocess(inference, &run, ImageInput::Decoded(Arc::clone(&sample.image)), KeptPixels::default()).await?;
     let ran = run.queue(ready.preprocessed.inputs).await?;
     let again = postprocess(&run, ran.outputs, ready.preprocessed.placement, sample.options, None);
     let first = sample.prediction.clone();

@@ -9,7 +9,7 @@ use super::{
     Inference,
     admission::Admitted,
     forecast::{Forecast, Forecasts},
-    images::{self, ImageInput},
+    images::{self, ImageInput, KeptPixels},
     record::RequestRecord,
     response::{Response, TensorOutputs},
     run::{self, Run},
@@ -106,7 +106,8 @@ async fn run_images(
 }
 
 async fn run_image(inference: &Inference, run: &Run, image: Bytes) -> Result<ImageRun, Error> {
-    let ready = images::preprocess(inference, run, ImageInput::Encoded(image), false).await?;
+    let ready = images::preprocess(inference, run, ImageInput::Encoded(image), KeptPixels::default()).await?;
+    // Its room goes with it until the tensors have been run.
     let ran = run.queue(ready.preprocessed.inputs).await?;
     let mut times = ready.times;
     times.add(Stage::Queue, ran.queue_time);

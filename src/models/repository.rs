@@ -167,6 +167,12 @@ impl Repository {
         self.entries().values().filter_map(|entry| entry.serving.clone()).collect()
     }
 
+    /// Whether all models were unloaded, or their folders have gone.
+    #[must_use]
+    pub fn serves_none(&self) -> bool {
+        self.entries().values().all(|entry| entry.serving.is_none())
+    }
+
     /// A model by name.
     ///
     /// # Errors

@@ -1,8 +1,9 @@
-//! Work beside the requests: the tick of every second, and the watch over the model folder.
+//! Work beside the requests: the tick of every second, and the watch over the model folder and the file of keys.
 
 use std::{sync::Arc, time::Duration};
 
 use crate::{
+    auth::Authenticator,
     inference::{Inference, tick::tick},
     models::FolderState,
 };
@@ -17,6 +18,17 @@ pub(super) async fn tick_every_second(inference: Arc<Inference>) {
     loop {
         second.tick().await;
         tick(&inference);
+    }
+}
+
+/// Looks every second whether the file of keys has changed. It ends at once where there is none.
+pub(super) async fn watch_keys(authenticator: Arc<Authenticator>) {
+    while authenticator.wants_keys() {
+        tokio::time::sleep(TICK_INTERVAL).await;
+        let authenticator = Arc::clone(&authenticator);
+        if let Err(error) = tokio::task::spawn_blocking(move || authenticator.reload()).await {
+            tracing::error!(%error, "the file of keys could not be looked at");
+        }
     }
 }
 

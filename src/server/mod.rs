@@ -12,6 +12,7 @@ mod background;
 mod drain;
 
 use std::{
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -21,8 +22,14 @@ use tokio::{net::TcpListener, sync::watch};
 
 use self::accept::{Timeouts, serve};
 use crate::{
-    api, config::Config, engine::thread_plan::usable_cpus, inference::Inference, lifecycle::LifecycleState,
-    models::Selection, telemetry::Export,
+    api,
+    auth::Authenticator,
+    config::{AdminListen, Config},
+    engine::thread_plan::usable_cpus,
+    inference::Inference,
+    lifecycle::LifecycleState,
+    models::Selection,
+    telemetry::Export,
 };
 
 /// Longest time that open connections live on after the last one was accepted. It is never longer than the drain delay.
@@ -33,7 +40,7 @@ const LINGER: Duration = Duration::from_secs(1);
 pub struct Listeners {
     /// The socket for requests.
     pub main: TcpListener,
-    /// The socket that serves `/metrics`; none where `main` serves it.
+    /// The socket for calls that change something; none where `main` takes them, or nobody does.
     pub admin: Option<TcpListener>,
 }
 
@@ -49,11 +56,30 @@ impl Listeners {
                 .with_context(|| format!("cannot listen on {address} (setting `{setting}`)"))
         };
         let main = bind(config.listen, "listen").await?;
-        let admin = match config.admin_listen {
-            Some(address) => Some(bind(address, "admin_listen").await?),
-            None => None,
+        let admin = match (config.admin_listen, config.admin_listen.address()) {
+            (_, None) => None,
+            (AdminListen::Auto, Some(address)) => bind(address, "admin_listen").await.map_err(warn_without_admin).ok(),
+            (_, Some(address)) => Some(bind(address, "admin_listen").await?),
         };
         Ok(Self { main, admin })
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is given to `map_err`")]
+fn warn_without_admin(error: anyhow::Error) {
+    tracing::warn!(
+        "NO MODEL CAN BE LOADED OR UNLOADED BY A CALL: {error:#}; name a free address with admin_listen, or \"\" for the main port"
+    );
+}
+
+/// Warns where others than this machine's own programs reach a server that wants no key.
+fn warn_if_open(address: SocketAddr, authenticator: &Authenticator) {
+    if !address.ip().is_loopback() && !authenticator.wants_keys() {
+        tracing::warn!(
+            %address,
+            "WHOEVER REACHES THIS ADDRESS MAY ASK THIS SERVER, since auth.mode is \"open\"; set auth.mode = \"keys\" (docs/security.md), \
+             or listen on 127.0.0.1"
+        );
     }
 }
 
@@ -74,7 +100,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: impl Future<Out
 /// # Errors
 /// These are the errors of [`run`].
 pub async fn run_only(
-    config: Config,
+    mut config: Config,
     listeners: Listeners,
     only: Selection,
     ready: impl FnOnce(),
@@ -85,15 +111,21 @@ pub async fn run_only(
     let (drain_delay, grace) = (config.shutdown.drain_delay, config.shutdown.grace);
     let timeouts = Timeouts { header: config.requests.header_timeout, linger: LINGER.min(drain_delay) };
     let export = Export::start(&config.telemetry)?;
+    let authenticator = Arc::new(Authenticator::new(&mut config)?);
     let inference = Inference::new(config)?;
     let (stop, stopped) = watch::channel(false);
     let address = listeners.main.local_addr()?;
     // Port 0 stands for any free port, so whoever started the server reads the real port from this line.
     tracing::info!(%address, "listening");
-    let app = api::app(Arc::clone(&inference), export.traces());
+    warn_if_open(address, &authenticator);
+    let app = api::app(Arc::clone(&inference), Arc::clone(&authenticator), export.traces());
     let mut servers = vec![serve(listeners.main, app, timeouts, stopped.clone())];
     if let Some(admin) = listeners.admin {
-        servers.push(serve(admin, api::admin(Arc::clone(&inference), export.traces()), timeouts, stopped));
+        let address = admin.local_addr()?;
+        tracing::info!(%address, "the admin port listens");
+        warn_if_open(address, &authenticator);
+        let app = api::admin(Arc::clone(&inference), Arc::clone(&authenticator), export.traces());
+        servers.push(serve(admin, app, timeouts, stopped));
     }
 
     tokio::pin!(shutdown);
@@ -113,6 +145,7 @@ pub async fn run_only(
     ready();
     // Where only some of the models are served, models that are new in the folder are not served, either.
     let watching = tokio::spawn(background::watch_folder(Arc::clone(&inference), all));
+    let watching_keys = tokio::spawn(background::watch_keys(authenticator));
     let ticking = tokio::spawn(background::tick_every_second(Arc::clone(&inference)));
     shutdown.await;
     watching.abort();
@@ -123,6 +156,7 @@ pub async fn run_only(
     stop.send_replace(true);
     drain::wait_for(servers, grace + timeouts.linger).await?;
     ticking.abort();
+    watching_keys.abort();
     tokio::task::spawn_blocking(move || inference.close()).await?;
     export.end().await;
     tracing::info!("stopped");

@@ -41,7 +41,7 @@ mod ranking;
 mod testing;
 mod text;
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -60,7 +60,7 @@ use crate::{
     config::Task,
     vision::{
         decode::DecodedImage,
-        draw::{Canvas, ImageFormat},
+        draw::{Canvas, EncodedImage, ImageFormat},
         geometry::Placement,
     },
 };
@@ -228,7 +228,12 @@ impl Prediction {
     ///
     /// # Errors
     /// When the image has fewer pixels than it says, or cannot be encoded.
-    pub fn draw(&self, image: &DecodedImage, labels: &[String], format: ImageFormat) -> Result<Vec<u8>, String> {
+    pub fn draw(
+        &self,
+        image: Arc<DecodedImage>,
+        labels: &[String],
+        format: ImageFormat,
+    ) -> Result<EncodedImage, String> {
         let mut canvas = Canvas::new(image)?;
         match self {
             Self::Detections(found) => detect::draw::draw(&mut canvas, found, labels),

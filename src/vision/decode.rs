@@ -11,11 +11,14 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, metadata::Orientation};
+use image::{
+    ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, metadata::Orientation,
+};
 
 pub use super::sniff::SourceFormat;
 use super::{
-    jpeg,
+    footprint::{Header, peak_bytes},
+    jpeg::{self, JpegFailure},
     sniff::{Sniffed, sniff},
 };
 use crate::config::ImageLimits;
@@ -99,6 +102,15 @@ pub enum DecodeScale {
     },
 }
 
+/// What decoding an image needs, by its header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DecodeNeeds {
+    /// The most bytes of memory at once.
+    pub peak: u64,
+    /// Width × height.
+    pub pixels: u64,
+}
+
 /// Why a body cannot be decoded. The messages go to clients as they are.
 #[derive(thiserror::Error, Debug, Clone, PartialEq, Eq)]
 pub enum DecodeError {
@@ -145,6 +157,12 @@ pub enum DecodeError {
         /// The longest side allowed.
         limit_side: u32,
     },
+    /// There is no memory for it.
+    #[error("there is no memory for the picture, which takes about {bytes} bytes to decode")]
+    NoMemory {
+        /// What it takes while it is decoded.
+        bytes: u64,
+    },
     /// The decoder gave up.
     #[error("the {format} picture cannot be decoded: {reason}; check that it was sent whole and opens elsewhere")]
     Broken {
@@ -160,6 +178,20 @@ pub enum DecodeError {
 /// # Errors
 /// When the body is empty, too large, of no format that is read, or broken: [`DecodeError`] says which.
 pub fn decode(bytes: &[u8], limits: &ImageLimits, scale: DecodeScale) -> Result<DecodedImage, DecodeError> {
+    decode_within(bytes, limits, scale, &mut |_| true)
+}
+
+/// Decodes one image if `room` says that there is memory for it: it is asked once, when the header is known, with what
+/// decoding takes at its peak and the number of pixels.
+///
+/// # Errors
+/// As [`decode`], and [`DecodeError::NoMemory`] where there is no memory.
+pub fn decode_within(
+    bytes: &[u8],
+    limits: &ImageLimits,
+    scale: DecodeScale,
+    room: &mut dyn FnMut(DecodeNeeds) -> bool,
+) -> Result<DecodedImage, DecodeError> {
     // Both scales allow the full image. A decoder that can decode fewer pixels would choose here.
     let (DecodeScale::Full | DecodeScale::AtLeast { .. }) = scale;
     if bytes.is_empty() {
@@ -174,11 +206,16 @@ pub fn decode(bytes: &[u8], limits: &ImageLimits, scale: DecodeScale) -> Result<
         Sniffed::Unknown => return Err(DecodeError::UnknownFormat { beginning: hex(bytes) }),
     };
     // A decoder's bug must cost its request only. Nothing is shared with it, so nothing can be left half-changed.
-    catch_unwind(AssertUnwindSafe(|| decode_as(format, bytes, limits)))
+    catch_unwind(AssertUnwindSafe(|| decode_as(format, bytes, limits, room)))
         .unwrap_or_else(|_| Err(broken(format, "the decoder failed on it")))
 }
 
-fn decode_as(format: SourceFormat, bytes: &[u8], limits: &ImageLimits) -> Result<DecodedImage, DecodeError> {
+fn decode_as(
+    format: SourceFormat,
+    bytes: &[u8],
+    limits: &ImageLimits,
+    room: &mut dyn FnMut(DecodeNeeds) -> bool,
+) -> Result<DecodedImage, DecodeError> {
     let mut memory = Limits::no_limits();
     memory.max_alloc = Some(limits.max_pixels.saturating_mul(WIDEST_PIXEL_BYTES).saturating_add(DECODER_SLACK_BYTES));
     let mut reader = ImageReader::with_format(Cursor::new(bytes), image_format(format));
@@ -194,9 +231,18 @@ fn decode_as(format: SourceFormat, bytes: &[u8], limits: &ImageLimits) -> Result
     })?;
     // Metadata that cannot be read is no reason to refuse the image.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let (pixels, decoded) = (u64::from(width) * u64::from(height), decoder.total_bytes());
+    let (is_rgb, turns) = (decoder.color_type() == ColorType::Rgb8, orientation != Orientation::NoTransforms);
+    let peak = peak_bytes(Header { format, pixels, decoded, is_rgb, turns }, bytes);
+    if !room(DecodeNeeds { peak, pixels }) {
+        return Err(DecodeError::NoMemory { bytes: peak });
+    }
 
     let exact = match format {
-        SourceFormat::Jpeg => jpeg::decode(bytes, limits).map_err(|reason| broken(format, &reason))?,
+        SourceFormat::Jpeg => jpeg::decode(bytes, limits).map_err(|failure| match failure {
+            JpegFailure::NoMemory => DecodeError::NoMemory { bytes: peak },
+            JpegFailure::Broken(reason) => broken(format, &reason),
+        })?,
         SourceFormat::Png | SourceFormat::Webp | SourceFormat::Bmp | SourceFormat::Gif | SourceFormat::Tiff => None,
     };
     let rgb = match exact {

@@ -5,7 +5,7 @@
 //! size. It is young and its SIMD is `unsafe` code; what it cannot turn into RGB (CMYK) goes to the `image` crate.
 
 use image::RgbImage;
-use libjpeg_turbo_rs::{DecodeLimits, Decoder, PixelFormat};
+use libjpeg_turbo_rs::{DecodeLimits, Decoder, JpegError, PixelFormat};
 
 use crate::config::ImageLimits;
 
@@ -14,8 +14,26 @@ const MAX_SCANS: usize = 200;
 /// Coefficients of a progressive image are kept at 2 bytes each, beside its planes and its pixels.
 const BYTES_A_PIXEL: u64 = 16;
 
+/// Why a JPEG cannot be decoded.
+#[derive(Debug)]
+pub(super) enum JpegFailure {
+    /// The system has no memory for it.
+    NoMemory,
+    /// The file is not right.
+    Broken(String),
+}
+
+impl From<JpegError> for JpegFailure {
+    fn from(error: JpegError) -> Self {
+        match error {
+            JpegError::AllocationFailed { .. } => Self::NoMemory,
+            error => Self::Broken(error.to_string()),
+        }
+    }
+}
+
 /// The pixels, not yet turned upright; `None` when this is a kind of JPEG that is left to the other decoder.
-pub(super) fn decode(bytes: &[u8], limits: &ImageLimits) -> Result<Option<RgbImage>, String> {
+pub(super) fn decode(bytes: &[u8], limits: &ImageLimits) -> Result<Option<RgbImage>, JpegFailure> {
     let side = limits.max_side as usize;
     let bounds = DecodeLimits {
         max_width: side,
@@ -24,16 +42,18 @@ pub(super) fn decode(bytes: &[u8], limits: &ImageLimits) -> Result<Option<RgbIma
         max_scans: MAX_SCANS,
         max_memory: Some(limits.max_pixels.saturating_mul(BYTES_A_PIXEL)),
     };
-    let mut decoder = Decoder::new_with_limits(bytes, bounds).map_err(|error| error.to_string())?;
+    let mut decoder = Decoder::new_with_limits(bytes, bounds)?;
     if !matches!(decoder.header().components.len(), 1 | 3) || decoder.header().precision != 8 {
         return Ok(None);
     }
     decoder.set_output_format(PixelFormat::Rgb);
-    let image = decoder.decode_image().map_err(|error| error.to_string())?;
+    let image = decoder.decode_image()?;
     let size = (u32::try_from(image.width), u32::try_from(image.height));
-    let (Ok(width), Ok(height)) = size else { return Err("its sides are too long".to_owned()) };
+    let (Ok(width), Ok(height)) = size else {
+        return Err(JpegFailure::Broken("its sides are too long".to_owned()));
+    };
     match RgbImage::from_raw(width, height, image.into_vec()) {
         Some(rgb) => Ok(Some(rgb)),
-        None => Err("it has fewer pixels than its header promises".to_owned()),
+        None => Err(JpegFailure::Broken("it has fewer pixels than its header promises".to_owned())),
     }
 }

@@ -40,11 +40,13 @@ impl Server {
         quiet();
         let models = ("OUNCE_MODELS".to_owned(), models.display().to_string());
         let port = ("OUNCE_LISTEN".to_owned(), "127.0.0.1:0".to_owned());
+        // Only one server of a machine can have the admin port that is the default.
+        let admin = ("OUNCE_ADMIN_LISTEN".to_owned(), String::new());
         let flavour = std::env::var_os("OUNCE_RUNTIME__FLAVOUR").map(|flavour| flavour.to_string_lossy().into_owned());
         let flavour = flavour.map(|flavour| ("OUNCE_RUNTIME__FLAVOUR".to_owned(), flavour));
         let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let layers =
-            Layers::defaults().and_then(|layers| layers.env([models, port].into_iter().chain(flavour).chain(settings)));
+        let layers = Layers::defaults()
+            .and_then(|layers| layers.env([models, port, admin].into_iter().chain(flavour).chain(settings)));
         let config = layers.and_then(|layers| layers.build()).map_err(|error| error.to_string())?;
         let (stop, stopped) = oneshot::channel();
         let (address, bound) = oneshot::channel();
@@ -128,7 +130,8 @@ impl Process {
     /// Starts it with these settings, and waits until it listens.
     pub(crate) fn listening(models: &Path, settings: &[(&str, &str)]) -> Self {
         let mut command = ounce();
-        command.args(["serve", "--listen", "127.0.0.1:0", "--models"]).arg(models).envs(settings.iter().copied());
+        command.args(["serve", "--listen", "127.0.0.1:0", "--models"]).arg(models);
+        command.env("OUNCE_ADMIN_LISTEN", "").envs(settings.iter().copied());
         Self::run(command)
     }
 

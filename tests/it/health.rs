@@ -8,6 +8,7 @@ tests![
     a_server_that_takes_requests_is_healthy,
     a_server_that_starts_lives_but_is_not_ready,
     a_server_that_ends_lives_but_is_not_ready,
+    a_server_whose_models_are_all_unloaded_is_not_ready,
     whoever_is_not_there_or_does_not_answer_is_not_healthy,
     an_address_that_cannot_be_asked_is_told_so
 ];
@@ -66,6 +67,23 @@ async fn a_server_that_ends_lives_but_is_not_ready() {
     until("it is not ready any more", async || health(&["--url", &server.url], &[]).0 == 1).await;
     insta::assert_snapshot!(reason(&server.url, &[]), @"ounce: http://HOST/readyz answers 503: the server is shutting down");
     assert_eq!(health(&["--live", "--url", &server.url], &[]), (0, "alive".to_owned()));
+}
+
+async fn a_server_whose_models_are_all_unloaded_is_not_ready() {
+    let server = Server::start(&root().join("models"), &[("OUNCE_RELOAD__WATCH_MS", "0")]).await;
+    let change = async |change: &str| {
+        let (status, answer) =
+            server.post(&format!("/v2/repository/models/{change}"), "application/json", vec![]).await;
+        assert_eq!(status, 200, "{answer}");
+    };
+    change("pedestrian/unload").await;
+    assert_eq!(server.get("/readyz").await.0, 200, "another model is left");
+    change("pedestrian-presence/unload").await;
+    insta::assert_snapshot!(reason(&server.url, &[]), @"ounce: http://HOST/readyz answers 503: no model is served any more; load one with POST /v2/repository/models/{model}/load");
+    assert_eq!(server.get("/v2/health/ready").await.0, 503);
+    assert_eq!(health(&["--live", "--url", &server.url], &[]), (0, "alive".to_owned()));
+    change("pedestrian/load").await;
+    assert_eq!(server.get("/readyz").await.0, 200);
 }
 
 fn whoever_is_not_there_or_does_not_answer_is_not_healthy() {

@@ -14,6 +14,7 @@ mod scraped;
 mod simulated;
 mod source;
 
+mod access;
 mod balancer;
 mod batching;
 mod bench;
@@ -33,8 +34,10 @@ mod hostile;
 mod kubernetes;
 mod ledger;
 mod lifecycle;
+mod memory;
 mod outcomes;
 mod overload;
+mod own_machine;
 mod parity;
 mod prometheus;
 mod providers;
@@ -54,6 +57,7 @@ mod wire;
 
 fn main() -> std::process::ExitCode {
     let files = [
+        access::tests(),
         balancer::tests(),
         batching::tests(),
         bench::tests(),
@@ -73,8 +77,10 @@ fn main() -> std::process::ExitCode {
         kubernetes::tests(),
         ledger::tests(),
         lifecycle::tests(),
+        memory::tests(),
         outcomes::tests(),
         overload::tests(),
+        own_machine::tests(),
         parity::tests(),
         prometheus::tests(),
         providers::tests(),

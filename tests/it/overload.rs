@@ -5,8 +5,6 @@ use std::{io::Write, net::TcpStream, time::Duration};
 use crate::harness::{Server, photo, png, root};
 
 tests![
-    one_request_more_than_fits_is_refused_until_there_is_a_place,
-    bodies_in_memory_are_bounded_too,
     a_deadline_that_passes_while_a_picture_is_decoded_is_answered_with_504,
     a_client_that_goes_away_is_counted_and_makes_no_room_for_more_work,
     a_request_for_tensors_cannot_be_made_to_multiply,
@@ -19,55 +17,14 @@ fn large() -> Vec<u8> {
     png(&image::RgbImage::new(4000, 4000))
 }
 
-/// A connection that announces a body and does not send it.
-fn half_a_request(server: &Server, length: usize) -> TcpStream {
-    let mut stream = TcpStream::connect(server.url.trim_start_matches("http://")).expect("connects");
-    write!(
-        stream,
-        "POST /v1/detect HTTP/1.1\r\nhost: x\r\ncontent-type: image/png\r\ncontent-length: {length}\r\n\r\nx"
-    )
-    .expect("writes");
-    stream
-}
-
 async fn post(server: &Server, body: Vec<u8>) -> reqwest::Response {
     server.client.post(format!("{}/v1/detect", server.url)).body(body).send().await.expect("an answer")
-}
-
-/// Holds half a request until another one is refused for it. The half may lose the race for the place: then again.
-async fn refused_beside_half_a_request(server: &Server, half: usize, body: Vec<u8>) -> (reqwest::Response, TcpStream) {
-    loop {
-        let held = half_a_request(server, half);
-        for _ in 0..20 {
-            let response = post(server, body.clone()).await;
-            if response.status() == 429 {
-                return (response, held);
-            }
-        }
-    }
 }
 
 async fn until_answered(server: &Server) {
     while post(server, photo()).await.status() != 200 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-}
-
-async fn one_request_more_than_fits_is_refused_until_there_is_a_place() {
-    let server = Server::start(&root().join("models"), &[("OUNCE_REQUESTS__MAX_IN_FLIGHT", "1")]).await;
-    let (refused, held) = refused_beside_half_a_request(&server, 1000, photo()).await;
-    assert_eq!(refused.headers()["retry-after"], "1");
-    drop(held);
-    until_answered(&server).await;
-}
-
-async fn bodies_in_memory_are_bounded_too() {
-    let settings = [("OUNCE_REQUESTS__MAX_BODY_BYTES", "2000000"), ("OUNCE_PICTURES__MAX_BYTES", "1900000")];
-    let server = Server::start(&root().join("models"), &settings).await;
-    let (refused, held) = refused_beside_half_a_request(&server, 1_899_000, vec![0; 500_000]).await;
-    assert!(refused.headers().contains_key("retry-after"));
-    drop(held);
-    until_answered(&server).await;
 }
 
 async fn a_deadline_that_passes_while_a_picture_is_decoded_is_answered_with_504() {
@@ -132,7 +89,9 @@ async fn an_answer_that_nobody_reads_keeps_its_place() {
     let mut first = [0; 12];
     std::io::Read::read_exact(&mut stream, &mut first).expect("the answer begins");
     assert_eq!(&first, b"HTTP/1.1 200");
-    assert_eq!(post(&server, photo()).await.status(), 429, "its place is taken while it is not read");
+    let refused = post(&server, photo()).await;
+    assert_eq!(refused.status(), 429, "its place is taken while it is not read");
+    assert_eq!(refused.headers()["retry-after"], "1");
     std::io::Read::read_to_end(&mut stream, &mut Vec::new()).expect("all of it");
     until_answered(&server).await;
 }

@@ -36,5 +36,8 @@ pub(in crate::api) fn check_ready(inference: &Inference) -> Result<(), Problem> 
         }
         lifecycle::LifecycleState::Ready => {}
     }
+    if inference.models().serves_none() {
+        return Err(not_ready("no model is served any more; load one with POST /v2/repository/models/{model}/load"));
+    }
     Ok(())
 }

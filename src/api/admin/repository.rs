@@ -159,7 +159,7 @@ pub(in crate::api) async fn change(
 async fn read<T: for<'de> Deserialize<'de> + Default>(inference: &Inference, request: Request) -> Result<T, Problem> {
     let (head, body) = request.into_parts();
     let mut upload = Upload::new(&head.headers, body);
-    let read = upload.read(MAX_BODY_BYTES, BodyLimits::of(inference.config()).time).await;
+    let read = upload.read(MAX_BODY_BYTES, BodyLimits::of(inference.config()).pace, &|_| Ok(())).await;
     let bytes: Bytes = match read {
         Ok(bytes) => bytes,
         Err(problem) => {

@@ -5,10 +5,12 @@
 //! - [`trace_context`]: the request's place in its client's trace, and its span for a collector.
 //! - [`access_log`]: one line in the log for each request.
 //! - [`outcomes`]: counts the responses and the refusals that are really sent.
+//! - [`auth`]: who asks, and whether he may.
 //!
 //! Inside of these a panic of a handler is caught, so that all of them see its response.
 
 pub(super) mod access_log;
+pub(super) mod auth;
 pub(super) mod draining;
 pub(super) mod outcomes;
 pub(super) mod request_info;

@@ -5,13 +5,14 @@
 //! which is counted beside it. A request with several images may refuse some of them and
 //! answer the others: its response carries [`RefusedImages`]. A request whose client went away before the response was there is not
 //! counted here, since nothing was sent (`ounce_cancelled_total` has it). A probe that hears that the server is not ready is a response,
-//! but no refusal: nobody has missed an answer.
+//! but no refusal: nobody has missed an answer. A scrape without a key is one.
 
 use std::sync::Arc;
 
 use axum::{
     Extension,
     extract::{Request, State},
+    http::StatusCode,
     middleware::Next,
     response::Response,
 };
@@ -47,7 +48,8 @@ pub(in crate::api) async fn count_outcome(
     }
     inference.metrics().responded(route, method, response.status().as_u16());
     let whole = response.extensions().get::<Problem>().and_then(Problem::refusal);
-    if is_probe(route) || (asks_for_readiness(route) && whole == Some(kinds::NOT_READY.reason)) {
+    let of_access = matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+    if (is_probe(route) && !of_access) || (asks_for_readiness(route) && whole == Some(kinds::NOT_READY.reason)) {
         return response;
     }
     let images = response.extensions().get::<RefusedImages>().map_or(&[][..], |RefusedImages(reasons)| reasons);

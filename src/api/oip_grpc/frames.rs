@@ -13,7 +13,7 @@ use tonic::{Code, Status};
 
 use crate::api::{
     body::{BodyLimits, Upload},
-    compressed::{self, Packing},
+    compressed::{self, MOST_UNPACKED, Packing},
     problem::{Problem, kinds},
 };
 
@@ -66,29 +66,40 @@ impl Packed {
         compressed::unpack(self.bytes, self.packing, limit)
     }
 
-    /// The bytes that it took on the wire, or may take once it is unpacked.
+    /// The most memory that it takes once it is unpacked.
     pub(super) fn largest(&self, limit: usize) -> usize {
-        if self.packing == Packing::Plain { self.bytes.len() } else { limit }
+        match self.packing {
+            Packing::Plain => self.bytes.len(),
+            Packing::Gzip | Packing::Deflate => self.bytes.len().saturating_mul(MOST_UNPACKED).min(limit),
+        }
+    }
+}
+
+/// How many bytes the message at the front takes, those before it included; none when they have not come yet.
+pub(super) fn whole_length(received: &[u8], limit: usize) -> Result<Option<usize>, Problem> {
+    match prefix(received) {
+        Some((_, length)) if length > limit => {
+            Err(Problem::too_large(&format!("the message has {length} bytes"), limit))
+        }
+        known => Ok(known.map(|(_, length)| PREFIX + length)),
     }
 }
 
 /// Takes a whole message off the front of what has come; none when it is not whole yet.
 pub(super) fn take(received: &mut BytesMut, packing: Packing, limit: usize) -> Result<Option<Packed>, Problem> {
-    let Some((flag, length)) = prefix(received) else { return Ok(None) };
+    let Some(whole) = whole_length(received, limit)? else { return Ok(None) };
+    let flag = received.first().copied().unwrap_or_default();
     let packing = match (flag, packing) {
         (0, _) => Packing::Plain,
         (1, Packing::Gzip | Packing::Deflate) => packing,
         (1, Packing::Plain) => return Err(Problem::bad_body("a message is compressed, but there is no grpc-encoding")),
         _ => return Err(Problem::bad_body(format!("a message begins with {flag}, which is neither 0 nor 1"))),
     };
-    if length > limit {
-        return Err(Problem::too_large(&format!("the message has {length} bytes"), limit));
-    }
-    if received.len() < PREFIX + length {
+    if received.len() < whole {
         return Ok(None);
     }
     received.advance(PREFIX);
-    Ok(Some(Packed { bytes: received.split_to(length).freeze(), packing }))
+    Ok(Some(Packed { bytes: received.split_to(whole - PREFIX).freeze(), packing }))
 }
 
 fn prefix(received: &[u8]) -> Option<(u8, usize)> {
@@ -113,7 +124,7 @@ pub(super) async fn read<M: Message + Default>(
     limits: BodyLimits,
 ) -> Result<M, Problem> {
     let packing = packing(headers)?;
-    let body = Upload::new(headers, body).read(MAX_SMALL_BYTES, limits.time).await?;
+    let body = Upload::new(headers, body).read(MAX_SMALL_BYTES, limits.pace, &|_| Ok(())).await?;
     let bytes = only(body, packing, MAX_SMALL_BYTES)?.unpack(MAX_SMALL_BYTES)?;
     M::decode(bytes).map_err(|error| Problem::bad_body(format!("the message cannot be read: {error}")))
 }

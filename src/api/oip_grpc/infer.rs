@@ -1,13 +1,16 @@
 //! `ModelInfer`: one request, one answer.
 
 use std::{
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use axum::{
     Extension,
+    body::Bytes,
     extract::{Request, State},
+    http::request::Parts,
     response::Response,
 };
 
@@ -21,11 +24,12 @@ use crate::{
         heavy,
         middleware::request_info::RequestInfo,
         oip_rest::{ModelPath, infer::run},
+        peer::Peer,
         problem::Problem,
         tenant,
     },
     cost::Tenant,
-    inference::{Deadline, Inference},
+    inference::{Deadline, Inference, Permit},
     oip::{self, GrpcTarget, InferResponse, ModelInferResponse, ModelSignature},
 };
 
@@ -38,16 +42,12 @@ pub(super) async fn infer(
     let received = Instant::now();
     let (head, body) = request.into_parts();
     let packing = frames::packing(&head.headers)?;
-    let call = Call {
-        tenant: tenant(&inference, &head.headers),
-        ends: timeout::of(&head.headers)?.map(|time| received + time),
-        limits: BodyLimits::of(inference.config()),
-        inference,
-        info,
-    };
+    let call = Call::new(inference, info, &head, received)?;
     let most = call.limits.tensors();
-    let body = Upload::new(&head.headers, body).read(most + frames::PREFIX, call.limits.time).await?;
-    let answer = call.answer(frames::only(body, packing, most)?, received).await;
+    let permit = call.receive()?;
+    let mut upload = Upload::new(&head.headers, body);
+    let body = upload.read(most + frames::PREFIX, call.limits.pace, &|bytes| permit.hold(bytes)).await?;
+    let answer = call.answer(frames::only(body, packing, most)?, permit, received).await;
     answer.map(|answer| frames::reply(&answer)).map_err(|refused| refused.problem)
 }
 
@@ -57,6 +57,8 @@ pub(super) struct Call {
     pub inference: Arc<Inference>,
     pub info: RequestInfo,
     pub tenant: Tenant,
+    /// Where it comes from.
+    pub address: Option<IpAddr>,
     /// When the client stops waiting, by its `grpc-timeout`.
     pub ends: Option<Instant>,
     pub limits: BodyLimits,
@@ -71,28 +73,57 @@ pub(super) struct Refused {
 }
 
 impl Call {
+    pub(super) fn new(
+        inference: Arc<Inference>,
+        info: RequestInfo,
+        head: &Parts,
+        received: Instant,
+    ) -> Result<Self, Problem> {
+        Ok(Self {
+            tenant: tenant(&head.extensions),
+            address: head.extensions.get::<Peer>().map(|peer| peer.address.ip()),
+            ends: timeout::of(&head.headers)?.map(|time| received + time),
+            limits: BodyLimits::of(inference.config()),
+            inference,
+            info,
+        })
+    }
+
+    /// Lets a message come.
+    pub(super) fn receive(&self) -> Result<Permit, Problem> {
+        Ok(self.inference.receive_unnamed(self.tenant, self.address)?)
+    }
+
     /// Answers a message that has come.
-    pub(super) async fn answer(&self, message: Packed, received: Instant) -> Result<ModelInferResponse, Refused> {
+    pub(super) async fn answer(
+        &self,
+        message: Packed,
+        permit: Permit,
+        received: Instant,
+    ) -> Result<ModelInferResponse, Refused> {
+        let nameless = |problem| Refused { id: String::new(), problem };
         let most = self.limits.tensors();
+        // The tensors that it becomes take about as much again; before that, it may have to be unpacked.
+        permit.hold(message.largest(most).saturating_mul(2)).map_err(|error| nameless(error.into()))?;
         let unpacked = heavy(&self.inference, message.largest(most), move || {
             let message = message.unpack(most)?;
             Ok((GrpcTarget::of(&message)?, message))
         });
-        let (GrpcTarget { model, version, id }, message) =
-            unpacked.await.map_err(|problem| Refused { id: String::new(), problem })?;
+        let (GrpcTarget { model, version, id }, message) = unpacked.await.map_err(nameless)?;
+        permit.shrink_body(message.len().saturating_mul(2));
         let path = ModelPath::new(model, Some(version).filter(|version| !version.is_empty()));
-        self.infer(&path, message, received).await.map_err(|problem| Refused { id, problem })
+        self.infer(&path, message, permit, received).await.map_err(|problem| Refused { id, problem })
     }
 
     async fn infer(
         &self,
         path: &ModelPath,
-        message: bytes::Bytes,
+        message: Bytes,
+        permit: Permit,
         received: Instant,
     ) -> Result<ModelInferResponse, Problem> {
         let model = path.find(&self.inference, &self.info)?;
-        let reserved = self.inference.reserve(Arc::clone(&model), self.tenant)?;
-        reserved.hold(message.len())?;
+        let reserved = self.inference.name(permit, Arc::clone(&model), self.tenant)?;
         let max_image_bytes = self.limits.image;
         let request = heavy(&self.inference, message.len(), move || {
             let signature = ModelSignature {

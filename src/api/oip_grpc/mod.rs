@@ -19,6 +19,7 @@ mod repository;
 mod statistics;
 pub(super) mod status;
 mod stream;
+mod stream_messages;
 mod timeout;
 
 use std::sync::Arc;
@@ -46,10 +47,14 @@ pub(super) fn routes() -> Router<Arc<Inference>> {
     reflection::add(routes)
 }
 
-/// The methods that list, load and unload models. They are served where those of HTTP are.
-pub(super) fn repository_routes() -> Router<Arc<Inference>> {
+/// The method that lists models. It is served where that of HTTP is.
+pub(super) fn index_routes() -> Router<Arc<Inference>> {
+    Router::new().route("/inference.GRPCInferenceService/RepositoryIndex", post(repository::index))
+}
+
+/// The methods that load and unload models. They are served where those of HTTP are.
+pub(super) fn change_routes() -> Router<Arc<Inference>> {
     Router::new()
-        .route("/inference.GRPCInferenceService/RepositoryIndex", post(repository::index))
         .route("/inference.GRPCInferenceService/RepositoryModelLoad", post(repository::load))
         .route("/inference.GRPCInferenceService/RepositoryModelUnload", post(repository::unload))
 }

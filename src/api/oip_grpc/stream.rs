@@ -18,7 +18,6 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
-use bytes::BytesMut;
 use futures_util::{StreamExt, stream, stream::FuturesOrdered};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
@@ -31,18 +30,13 @@ use super::{
     health::until_streams_end,
     infer::{Call, Refused},
     status::{self, Streams},
-    timeout,
+    stream_messages::Messages,
 };
 use crate::{
-    api::{
-        body::{self, BodyLimits},
-        compressed::Packing,
-        middleware::request_info::RequestInfo,
-        problem::Problem,
-        tenant,
-    },
-    inference::Inference,
-    oip::ModelStreamInferResponse,
+    api::{middleware::request_info::RequestInfo, problem::Problem},
+    error::Error,
+    inference::{Inference, Permit},
+    oip::{ModelInferResponse, ModelStreamInferResponse},
 };
 
 /// How many requests of a stream run at once.
@@ -54,15 +48,10 @@ pub(super) async fn infer(
     Extension(info): Extension<RequestInfo>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let received = Instant::now();
     let (head, body) = request.into_parts();
-    let limits = BodyLimits::of(inference.config());
-    let messages =
-        Messages { body, received: BytesMut::new(), packing: frames::packing(&head.headers)?, limits, late: None };
-    let ends = timeout::of(&head.headers)?.map(|time| received + time);
     let end = Box::pin(until_streams_end(Arc::clone(&inference)));
-    let tenant = tenant(&inference, &head.headers);
-    let call = Call { tenant, ends, limits, info, inference };
+    let call = Call::new(inference, info, &head, Instant::now())?;
+    let messages = Messages::new(body, frames::packing(&head.headers)?, call.clone());
     let answers = Answers { messages, running: FuturesOrdered::new(), call, span: Span::current(), end, over: None };
     let frames = stream::unfold(Some(answers), async |answers| {
         let mut answers = answers?;
@@ -100,22 +89,26 @@ impl Answers {
                 biased;
                 Some(answer) = self.running.next() => return Some(answer),
                 message = self.messages.next(), if reads => match message {
-                    Ok(Some(message)) => self.start(message),
+                    Ok(Some(Ok((message, permit)))) => self.start(message, permit),
+                    Ok(Some(Err(problem))) => {
+                        let refused = Err(Refused { id: String::new(), problem });
+                        return Some(frames::frame(&count(&self.call, refused)));
+                    }
                     Ok(None) => self.over = Some(Ok(())),
                     Err(problem) => self.over = Some(Err(problem)),
                 },
                 () = &mut self.end, if self.over.is_none() => {
-                    self.over = Some(Err(crate::error::Error::Closed.into()));
+                    self.over = Some(Err(Error::Closed.into()));
                 }
             }
         }
     }
 
     /// Runs a request on its own, so that it ends and gives its place back even where the client takes no answers.
-    fn start(&mut self, message: Packed) {
+    fn start(&mut self, message: Packed, permit: Permit) {
         let call = Call { info: self.call.info.of_message(), ..self.call.clone() };
         let work = async move {
-            let answered = call.answer(message, Instant::now()).await;
+            let answered = call.answer(message, permit, Instant::now()).await;
             frames::frame(&count(&call, answered))
         };
         self.running.push_back(Running(tokio::spawn(work.instrument(self.span.clone()))));
@@ -134,7 +127,7 @@ impl Answers {
 }
 
 /// The answer to one request, counted.
-fn count(call: &Call, answered: Result<crate::oip::ModelInferResponse, Refused>) -> ModelStreamInferResponse {
+fn count(call: &Call, answered: Result<ModelInferResponse, Refused>) -> ModelStreamInferResponse {
     match answered {
         Ok(answer) => {
             call.inference.metrics().grpc_responded(ROUTE, status::name(tonic::Code::Ok));
@@ -177,42 +170,5 @@ impl Future for Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.0.abort();
-    }
-}
-
-/// The client's messages as they come.
-struct Messages {
-    body: Body,
-    received: BytesMut,
-    packing: Packing,
-    limits: BodyLimits,
-    /// The time by which the message that has begun has to be whole.
-    late: Option<tokio::time::Instant>,
-}
-
-impl Messages {
-    /// The next message; none when the client has no more. Nothing is lost when the future is dropped.
-    async fn next(&mut self) -> Result<Option<Packed>, Problem> {
-        loop {
-            if let Some(message) = frames::take(&mut self.received, self.packing, self.limits.tensors())? {
-                self.late = None;
-                return Ok(Some(message));
-            }
-            if self.late.is_none() && !self.received.is_empty() {
-                self.late = Some(tokio::time::Instant::now() + self.limits.time);
-            }
-            let frame = match self.late {
-                None => self.body.frame().await,
-                Some(late) => {
-                    tokio::time::timeout_at(late, self.body.frame()).await.map_err(|_| body::slow(self.limits.time))?
-                }
-            };
-            match frame {
-                Some(Ok(frame)) => self.received.extend_from_slice(frame.data_ref().map_or(&[][..], Bytes::as_ref)),
-                Some(Err(error)) => return Err(Problem::bad_body(format!("the stream broke off: {error}"))),
-                None if self.received.is_empty() => return Ok(None),
-                None => return Err(Problem::bad_body("the stream ended before its last message was whole")),
-            }
-        }
     }
 }

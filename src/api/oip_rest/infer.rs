@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use axum::{
     Extension,
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, header},
+    http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts},
     response::{IntoResponse, Response},
 };
 
@@ -13,11 +13,12 @@ use super::ModelPath;
 use crate::{
     api::{
         body::{BodyLimits, Upload},
-        compressed::{self, Packing},
+        compressed::{self, MOST_UNPACKED, Packing},
         docs::Binary,
         heavy,
         middleware::request_info::RequestInfo,
         path::Path,
+        peer::Peer,
         problem::{Problem, Refusals},
         rest::wire,
         tenant,
@@ -62,7 +63,7 @@ pub(in crate::api) async fn infer(
     let mut upload = Upload::new(&head.headers, body);
     let answered = async {
         let model = path.find(&inference, &info)?;
-        answer(&inference, &info, model, &head.headers, &mut upload, received).await
+        answer(&inference, &info, model, &head, &mut upload, received).await
     }
     .await;
     if let Err(problem) = &answered {
@@ -71,17 +72,18 @@ pub(in crate::api) async fn infer(
     answered
 }
 
-/// Takes a place, reads the body, admits the request, and runs it.
+/// Reads the body, admits the request, and runs it.
 async fn answer(
     inference: &Arc<Inference>,
     info: &RequestInfo,
     model: Arc<Model>,
-    headers: &HeaderMap,
+    head: &Parts,
     upload: &mut Upload,
     received: Instant,
 ) -> Result<Response, Problem> {
-    let reserved = inference.reserve(Arc::clone(&model), tenant(inference, headers))?;
-    let request = read(inference, &reserved, model, headers, upload).await?;
+    let address = head.extensions.get::<Peer>().map(|peer| peer.address.ip());
+    let reserved = inference.receive(Arc::clone(&model), tenant(&head.extensions), address)?;
+    let request = read(inference, &reserved, model, &head.headers, upload).await?;
     let budget = request.time_budget.unwrap_or(inference.config().requests.deadline);
     let answered = run(info, reserved, request, Deadline::after(received, budget)).await?;
     heavy(inference, answered.elements(), move || {
@@ -134,9 +136,11 @@ async fn read(
     let header_length = header_length(headers)?;
     let limits = BodyLimits::of(inference.config());
     let most = limits.tensors();
-    reserved.hold(if packing == Packing::Plain { upload.expected(most) } else { most * 2 })?;
-    let body = upload.read(most, limits.time).await?;
-    heavy(inference, body.len(), move || {
+    let body = upload.read(most, limits.pace, &|bytes| reserved.hold(bytes)).await?;
+    // The tensors that it becomes take about as much again; before that, it may have to be unpacked.
+    let unpacked = if packing == Packing::Plain { 0 } else { body.len().saturating_mul(MOST_UNPACKED).min(most) };
+    reserved.hold(body.len().max(unpacked).saturating_mul(2))?;
+    let (read, bytes) = heavy(inference, body.len(), move || {
         let body = compressed::unpack(body, packing, most)?;
         let signature = ModelSignature {
             inputs: &model.info.inputs,
@@ -144,9 +148,11 @@ async fn read(
             image_input: model.info.image_input,
             max_image_bytes: limits.image,
         };
-        Ok(oip::read_http_body(&signature, &body, header_length)?)
+        Ok((oip::read_http_body(&signature, &body, header_length)?, body.len()))
     })
-    .await
+    .await?;
+    reserved.shrink_body(bytes.saturating_mul(2));
+    Ok(read)
 }
 
 /// The length of the JSON, where the client says it.

@@ -38,6 +38,16 @@ kinds! {
         "The detail says which file does not fit, and what would; what was served before still is.";
     NO_VARIANT = BAD_REQUEST, "no-variant", "no_variant", "No variant meets that limit",
         "The detail says what the limit is and what the best variant has; /v1/models/{model}/frontier shows them all.";
+    NO_KEY = UNAUTHORIZED, "no-key", "no_key", "This call needs a key",
+        "Send it as `Authorization: Bearer KEY` or `x-api-key: KEY`; the operator makes keys with `ounce key new`.";
+    WRONG_KEY = UNAUTHORIZED, "wrong-key", "wrong_key", "The key is not known here",
+        "Look whether it is whole and for this server; the operator may have taken it back.";
+    EXPIRED_KEY = UNAUTHORIZED, "expired-key", "expired_key", "The key's time is over",
+        "Ask the operator for a new one.";
+    LACKING_SCOPE = FORBIDDEN, "lacking-scope", "lacking_scope", "The key does not open this call",
+        "The detail names the scope that the call needs, and those that the key has.";
+    NOT_LOCAL = FORBIDDEN, "not-local", "not_local", "Only programs on the server's own machine may do this",
+        "The detail says why the call is not taken for one of them; the operator lets others in with auth.mode = \"keys\".";
     NO_SUCH_ROUTE = NOT_FOUND, "no-such-route", "no_such_route", "There is nothing at this path",
         "See /docs for what there is.";
     UNKNOWN_MODEL = NOT_FOUND, "unknown-model", "unknown_model", "There is no model of that name",
@@ -66,6 +76,8 @@ kinds! {
         "Wait as long as Retry-After says, ask another replica, or give the request more time with deadline_ms.";
     BUSY = TOO_MANY_REQUESTS, "busy", "busy", "The server holds as many requests as it may",
         "Wait as long as Retry-After says, or ask another replica.";
+    TOO_MANY_BODIES = TOO_MANY_REQUESTS, "too-many-bodies", "bodies", "Too many bodies of this sender are still coming",
+        "Send the bodies that have begun, then try again; the operator sets the bound with OUNCE_BODIES__MAX_COMING.";
     MODEL_FAILED = INTERNAL_SERVER_ERROR, "model-failed", "failed", "The model failed",
         "The server's log has the cause, under the request's id.";
     NO_FOLDER = INTERNAL_SERVER_ERROR, "no-folder", "no_folder", "The model folder cannot be read",
@@ -76,6 +88,8 @@ kinds! {
         "The detail says what to do instead.";
     NOT_READY = SERVICE_UNAVAILABLE, "not-ready", "not_ready", "The server is not ready",
         "Ask again when /readyz says 200.";
+    NO_MEMORY = SERVICE_UNAVAILABLE, "no-memory", "memory", "The server has no memory for it now",
+        "Wait as long as Retry-After says, or ask another replica; the operator sets the bound with OUNCE_MEMORY__MAX_BYTES.";
     DRAINING = SERVICE_UNAVAILABLE, "draining", "draining", "The server is shutting down",
         "Ask another replica.";
     DEADLINE_PASSED = GATEWAY_TIMEOUT, "deadline-passed", "deadline", "The deadline passed before there was an answer",

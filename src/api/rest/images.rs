@@ -1,6 +1,6 @@
 //! A body becomes images: raw bytes, a multipart form, or base64 in JSON.
 
-use std::fmt::Display;
+use std::{borrow::Cow, fmt::Display};
 
 use axum::{
     body::Bytes,
@@ -12,11 +12,10 @@ use serde::Deserialize;
 use super::multipart;
 use crate::{
     api::{
-        body::{BodyLimits, Upload, refuse_compressed},
+        body::{BodyLimits, Hold, Upload, refuse_compressed},
         heavy,
         problem::{Problem, kinds},
     },
-    error::Error,
     inference::Inference,
     oip::{MAX_IMAGES, base64},
 };
@@ -39,10 +38,10 @@ pub(super) struct ImagePart {
     pub bytes: Result<Bytes, Problem>,
 }
 
-/// Reads images in the way the content type says. `hold` takes room in memory before the body is read.
+/// Reads images in the way the content type says. `hold` takes memory as the body comes, and for what is made of it.
 pub(super) async fn read(
     inference: &Inference,
-    hold: &(dyn Fn(usize) -> Result<(), Error> + Sync),
+    hold: Hold<'_>,
     headers: &HeaderMap,
     upload: &mut Upload,
 ) -> Result<ImageBody, Problem> {
@@ -50,20 +49,17 @@ pub(super) async fn read(
     refuse_compressed(headers)?;
     match content_kind(headers)? {
         ContentKind::Raw => {
-            hold(upload.expected(limits.image))?;
-            let bytes = upload.read(limits.image, limits.time).await?;
+            let bytes = upload.read(limits.image, limits.pace, hold).await?;
             if bytes.is_empty() {
                 return Err(Problem::bad_body("the body is empty; send the bytes of a picture"));
             }
             Ok(ImageBody::One(bytes))
         }
-        ContentKind::Form { boundary } => {
-            hold(upload.expected(limits.multipart()))?;
-            multipart::read(upload, boundary, limits).await.map(ImageBody::Several)
-        }
+        ContentKind::Form { boundary } => multipart::read(upload, boundary, limits, hold).await.map(ImageBody::Several),
         ContentKind::Json => {
-            hold(upload.expected(limits.json()))?;
-            let body = upload.read(limits.json(), limits.time).await?;
+            let body = upload.read(limits.json(), limits.pace, hold).await?;
+            // The images that are decoded from it.
+            hold(body.len().saturating_mul(2))?;
             heavy(inference, body.len(), move || from_json(&body, limits.image)).await
         }
     }
@@ -103,23 +99,29 @@ fn content_kind(headers: &HeaderMap) -> Result<ContentKind, Problem> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an object")]
-struct Base64Body {
-    image: Option<String>,
-    images: Option<Vec<String>>,
+struct Base64Body<'a> {
+    #[serde(borrow)]
+    image: Option<Base64Text<'a>>,
+    #[serde(borrow)]
+    images: Option<Vec<Base64Text<'a>>>,
 }
+
+/// Text that stays where it is in the body, unless it has escapes, such as the `\/` of some clients.
+#[derive(Deserialize)]
+struct Base64Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 fn from_json(body: &[u8], limit: usize) -> Result<ImageBody, Problem> {
     let wants = "wanted is {\"image\": \"<base64>\"} or {\"images\": [\"<base64>\", …]}";
     let refuse = |error: &dyn Display| Problem::bad_body(format!("the JSON cannot be read: {error}; {wants}"));
     let mut json = serde_json::Deserializer::from_slice(body);
-    let parsed: Base64Body = serde_path_to_error::deserialize(&mut json).map_err(|error| refuse(&error))?;
+    let parsed: Base64Body<'_> = serde_path_to_error::deserialize(&mut json).map_err(|error| refuse(&error))?;
     json.end().map_err(|error| refuse(&error))?;
     match (parsed.image, parsed.images) {
-        (Some(image), None) => Ok(ImageBody::One(base64::decode_image("image", &image, limit)?)),
+        (Some(image), None) => Ok(ImageBody::One(base64::decode_image("image", &image.0, limit)?)),
         (None, Some(images)) if (1..=MAX_IMAGES).contains(&images.len()) => {
-            let part = |(i, text): (usize, &String)| ImagePart {
+            let part = |(i, text): (usize, &Base64Text<'_>)| ImagePart {
                 file: None,
-                bytes: base64::decode_image(&format!("images[{i}]"), text, limit).map_err(Problem::from),
+                bytes: base64::decode_image(&format!("images[{i}]"), &text.0, limit).map_err(Problem::from),
             };
             Ok(ImageBody::Several(images.iter().enumerate().map(part).collect()))
         }

@@ -10,7 +10,7 @@ use multer::{Field, Multipart};
 use super::images::ImagePart;
 use crate::{
     api::{
-        body::{BodyLimits, Upload},
+        body::{BodyLimits, Hold, Upload},
         problem::Problem,
     },
     error::did_you_mean,
@@ -21,9 +21,16 @@ use crate::{
 const NAMES: [&str; 3] = ["image", "images", "file"];
 
 /// Reads all parts, in their order.
-pub(super) async fn read(upload: &mut Upload, boundary: String, limits: BodyLimits) -> Result<Vec<ImagePart>, Problem> {
+pub(super) async fn read(
+    upload: &mut Upload,
+    boundary: String,
+    limits: BodyLimits,
+    hold: Hold<'_>,
+) -> Result<Vec<ImagePart>, Problem> {
     // Read in full first: searched piece by piece, a form that trickles in would be searched again at every piece.
-    let body = upload.read(limits.multipart(), limits.time).await?;
+    let body = upload.read(limits.multipart(), limits.pace, hold).await?;
+    // The reader of forms makes a copy, of which the parts are pieces.
+    hold(body.len().saturating_mul(2))?;
     let form = Multipart::new(stream::iter([Ok::<_, Infallible>(body)]), boundary);
     collect(form, limits.image).await.map_err(|refusal| match refusal {
         FormError::Ours(problem) => problem,
@@ -72,18 +79,26 @@ fn check_name(name: Option<&str>) -> Result<(), Problem> {
 
 /// Reads a part's bytes. Those over the limit are read, but not kept.
 async fn image(mut field: Field<'_>, limit: usize) -> Result<Result<Bytes, Problem>, multer::Error> {
-    let (mut bytes, mut length) = (BytesMut::new(), 0usize);
-    while let Some(chunk) = field.chunk().await? {
-        length += chunk.len();
-        if length > limit {
-            bytes.clear();
-        } else {
-            bytes.extend_from_slice(&chunk);
+    // A part that lies in one piece is not copied.
+    let mut bytes = field.chunk().await?.unwrap_or_default();
+    let mut length = bytes.len();
+    if let Some(second) = field.chunk().await? {
+        let mut all = BytesMut::from(bytes);
+        let mut next = Some(second);
+        while let Some(chunk) = next {
+            length += chunk.len();
+            if length > limit {
+                all = BytesMut::new();
+            } else {
+                all.extend_from_slice(&chunk);
+            }
+            next = field.chunk().await?;
         }
+        bytes = all.freeze();
     }
     Ok(match length {
         0 => Err(Problem::bad_body("the part is empty; send the bytes of a picture")),
         _ if length > limit => Err(Problem::too_large(&format!("the part has {length} bytes"), limit)),
-        _ => Ok(bytes.freeze()),
+        _ => Ok(bytes),
     })
 }

@@ -19,10 +19,11 @@ use super::{
 };
 use crate::{
     api::{
-        body::{Upload, stream_holding_permit},
+        body::{Upload, stream_holding},
         docs::{AnswerOrResults, Binary, ImageForm, ImageJson},
         middleware::{outcomes::RefusedImages, request_info::RequestInfo},
         path::Path,
+        peer::Peer,
         problem::{Problem, Refusals},
         tenant,
     },
@@ -141,12 +142,13 @@ async fn admit_and_run(
         priority: params.priority,
         input: InputKind::Images(1),
     };
-    let admitted = inference.reserve(model, tenant(inference, &head.headers))?.admit(&terms)?;
+    let address = head.extensions.get::<Peer>().map(|peer| peer.address.ip());
+    let admitted = inference.receive(model, tenant(&head.extensions), address)?.admit(&terms)?;
     let body = images::read(inference, &|bytes| admitted.hold(bytes), &head.headers, upload).await?;
     let call = ImageCall { info, params };
     match body {
         ImageBody::One(bytes) => call.one(admitted, bytes, &head.headers).await,
-        ImageBody::Several(parts) => Ok(call.several(admitted, parts, received).await),
+        ImageBody::Several(parts) => call.several(admitted, parts, received).await,
     }
 }
 
@@ -179,8 +181,9 @@ impl ImageCall {
         let timing = wire::server_timing(&answer.timing, Some(&answer.cost));
         Ok(match (draw, answer.output.drawn.take()) {
             (Some(format), Some(image)) => {
+                answer.permit.shrink_body(0);
                 let content_type = [(header::CONTENT_TYPE, format.content_type())];
-                (timing, content_type, stream_holding_permit(image, answer.permit)).into_response()
+                (timing, content_type, stream_holding(image, answer.permit)).into_response()
             }
             _ => {
                 let shaped = formats::shape(self.params.shape, self.info.id(), 0, None, &answer);
@@ -191,10 +194,10 @@ impl ImageCall {
 
     /// Answers a request of several images with a list. Each is answered or refused for itself; when all are refused, the response has
     /// the status of the first.
-    async fn several(&self, admitted: Admitted, parts: Vec<ImagePart>, received: Instant) -> Response {
+    async fn several(&self, admitted: Admitted, parts: Vec<ImagePart>, received: Instant) -> Result<Response, Problem> {
         // The place stays taken until the response is built, since it bounds how many answers are in memory.
-        let _place = admitted.place();
-        let requests = admitted.split(parts.len()).into_iter().zip(parts);
+        let (_place, admitted) = admitted.split(parts.len())?;
+        let requests = admitted.into_iter().zip(parts);
         let answers = stream::iter(requests.map(|(admitted, part)| self.part(admitted, part)));
         let outcomes: Vec<_> = answers.buffered(CONCURRENT_IMAGES).collect().await;
 
@@ -218,7 +221,7 @@ impl ImageCall {
         // The stages of several images overlap; only the whole is worth a header.
         let whole = Timing { total: received.elapsed(), ..Timing::default() };
         let timing = wire::server_timing(&whole, None);
-        (status, headers, timing, Extension(RefusedImages(refused)), Json(ImageResults { results })).into_response()
+        Ok((status, headers, timing, Extension(RefusedImages(refused)), Json(ImageResults { results })).into_response())
     }
 
     /// Answers one of several images. Either way, the name it came with stays with it.

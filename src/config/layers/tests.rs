@@ -13,7 +13,7 @@ fn the_defaults_are_valid_and_agree_with_the_code() {
     let config = Config::defaults().expect("defaults.toml");
     assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(config.images, crate::config::ImageLimits::default());
-    assert_eq!(config.admin_listen, None);
+    assert_eq!(config.admin_listen, crate::config::AdminListen::Auto);
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn every_type_can_be_set_from_the_environment() {
     assert_eq!(config.images.max_bytes, 1000);
     assert_eq!(config.threads.decode.or(7), 2);
     assert_eq!(config.runtime.providers(), [crate::config::Provider::Cuda, crate::config::Provider::Cpu]);
-    assert_eq!(config.admin_listen.map(|a| a.port()), Some(9090));
+    assert_eq!(config.admin_listen.address().map(|a| a.port()), Some(9090));
     let traces = config.telemetry.otlp_endpoint.map(|endpoint| endpoint.traces());
     assert_eq!(traces.as_deref(), Some("http://collector:4318/v1/traces"));
 }

@@ -4,7 +4,7 @@
 use std::{fmt, sync::Weak, time::Duration};
 
 use prometheus::{
-    Gauge, GaugeVec, IntGaugeVec, Opts,
+    Gauge, GaugeVec, IntGauge, IntGaugeVec, Opts,
     core::{Collector, Desc},
     proto::MetricFamily,
 };
@@ -34,6 +34,7 @@ macro_rules! gauges {
         }
     };
     (@new Gauge $name:literal [] $help:literal) => { Gauge::new($name, $help) };
+    (@new IntGauge $name:literal [] $help:literal) => { IntGauge::new($name, $help) };
     (@new $kind:ident $name:literal [$($label:literal),*] $help:literal) => {
         $kind::new(Opts::new($name, $help), &[$($label),*])
     };
@@ -46,6 +47,9 @@ gauges! {
     provider_in_use: IntGaugeVec "ounce_provider_in_use" ["model", "variant", "provider"]
         "Execution providers that were asked for: 1 in use, 0 passed over because it is missing.";
     cpus: IntGaugeVec "ounce_cpus" ["use"] "CPUs by use: those this process may use, threads that decode.";
+    memory_bytes: IntGaugeVec "ounce_memory_bytes" ["use"]
+        "Memory of requests by use: bodies, all that is taken, the most that may be.";
+    coming_bodies: IntGauge "ounce_coming_bodies" [] "Requests whose bodies are still coming.";
     run_seconds: GaugeVec "ounce_run_seconds" ["model", "variant", "batch_size", "percentile"]
         "The latency curve: percentiles of the latest runs of each batch size.";
     router_closed: IntGaugeVec "ounce_router_closed" ["model"]
@@ -89,6 +93,18 @@ impl Gauges {
     pub fn cpus(&self, usable: usize, decode_threads: usize) {
         self.cpus.with_label_values(&["usable"]).set(count(usable));
         self.cpus.with_label_values(&["decode_threads"]).set(count(decode_threads));
+    }
+
+    /// The memory of requests, in bytes: bodies, all that is taken, and the most that may be.
+    pub fn memory(&self, bodies: usize, used: u64, max: u64) {
+        self.memory_bytes.with_label_values(&["bodies"]).set(count(bodies));
+        self.memory_bytes.with_label_values(&["used"]).set(i64::try_from(used).unwrap_or(i64::MAX));
+        self.memory_bytes.with_label_values(&["max"]).set(i64::try_from(max).unwrap_or(i64::MAX));
+    }
+
+    /// The number of requests whose bodies are still coming.
+    pub fn coming(&self, bodies: usize) {
+        self.coming_bodies.set(count(bodies));
     }
 
     /// A percentile of the latest runs of a batch size.

@@ -17,7 +17,7 @@ pub use self::{
 };
 
 /// The reasons of refusals that want of room or of time is behind: another replica would have answered.
-pub const REFUSED_FOR_ROOM: [&str; 4] = ["busy", "queue_full", "too_slow", "deadline"];
+pub const REFUSED_FOR_ROOM: [&str; 5] = ["busy", "queue_full", "too_slow", "deadline", "memory"];
 
 /// The reasons of refusals that are the server's fault without want of room: it is not there, or it has made a mistake.
 const REFUSED_BY_FAULT: [&str; 3] = ["not_ready", "draining", "internal"];

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::{Setting, TuneGoal};
 use crate::{
-    config::{Auto, Config, ModelOverrides},
+    config::{AdminListen, AuthMode, Auto, Config, ModelOverrides},
     cost::{PriceSheet, capacity_cpus},
     inference::{
         Inference,
@@ -200,7 +200,9 @@ impl TrialServer {
         let fixed = |n: usize| NonZeroUsize::new(n).map_or(Auto::Auto, Auto::Fixed);
         let mut config = subject.config.clone();
         config.listen = ([127, 0, 0, 1], 0).into();
-        config.admin_listen = None;
+        config.admin_listen = AdminListen::Main;
+        // The load generator has no key.
+        (config.auth.mode, config.auth.keys_file) = (AuthMode::Open, None);
         // A trial must not be limited by budgets, and its traces must not reach the collector.
         config.cost.budget_usd_per_hour = None;
         config.tenants.clear();

@@ -1,6 +1,6 @@
 //! Pixels to draw on: frames and labels go on, an encoded image comes out.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, sync::Arc};
 
 use embedded_graphics::{
     Pixel,
@@ -16,13 +16,17 @@ use image::{
     },
 };
 
-use super::{ImageFormat, label::Lettering};
+use super::{
+    ImageFormat,
+    label::Lettering,
+    pieces::{EncodedImage, PieceWriter},
+};
 use crate::vision::{
     bbox::BBox,
     decode::{DecodedImage, Pixels},
 };
 
-/// A copy of an image's pixels that can be drawn on and encoded. What would lie outside of it is not drawn.
+/// An image's pixels to draw on and to encode. What would lie outside of it is not drawn.
 #[derive(Debug)]
 pub struct Canvas {
     pub(super) width: u32,
@@ -34,19 +38,19 @@ pub struct Canvas {
 }
 
 impl Canvas {
-    /// A copy of the image's pixels.
+    /// The image's pixels; a copy of them where somebody else needs them, too.
     ///
     /// # Errors
     /// When the image has fewer pixels than it says.
-    pub fn new(image: &DecodedImage) -> Result<Self, String> {
-        let Pixels { width, height, rgb } = &image.pixels;
-        let (width, height) = (*width, *height);
+    pub fn new(image: Arc<DecodedImage>) -> Result<Self, String> {
+        let image = Arc::unwrap_or_clone(image);
+        let Pixels { width, height, rgb } = image.pixels;
         let count = u64::from(width) * u64::from(height);
         if count == 0 || rgb.len() as u64 != count * 3 {
             return Err("the picture has another number of pixels than it says".to_owned());
         }
         let (image_size, lettering) = ((image.width, image.height), Lettering::for_size(width, height));
-        Ok(Self { width, height, rgb: rgb.clone(), image_size, lettering })
+        Ok(Self { width, height, rgb, image_size, lettering })
     }
 
     /// Where a box in pixels of the image lies on the canvas; never outside, never empty.
@@ -106,8 +110,8 @@ impl Canvas {
     ///
     /// # Errors
     /// When the encoder fails.
-    pub fn encode(&self, format: ImageFormat) -> Result<Vec<u8>, String> {
-        let mut bytes = Vec::new();
+    pub fn encode(&self, format: ImageFormat) -> Result<EncodedImage, String> {
+        let mut bytes = PieceWriter::default();
         let (width, height, color) = (self.width, self.height, ExtendedColorType::Rgb8);
         let encoded = match format {
             ImageFormat::Jpeg => {
@@ -116,7 +120,7 @@ impl Canvas {
             ImageFormat::Png => PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, FilterType::Adaptive)
                 .write_image(&self.rgb, width, height, color),
         };
-        encoded.map(|()| bytes).map_err(|error| format!("the drawn picture cannot be encoded: {error}"))
+        encoded.map(|()| bytes.finish()).map_err(|error| format!("the drawn picture cannot be encoded: {error}"))
     }
 }
 

@@ -3,10 +3,11 @@
 
 mod canvas;
 mod label;
+mod pieces;
 
 use embedded_graphics::pixelcolor::{Rgb888, RgbColor};
 
-pub use self::canvas::Canvas;
+pub use self::{canvas::Canvas, pieces::EncodedImage};
 
 /// How a drawn image is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +19,16 @@ pub enum ImageFormat {
 }
 
 impl ImageFormat {
+    /// The most bytes that encoding takes for a pixel, the file that comes out included. A PNG of noise is compressed, found to be
+    /// larger than the pixels, stored as it is, and then copied into the file.
+    #[must_use]
+    pub fn bytes_a_pixel(self) -> u64 {
+        match self {
+            Self::Jpeg => 4,
+            Self::Png => 7,
+        }
+    }
+
     /// Its media type.
     #[must_use]
     pub fn content_type(self) -> &'static str {

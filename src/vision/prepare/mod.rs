@@ -66,6 +66,14 @@ impl Preprocessor {
         self.image.size
     }
 
+    /// The bytes of the network's input for one image, and of the pixels that it is made of.
+    #[must_use]
+    pub fn input_bytes(&self) -> u64 {
+        let (width, height) = self.image.size;
+        // Three numbers a pixel, of at most 4 bytes each, and the resized pixels.
+        u64::from(width) * u64::from(height) * 15
+    }
+
     /// The place of the input that takes the image, among the graph's inputs.
     #[must_use]
     pub fn image_input(&self) -> usize {

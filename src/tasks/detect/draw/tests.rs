@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use embedded_graphics::pixelcolor::{Rgb888, RgbColor};
 use proptest::prelude::*;
 
@@ -20,15 +22,15 @@ fn found(class_id: usize, [x1, y1, x2, y2]: [f32; 4]) -> Detection {
     Detection { class_id, score: 0.91, bbox: BBox { x1, y1, x2, y2 } }
 }
 
-fn drawn(image: &DecodedImage, found: Vec<Detection>) -> image::RgbImage {
+fn drawn(image: DecodedImage, found: Vec<Detection>) -> image::RgbImage {
     let prediction = Prediction::Detections(found);
-    let bytes = prediction.draw(image, &["person".to_owned()], ImageFormat::Png).expect("draws");
-    image::load_from_memory(&bytes).expect("a PNG").into_rgb8()
+    let drawn = prediction.draw(Arc::new(image), &["person".to_owned()], ImageFormat::Png).expect("draws");
+    image::load_from_memory(&drawn.to_vec()).expect("a PNG").into_rgb8()
 }
 
 #[test]
 fn a_box_is_a_frame_in_its_colour() {
-    let image = drawn(&grey(400, 400), vec![found(0, [100.0, 100.0, 300.0, 300.0])]);
+    let image = drawn(grey(400, 400), vec![found(0, [100.0, 100.0, 300.0, 300.0])]);
     let edge = rgb(class_color(0));
     for (x, y) in [(100, 200), (299, 200), (200, 100), (200, 299)] {
         assert_eq!(image.get_pixel(x, y).0, edge, "({x}, {y})");
@@ -39,21 +41,21 @@ fn a_box_is_a_frame_in_its_colour() {
 
 #[test]
 fn nothing_found_is_the_image() {
-    assert!(drawn(&grey(20, 20), vec![]).pixels().all(|pixel| pixel.0 == [128; 3]));
+    assert!(drawn(grey(20, 20), vec![]).pixels().all(|pixel| pixel.0 == [128; 3]));
 }
 
 #[test]
 fn pixels_that_are_missing_are_an_error() {
     let mut image = grey(4, 4);
     image.pixels.rgb.pop();
-    assert!(Prediction::Detections(vec![]).draw(&image, &[], ImageFormat::Png).is_err());
+    assert!(Prediction::Detections(vec![]).draw(Arc::new(image), &[], ImageFormat::Png).is_err());
 }
 
 #[test]
 fn boxes_are_drawn_where_they_are_on_reduced_pixels() {
     let mut image = grey(300, 200);
     (image.width, image.height) = (600, 400);
-    let image = drawn(&image, vec![found(0, [200.0, 120.0, 440.0, 320.0])]);
+    let image = drawn(image, vec![found(0, [200.0, 120.0, 440.0, 320.0])]);
     assert_eq!(image.dimensions(), (300, 200));
     assert_eq!(image.get_pixel(100, 110).0, rgb(class_color(0)));
     assert_eq!(image.get_pixel(99, 110).0, [128; 3]);
@@ -61,14 +63,14 @@ fn boxes_are_drawn_where_they_are_on_reduced_pixels() {
 
 #[test]
 fn labels_stay_within_the_image() {
-    let image = drawn(&grey(300, 200), vec![found(1, [290.0, 60.0, 299.0, 90.0])]);
+    let image = drawn(grey(300, 200), vec![found(1, [290.0, 60.0, 299.0, 90.0])]);
     assert_eq!(image.get_pixel(250, 59).0, rgb(class_color(1)));
 }
 
 #[test]
 fn the_best_box_is_drawn_on_top() {
     let both = vec![found(0, [50.0, 50.0, 150.0, 150.0]), found(1, [50.0, 50.0, 150.0, 150.0])];
-    assert_eq!(drawn(&grey(300, 200), both).get_pixel(50, 100).0, rgb(class_color(0)));
+    assert_eq!(drawn(grey(300, 200), both).get_pixel(50, 100).0, rgb(class_color(0)));
 }
 
 fn rgb(color: Rgb888) -> [u8; 3] {
@@ -83,6 +85,6 @@ proptest! {
         width in 1u32..300, height in 1u32..300, sides in proptest::array::uniform4(proptest::num::f32::ANY), class_id: usize
     ) {
         let prediction = Prediction::Detections(vec![found(class_id, sides), found(0, [0.0, 0.0, width as f32, height as f32])]);
-        prop_assert!(prediction.draw(&grey(width, height), &["long ".repeat(20)], ImageFormat::Png).is_ok());
+        prop_assert!(prediction.draw(Arc::new(grey(width, height)), &["long ".repeat(20)], ImageFormat::Png).is_ok());
     }
 }

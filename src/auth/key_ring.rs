@@ -1,0 +1,63 @@
+//! All keys that are known, found by their hashes.
+
+use std::{collections::HashMap, sync::Arc, time::SystemTime};
+
+use super::{Denied, Identity, KeyEntry, KeyHash};
+use crate::cost::Tenants;
+
+/// All keys that are known.
+#[derive(Debug, Default)]
+pub(super) struct KeyRing {
+    by_id: HashMap<u64, KnownKey>,
+}
+
+#[derive(Debug)]
+struct KnownKey {
+    hash: KeyHash,
+    expires: Option<SystemTime>,
+    identity: Identity,
+    name: Arc<str>,
+}
+
+impl KeyRing {
+    /// A ring of the keys of a file. A tenant that the server does not know gets no account: its requests are the default tenant's.
+    ///
+    /// # Errors
+    /// When a key stands in the file twice.
+    pub(super) fn new(entries: Vec<KeyEntry>, tenants: &Tenants) -> Result<Self, String> {
+        let mut by_id = HashMap::with_capacity(entries.len());
+        for KeyEntry { name, tenant, scopes, hash, expires } in entries {
+            let known = tenants.named(&tenant);
+            if known.is_none() {
+                tracing::warn!(
+                    key = name,
+                    tenant,
+                    "this tenant was in no setting and in no key when the server started: until it starts anew, its requests are on \
+                     the account of `default`"
+                );
+            }
+            let name: Arc<str> = name.into();
+            let identity = Identity { tenant: known.unwrap_or_default(), scopes, key_name: Some(Arc::clone(&name)) };
+            let key = KnownKey { hash, expires, identity, name: Arc::clone(&name) };
+            if let Some(other) = by_id.insert(hash.id(), key) {
+                return Err(format!("`{}` and `{name}` are the same key", other.name));
+            }
+        }
+        Ok(Self { by_id })
+    }
+
+    /// Whose key that is.
+    pub(super) fn find(&self, key: &str, now: SystemTime) -> Result<&Identity, Denied> {
+        let hash = KeyHash::of(key);
+        let known = self.by_id.get(&hash.id()).filter(|known| known.hash == hash).ok_or(Denied::WrongKey)?;
+        match known.expires {
+            Some(at) if at <= now => Err(Denied::ExpiredKey { key_name: known.name.to_string(), at }),
+            _ => Ok(&known.identity),
+        }
+    }
+
+    /// The number of keys.
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+}

@@ -5,7 +5,7 @@ RUNTIME ?= cpu
 PYTHON ?= python3
 export OUNCE_RUNTIME__FLAVOUR ?= $(RUNTIME)
 
-.PHONY: serve test check deny docs runtime build image clean
+.PHONY: serve test check deny docs proto runtime build image clean
 
 serve: build
 	./target/release/ounce serve
@@ -65,6 +65,11 @@ deny: .checks/installed
 docs: runtime
 	UPDATE_DOCS=1 cargo test --locked --lib config::page
 	UPDATE_DOCS=1 cargo test --locked --test it docs::the_table
+
+# What reflection over gRPC serves, made of the files in proto/ by protoc, which a build does not need.
+proto: .python/installed
+	PYTHONPATH=.python $(PYTHON) -m grpc_tools.protoc --proto_path proto --include_imports \
+		--descriptor_set_out=proto/descriptors.bin open_inference.proto grpc/health/v1/health.proto
 
 clean:
 	cargo clean

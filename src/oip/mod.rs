@@ -41,7 +41,10 @@ pub use self::{
     response::{HttpBody, InferResponse, OutputContents, ResponseOutput, ResponseParameters},
 };
 
-use crate::{error::over_image_limit, vision::tensor::Port};
+use crate::{
+    error::over_image_limit,
+    vision::tensor::{ElementType, Port},
+};
 
 /// The largest number of encoded images in one request.
 pub const MAX_IMAGES: usize = 64;
@@ -87,6 +90,25 @@ impl OipError {
     /// A parameter, an input or an output that cannot be used.
     pub(crate) fn parameter(name: impl Into<String>, why: impl std::fmt::Display) -> Self {
         Self::BadParameter { name: name.into(), why: why.to_string() }
+    }
+}
+
+/// The number of a type in Triton's enum `DataType`.
+#[must_use]
+pub fn triton_data_type(element: ElementType) -> i32 {
+    match element {
+        ElementType::Bool => 1,
+        ElementType::U8 => 2,
+        ElementType::U16 => 3,
+        ElementType::U32 => 4,
+        ElementType::U64 => 5,
+        ElementType::I8 => 6,
+        ElementType::I16 => 7,
+        ElementType::I32 => 8,
+        ElementType::I64 => 9,
+        ElementType::F16 => 10,
+        ElementType::F32 => 11,
+        ElementType::F64 => 12,
     }
 }
 

@@ -77,13 +77,14 @@ struct Watch {
     service: String,
     told: Option<ServingStatus>,
     end: Pin<Box<dyn Future<Output = ()> + Send>>,
+    ended: bool,
 }
 
 /// The state, and each change of it, until the client goes away or the server ends.
 pub(super) async fn watch(State(inference): State<Arc<Inference>>, request: Request) -> Result<Response, Problem> {
     let HealthCheckRequest { service } = read(&inference, request).await?;
     let end = Box::pin(until_streams_end(Arc::clone(&inference)));
-    let watch = Watch { inference, service, told: None, end };
+    let watch = Watch { inference, service, told: None, end, ended: false };
     let frames = stream::unfold(Some(watch), async |watch| {
         let mut watch = watch?;
         loop {
@@ -92,11 +93,13 @@ pub(super) async fn watch(State(inference): State<Arc<Inference>>, request: Requ
                 watch.told = Some(now);
                 return Some((Ok::<_, Infallible>(Frame::data(frames::frame(&now.message()))), Some(watch)));
             }
+            if watch.ended {
+                let status = Status::unavailable("the server is shutting down");
+                return Some((Ok(Frame::trailers(frames::trailers(&status))), None));
+            }
             tokio::select! {
-                () = &mut watch.end => {
-                    let status = Status::unavailable("the server is shutting down");
-                    return Some((Ok(Frame::trailers(frames::trailers(&status))), None));
-                }
+                // The client hears of it once more, before the end.
+                () = &mut watch.end => watch.ended = true,
                 () = tokio::time::sleep(WATCH_INTERVAL) => {}
             }
         }

@@ -66,7 +66,7 @@ pub(super) struct Call {
 
 /// A request that was not answered.
 #[derive(Debug)]
-pub(super) struct Refused {
+pub(super) struct RefusedMessage {
     /// The client's name for it, as far as it could be read.
     pub id: String,
     pub problem: Problem,
@@ -100,8 +100,8 @@ impl Call {
         message: Packed,
         permit: Permit,
         received: Instant,
-    ) -> Result<ModelInferResponse, Refused> {
-        let nameless = |problem| Refused { id: String::new(), problem };
+    ) -> Result<ModelInferResponse, RefusedMessage> {
+        let nameless = |problem| RefusedMessage { id: String::new(), problem };
         let most = self.limits.tensors();
         // The tensors that it becomes take about as much again; before that, it may have to be unpacked.
         permit.hold(message.largest(most).saturating_mul(2)).map_err(|error| nameless(error.into()))?;
@@ -112,7 +112,7 @@ impl Call {
         let (GrpcTarget { model, version, id }, message) = unpacked.await.map_err(nameless)?;
         permit.shrink_body(message.len().saturating_mul(2));
         let path = ModelPath::new(model, Some(version).filter(|version| !version.is_empty()));
-        self.infer(&path, message, permit, received).await.map_err(|problem| Refused { id, problem })
+        self.infer(&path, message, permit, received).await.map_err(|problem| RefusedMessage { id, problem })
     }
 
     async fn infer(

@@ -27,7 +27,8 @@ use crate::{
     },
     inference::Inference,
     models::Model,
-    vision::tensor::{ElementType, Port},
+    oip,
+    vision::tensor::Port,
 };
 
 /// Reads the message of a call that asks no model.
@@ -113,10 +114,16 @@ pub(super) async fn model_config(
     let max_batch_size = batches.map_or(0, |variant| i32::try_from(variant.info.max_batch).unwrap_or(i32::MAX));
     // Where there are batches, the first dimension is theirs and is left out.
     let dims = |port: &Port| dims(port).split_off(usize::from(max_batch_size > 0 && !port.shape.is_empty()));
-    let input =
-        |port: &Port| ModelInput { name: port.name.clone(), data_type: data_type(port.element), dims: dims(port) };
-    let output =
-        |port: &Port| ModelOutput { name: port.name.clone(), data_type: data_type(port.element), dims: dims(port) };
+    let input = |port: &Port| ModelInput {
+        name: port.name.clone(),
+        data_type: oip::triton_data_type(port.element),
+        dims: dims(port),
+    };
+    let output = |port: &Port| ModelOutput {
+        name: port.name.clone(),
+        data_type: oip::triton_data_type(port.element),
+        dims: dims(port),
+    };
     let config = ModelConfig {
         name: model.info.name.clone(),
         platform: oip_rest::PLATFORM.to_owned(),
@@ -131,22 +138,4 @@ pub(super) async fn model_config(
 
 fn dims(port: &Port) -> Vec<i64> {
     port.shape.iter().map(|dim| dim.and_then(|dim| i64::try_from(dim).ok()).unwrap_or(-1)).collect()
-}
-
-/// The number of a type in Triton's enum `DataType`.
-fn data_type(element: ElementType) -> i32 {
-    match element {
-        ElementType::Bool => 1,
-        ElementType::U8 => 2,
-        ElementType::U16 => 3,
-        ElementType::U32 => 4,
-        ElementType::U64 => 5,
-        ElementType::I8 => 6,
-        ElementType::I16 => 7,
-        ElementType::I32 => 8,
-        ElementType::I64 => 9,
-        ElementType::F16 => 10,
-        ElementType::F32 => 11,
-        ElementType::F64 => 12,
-    }
 }

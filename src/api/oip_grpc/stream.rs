@@ -28,7 +28,7 @@ use tracing::{Instrument, Span};
 use super::{
     frames::{self, Packed},
     health::until_streams_end,
-    infer::{Call, Refused},
+    infer::{Call, RefusedMessage},
     status::{self, Streams},
     stream_messages::Messages,
 };
@@ -91,7 +91,7 @@ impl Answers {
                 message = self.messages.next(), if reads => match message {
                     Ok(Some(Ok((message, permit)))) => self.start(message, permit),
                     Ok(Some(Err(problem))) => {
-                        let refused = Err(Refused { id: String::new(), problem });
+                        let refused = Err(RefusedMessage { id: String::new(), problem });
                         return Some(frames::frame(&count(&self.call, refused)));
                     }
                     Ok(None) => self.over = Some(Ok(())),
@@ -127,13 +127,13 @@ impl Answers {
 }
 
 /// The answer to one request, counted.
-fn count(call: &Call, answered: Result<ModelInferResponse, Refused>) -> ModelStreamInferResponse {
+fn count(call: &Call, answered: Result<ModelInferResponse, RefusedMessage>) -> ModelStreamInferResponse {
     match answered {
         Ok(answer) => {
             call.inference.metrics().grpc_responded(ROUTE, status::name(tonic::Code::Ok));
             ModelStreamInferResponse::answer(answer)
         }
-        Err(Refused { id, problem }) => {
+        Err(RefusedMessage { id, problem }) => {
             count_refusal(call, &problem);
             ModelStreamInferResponse::refusal(id, problem.detail)
         }

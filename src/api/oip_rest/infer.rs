@@ -94,13 +94,13 @@ async fn answer(
 
 /// The answer to a request, and which of its outputs were asked for.
 #[derive(Debug)]
-pub(in crate::api) struct Answered {
+pub(in crate::api) struct InferAnswer {
     pub response: inference::Response<TensorOutputs>,
     pub id: Option<String>,
     pub outputs: Vec<RequestedOutput>,
 }
 
-impl Answered {
+impl InferAnswer {
     /// The number of elements of all outputs.
     pub(in crate::api) fn elements(&self) -> usize {
         self.response.output.iter().map(|(_, tensor)| tensor.shape().iter().product::<usize>()).sum()
@@ -113,7 +113,7 @@ pub(in crate::api) async fn run(
     reserved: Reserved,
     request: InferRequest,
     deadline: Deadline,
-) -> Result<Answered, Problem> {
+) -> Result<InferAnswer, Problem> {
     let InferRequest { id, preference, time_budget: _, priority, inputs, outputs } = request;
     let input = match &inputs {
         TensorInputs::Tensors(_) => InputKind::Tensors,
@@ -122,7 +122,7 @@ pub(in crate::api) async fn run(
     let terms = Terms { preference, deadline, priority, input };
     let response = reserved.admit(&terms)?.run_tensors(inputs).await?;
     info.record_answer(&response.variant().info.name, &response.timing);
-    Ok(Answered { response, id, outputs })
+    Ok(InferAnswer { response, id, outputs })
 }
 
 async fn read(

@@ -143,6 +143,7 @@ impl Metrics {
             registry,
         };
         metrics.begin_refusals("");
+        metrics.grpc_responses_total.with_label_values(&["/inference.GRPCInferenceService/ModelInfer", "OK"]);
         Ok(metrics)
     }
 

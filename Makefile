@@ -5,7 +5,7 @@ RUNTIME ?= cpu
 PYTHON ?= python3
 export OUNCE_RUNTIME__FLAVOUR ?= $(RUNTIME)
 
-.PHONY: serve test check deny docs proto runtime build image clean
+.PHONY: serve test check deny docs fuzz proto runtime build image clean
 
 serve: build
 	./target/release/ounce serve
@@ -70,6 +70,11 @@ docs: runtime
 proto: .python/installed
 	PYTHONPATH=.python $(PYTHON) -m grpc_tools.protoc --proto_path proto --include_imports \
 		--descriptor_set_out=proto/descriptors.bin open_inference.proto grpc/health/v1/health.proto
+
+# Every fuzzer for TIME seconds, or those in TARGETS: docs/fuzzing.md. Needs cmake, nasm and a C++ compiler.
+TIME ?= 60
+fuzz:
+	fuzz/run $(TIME) $(TARGETS)
 
 clean:
 	cargo clean

@@ -45,7 +45,8 @@ fn bookkeeping_seconds() -> f64 {
         let (model, variant) = ("pedestrian".into(), "int8".into());
         assert!(ledger.budget_state(tenant).is_ok());
         series.routed("cost");
-        let meter = Meter::new(&ledger, BillingInfo { account: Account::Request, model, variant, tenant });
+        let meter =
+            Meter::new(&ledger, BillingInfo { account: Account::Request, model, variant, tenant, allowance: None });
         for nanos in [400_000, 900_000, 20_000, 1_000] {
             // A measurement reads the thread's clock twice.
             let began = CpuTime::of_this_thread();

@@ -101,6 +101,18 @@ pub enum Error {
         /// Time until there is something to spend again; none where the budget is zero.
         retry_after: Option<Duration>,
     },
+    /// A client asks for more than it may have.
+    #[error("{who} may have {most}, as `{setting}` says; try again in {} s", seconds(*.retry_after))]
+    RateLimited {
+        /// The tenant or the address.
+        who: String,
+        /// The limit.
+        most: String,
+        /// The setting that says so.
+        setting: String,
+        /// Time until there is something again.
+        retry_after: Duration,
+    },
     /// The model accepts no more requests, since the server shuts down.
     #[error("the server is shutting down")]
     Closed,
@@ -189,6 +201,7 @@ impl Error {
             Self::TooSlow { hopeless: true, .. } | Self::DeadlinePassed { hopeless: true, .. } => "too_short",
             Self::NoVariant { .. } => "no_variant",
             Self::OverBudget { .. } => "budget",
+            Self::RateLimited { .. } => "rate_limited",
             Self::Closed => "draining",
             Self::LoadFailed { .. } => "load_failed",
             Self::NoFolder(_) => "no_folder",

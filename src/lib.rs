@@ -21,8 +21,11 @@
 //! | [`engine`] | an ONNX file, tensors | tensors; the only room that knows ONNX Runtime |
 //! | [`vision`] | the bytes of an image | pixels, the input tensors of a graph; knows no task |
 //! | [`cost`] | CPU and GPU time | dollars, on accounts that add up to the price of the replica |
+//! | [`limits`] | who asks, from where | what he may still use, or why not |
 //! | [`telemetry`] | what happened | metrics, logs, traces |
 //! | [`manifest`], [`stats`], [`config`], [`lifecycle`], [`error`] | | the leaves: what every room may use |
+//!
+//! Beside them stands `fuzzing`, entrances for fuzzers, which is compiled for tests and with the feature of that name only.
 //!
 //! Where to begin: [`inference::Inference`] is what front doors hold; `docs/architecture.md` follows one request through the
 //! rooms; `CONTRIBUTING.md` says which files to touch for a metric, an endpoint, a decoder, a task, a setting.
@@ -35,8 +38,12 @@ pub mod config;
 pub mod cost;
 pub mod engine;
 pub mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod inference;
 pub mod lifecycle;
+pub mod limits;
 pub mod manifest;
 pub mod models;
 pub mod oip;

@@ -1,7 +1,10 @@
 //! The description of the wire, and the front page.
 
 use axum::response::Html;
-use utoipa::{OpenApi, ToSchema};
+use utoipa::{
+    Modify, OpenApi, ToSchema, openapi,
+    openapi::security::{Http, HttpAuthScheme, SecurityScheme},
+};
 
 use super::rest::wire::{AnswerBody, RefusedImage};
 
@@ -15,6 +18,9 @@ use super::rest::wire::{AnswerBody, RefusedImage};
                        the request's own, or a new one.",
     ),
     components(schemas(RefusedImage, ResultsBody)),
+    // Empty: where keys open nothing, none is needed.
+    security((), ("key" = [])),
+    modifiers(&KeyScheme),
     tags(
         (name = "pictures", description = "What is in this picture?"),
         (name = "models", description = "What is served"),
@@ -24,6 +30,16 @@ use super::rest::wire::{AnswerBody, RefusedImage};
 )]
 #[derive(Debug)]
 pub(super) struct Description;
+
+/// How a key is shown, so that `/docs` has a place for one.
+struct KeyScheme;
+
+impl Modify for KeyScheme {
+    fn modify(&self, openapi: &mut openapi::OpenApi) {
+        let components = openapi.components.get_or_insert_default();
+        components.add_security_scheme("key", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+    }
+}
 
 /// The bytes of a picture or of tensors.
 #[derive(Debug, ToSchema)]

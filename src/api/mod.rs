@@ -12,6 +12,7 @@
 
 mod admin;
 mod body;
+mod client_address;
 mod compressed;
 mod docs;
 mod middleware;
@@ -27,6 +28,9 @@ use std::sync::Arc;
 
 use axum::http::Extensions;
 
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub use self::rest::fuzzing;
 use self::{middleware::request_info::RequestInfo, problem::Problem};
 pub use self::{
     peer::Peer,

@@ -65,6 +65,12 @@ pub(super) enum Refusals {
     /// A parameter that cannot be used, or a body that cannot be read.
     #[response(status = 400, content_type = "application/problem+json")]
     Bad(ProblemBody),
+    /// No key, or one that is not known or has expired.
+    #[response(status = 401, content_type = "application/problem+json")]
+    NoKey(ProblemBody),
+    /// The key does not open this call.
+    #[response(status = 403, content_type = "application/problem+json")]
+    LackingScope(ProblemBody),
     /// No such model.
     #[response(status = 404, content_type = "application/problem+json")]
     Unknown(ProblemBody),
@@ -206,6 +212,7 @@ impl From<Error> for Problem {
                 // Where the budget is zero, an hour is as good as any other time.
                 Self::new(&kinds::OVER_BUDGET, detail).retry_after(retry_after.unwrap_or(Duration::from_secs(3600)))
             }
+            Error::RateLimited { retry_after, .. } => Self::new(&kinds::RATE_LIMITED, detail).retry_after(retry_after),
             Error::LoadFailed { .. } => Self::new(&kinds::LOAD_FAILED, detail),
             Error::NoFolder(_) => Self::new(&kinds::NO_FOLDER, detail),
             Error::Closed => Self::new(&kinds::DRAINING, detail).retry_after(Duration::from_secs(1)),
@@ -226,8 +233,8 @@ impl From<Error> for Problem {
 impl From<Denied> for Problem {
     fn from(denied: Denied) -> Self {
         let kind = match denied {
-            Denied::NoKey => &kinds::NO_KEY,
-            Denied::TwoKeys | Denied::WrongKey => &kinds::WRONG_KEY,
+            Denied::NoKey | Denied::TwoKeys => &kinds::NO_KEY,
+            Denied::WrongKey => &kinds::WRONG_KEY,
             Denied::ExpiredKey { .. } => &kinds::EXPIRED_KEY,
             Denied::LackingScope { .. } => &kinds::LACKING_SCOPE,
             Denied::FromAfar(_) | Denied::Proxied(_) | Denied::ForeignPage(_) | Denied::ForeignHost(_) => {
@@ -335,6 +342,7 @@ mod tests {
                 429,
                 Some("2"),
             ),
+            (Error::RateLimited { who: model(), most: model(), setting: model(), retry_after: wait }, 429, Some("2")),
             (Error::Closed, 503, Some("1")),
             (Error::LoadFailed { model: model(), reason: "torn".into(), still_serving: None }, 400, None),
             (Error::NoFolder("gone".into()), 500, None),

@@ -16,7 +16,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use super::{
     admin::{health, metrics, repository},
     docs,
-    middleware::{access_log, auth, draining, outcomes, request_info, trace_context},
+    middleware::{access_log, auth, draining, outcomes, rate_limit, request_info, trace_context},
     oip_grpc, oip_rest,
     problem::{self, kinds},
     rest::{frontier, models, predict},
@@ -104,12 +104,17 @@ pub fn admin(inference: Arc<Inference>, auth: Arc<Authenticator>, traces: Traces
 
 /// The layers around all routes, the innermost first. Panics are caught inside of the others, so that these see the response.
 fn layered(routes: Router, inference: Arc<Inference>, auth: Arc<Authenticator>, traces: Traces) -> Router {
-    routes
+    let routes = routes
         .fallback(problem::no_such_route)
         .method_not_allowed_fallback(problem::wrong_method)
         // Bodies are limited by `body`, which knows the operator's limits and says so in its refusals.
         .layer(DefaultBodyLimit::disable())
-        .layer(CatchPanicLayer::custom(problem::panicked))
+        .layer(CatchPanicLayer::custom(problem::panicked));
+    let routes = match inference.limiter().is_empty() {
+        true => routes,
+        false => routes.layer(from_fn_with_state(Arc::clone(&inference), rate_limit::limit)),
+    };
+    routes
         .layer(from_fn_with_state(auth, auth::authenticate))
         .layer(from_fn_with_state(inference, outcomes::count_outcome))
         .layer(from_fn(access_log::log_request))

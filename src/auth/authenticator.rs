@@ -6,6 +6,8 @@
 
 use std::time::SystemTime;
 
+use anyhow::bail;
+
 use super::{Denied, Identity, Scope, Scopes, key_file, key_store::KeyStore};
 use crate::{
     config::{AuthMode, Config},
@@ -44,7 +46,9 @@ impl Authenticator {
     pub fn new(config: &mut Config) -> anyhow::Result<Self> {
         let path = match (config.auth.mode, &config.auth.keys_file) {
             (AuthMode::Keys, Some(path)) => path.clone(),
-            (AuthMode::Open, _) | (AuthMode::Keys, None) => return Ok(Self::open(config)),
+            (AuthMode::Open, _) => return Ok(Self::open(config)),
+            // Settings that were read exclude that; those of an embedding program may have been put together otherwise.
+            (AuthMode::Keys, None) => bail!("auth.mode = \"keys\" wants a file of keys (auth.keys_file)"),
         };
         let wrong =
             |why: String| anyhow::anyhow!("the file of keys {} (auth.keys_file) cannot be used: {why}", path.display());
@@ -221,6 +225,9 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_used_ends_the_start() {
+        let mut without = Config::defaults().expect("valid");
+        without.auth.mode = AuthMode::Keys;
+        assert!(Authenticator::new(&mut without).is_err(), "nothing is open by mistake");
         let variables = [("OUNCE_AUTH__MODE", "keys"), ("OUNCE_AUTH__KEYS_FILE", "/nowhere/keys.jsonl")];
         let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let config = Layers::defaults().and_then(|layers| layers.env(variables)).and_then(|layers| layers.build());

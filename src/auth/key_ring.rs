@@ -1,6 +1,10 @@
 //! All keys that are known, found by their hashes.
 
-use std::{collections::HashMap, sync::Arc, time::SystemTime};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use super::{Denied, Identity, KeyEntry, KeyHash};
 use crate::cost::Tenants;
@@ -9,6 +13,8 @@ use crate::cost::Tenants;
 #[derive(Debug, Default)]
 pub(super) struct KeyRing {
     by_id: HashMap<u64, KnownKey>,
+    /// Tenants of keys that the server does not know.
+    strangers: BTreeSet<String>,
 }
 
 #[derive(Debug)]
@@ -25,16 +31,11 @@ impl KeyRing {
     /// # Errors
     /// When a key stands in the file twice.
     pub(super) fn new(entries: Vec<KeyEntry>, tenants: &Tenants) -> Result<Self, String> {
-        let mut by_id = HashMap::with_capacity(entries.len());
+        let (mut by_id, mut strangers) = (HashMap::with_capacity(entries.len()), BTreeSet::new());
         for KeyEntry { name, tenant, scopes, hash, expires } in entries {
             let known = tenants.named(&tenant);
             if known.is_none() {
-                tracing::warn!(
-                    key = name,
-                    tenant,
-                    "this tenant was in no setting and in no key when the server started: until it starts anew, its requests are on \
-                     the account of `default`"
-                );
+                strangers.insert(tenant);
             }
             let name: Arc<str> = name.into();
             let identity = Identity { tenant: known.unwrap_or_default(), scopes, key_name: Some(Arc::clone(&name)) };
@@ -43,7 +44,7 @@ impl KeyRing {
                 return Err(format!("`{}` and `{name}` are the same key", other.name));
             }
         }
-        Ok(Self { by_id })
+        Ok(Self { by_id, strangers })
     }
 
     /// Whose key that is.
@@ -53,6 +54,19 @@ impl KeyRing {
         match known.expires {
             Some(at) if at <= now => Err(Denied::ExpiredKey { key_name: known.name.to_string(), at }),
             _ => Ok(&known.identity),
+        }
+    }
+
+    /// Warns of tenants that have no account.
+    pub(super) fn warn_of_strangers(&self) {
+        if !self.strangers.is_empty() {
+            let tenants: Vec<_> = self.strangers.iter().take(20).collect();
+            tracing::warn!(
+                ?tenants,
+                number = self.strangers.len(),
+                "these tenants of keys were in no setting and in no key when the server started: until it starts anew, their requests \
+                 are on the account of `default`"
+            );
         }
     }
 

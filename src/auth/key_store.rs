@@ -77,6 +77,7 @@ impl KeyStore {
         let file = self.path.display();
         match read {
             Ok(ring) => {
+                ring.warn_of_strangers();
                 let keys = ring.len();
                 let first = seen.fingerprint.is_none() && seen.trouble.is_none();
                 *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ring);

@@ -4,7 +4,7 @@ use std::{error::Error, time::Duration};
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
-use http::{Request, StatusCode, Uri, header, request::Builder};
+use http::{Method, Request, StatusCode, Uri, header, request::Builder};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -19,7 +19,7 @@ const MAX_BYTES: usize = 16 << 20;
 /// # Errors
 /// The URL cannot be used, or there is no answer within `timeout`.
 pub(super) fn get(server: &str, path: &str, timeout: Duration) -> anyhow::Result<(StatusCode, Bytes)> {
-    send(server, path, Request::get(""), timeout)
+    send(server, path, Request::builder(), timeout)
 }
 
 /// Posts an empty body, with a key if there is one, and returns the status and the body.
@@ -32,10 +32,10 @@ pub(super) fn post(
     key: Option<&str>,
     timeout: Duration,
 ) -> anyhow::Result<(StatusCode, Bytes)> {
-    let request = match key {
-        Some(key) => Request::post("").header(header::AUTHORIZATION, format!("Bearer {key}")),
-        None => Request::post(""),
-    };
+    let mut request = Request::builder().method(Method::POST);
+    if let Some(key) = key {
+        request = request.header(header::AUTHORIZATION, format!("Bearer {key}"));
+    }
     send(server, path, request, timeout)
 }
 

@@ -12,7 +12,6 @@ use super::{
     bench::duration,
     health::{local_url, refusal},
 };
-use crate::config::is_plain_name;
 
 /// Let a running server change what it serves. It asks the admin port that the settings name, on this machine.
 #[derive(Debug, Args)]
@@ -42,8 +41,8 @@ impl Change {
                 local_url(config.admin_listen.address().unwrap_or(config.listen))?
             }
         };
-        if !is_plain_name(&self.model) {
-            bail!("`{}` is no name of a model: it is made of letters, digits, `-` and `_`", self.model);
+        if !self.model.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
+            bail!("`{}` is no name of a model: it is made of letters, digits, `-`, `_` and `.`", self.model);
         }
         let read =
             |path: PathBuf| std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()));

@@ -5,9 +5,11 @@
 
 mod auth;
 mod layers;
+mod limits;
 mod memory;
 #[cfg(test)]
 mod page;
+mod proxy;
 mod types;
 
 use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
@@ -17,7 +19,9 @@ use serde::{Deserialize, Deserializer};
 pub use self::{
     auth::{AdminListen, AuthConfig, AuthMode},
     layers::{ConfigError, Layers, Origin, is_plain_name},
+    limits::{Cap, ClientLimits, InForce, LimitsConfig, Places, Positive},
     memory::{BodiesConfig, MemoryConfig},
+    proxy::{ForwardHeader, Networks, ProxyConfig},
     types::{Auto, Currency, HeaderName, Millis, NonNegative, Objective, OtlpEndpoint, Provider, Ratio, Secret, Task},
 };
 
@@ -62,6 +66,10 @@ pub struct Config {
     pub scale: ScaleConfig,
     /// Prices and budgets of this replica.
     pub cost: CostConfig,
+    /// What one client may ask for.
+    pub limits: LimitsConfig,
+    /// The proxies in front of this server.
+    pub proxy: ProxyConfig,
     /// Tenants by name.
     #[serde(default)]
     pub tenants: BTreeMap<String, TenantConfig>,
@@ -292,6 +300,21 @@ pub struct TenantConfig {
     /// Budget of the tenant's requests in dollars an hour.
     #[serde(default, deserialize_with = "optional")]
     pub budget_usd_per_hour: Option<NonNegative>,
+    /// Requests a second.
+    #[serde(default, deserialize_with = "optional")]
+    pub requests_per_second: Option<Cap<Positive>>,
+    /// Pixels of images a second.
+    #[serde(default, deserialize_with = "optional")]
+    pub pixels_per_second: Option<Cap<Positive>>,
+    /// Dollars a second.
+    #[serde(default, deserialize_with = "optional")]
+    pub usd_per_second: Option<Cap<Positive>>,
+    /// How many seconds' worth of these may come at once.
+    #[serde(default, deserialize_with = "optional")]
+    pub burst_seconds: Option<Positive>,
+    /// Requests in flight.
+    #[serde(default, deserialize_with = "optional")]
+    pub max_in_flight: Option<Cap<Places>>,
 }
 
 /// Overrides of a model's manifest.

@@ -190,6 +190,9 @@ impl Ledger {
             let add = |bits| Some((f64::from_bits(bits) + usd).to_bits());
             // It always adds, so it never fails.
             let _ = self.request_usd_bits.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+            if let Some(allowance) = &info.allowance {
+                allowance.spend(usd);
+            }
             let Some(mut budgets) = self.budgets() else { return };
             let (Budgets { replica, tenants }, now) = (&mut *budgets, Instant::now());
             let tenant_budget = tenants.get_mut(info.tenant.index()).and_then(Option::as_mut);

@@ -13,6 +13,7 @@ use super::{
     tenants::Tenant,
     time::{CpuTime, ResourceUsage},
 };
+use crate::limits::Allowance;
 
 /// The account, model, variant and tenant that a meter's time is booked on.
 #[derive(Debug, Clone)]
@@ -25,6 +26,8 @@ pub struct BillingInfo {
     pub variant: Arc<str>,
     /// The tenant that pays.
     pub tenant: Tenant,
+    /// The limits that the price counts towards, where there are any.
+    pub allowance: Option<Allowance>,
 }
 
 /// Counter of the CPU and GPU time of one request, shared by everything that works for it.

@@ -22,6 +22,7 @@ use crate::{
     cost::{BudgetExceeded, BudgetState, Tenant},
     error::Error,
     lifecycle::LifecycleState,
+    limits::Allowance,
     models::Model,
 };
 
@@ -35,6 +36,7 @@ pub struct Reserved {
     permit: Permit,
     record: RequestRecord,
     tenant: Tenant,
+    allowance: Option<Allowance>,
 }
 
 /// A request that is admitted: it has a variant, and a forecast of its answer that is in time.
@@ -119,7 +121,7 @@ impl Inference {
             Err(error) => return Err(record.fail(error)),
         };
         match self.budget(tenant) {
-            Ok(_) => Ok(Reserved { inference: Arc::clone(self), permit, record, tenant }),
+            Ok(_) => Ok(Reserved { inference: Arc::clone(self), permit, record, tenant, allowance: None }),
             Err(error) => Err(record.fail(error)),
         }
     }
@@ -158,6 +160,12 @@ fn answers(model: Arc<Model>, task: Option<Task>) -> Result<Arc<Model>, Error> {
 }
 
 impl Reserved {
+    /// Draws its pixels and its price from these limits, where there are any.
+    #[must_use]
+    pub fn limited_by(self, allowance: Option<&Allowance>) -> Self {
+        Self { allowance: allowance.cloned(), ..self }
+    }
+
     /// Takes memory for what has come of the body, so many bytes in all.
     ///
     /// # Errors
@@ -178,7 +186,7 @@ impl Reserved {
     /// [`Error::TooSlow`] when the answer to an image would come after its deadline, [`Error::OverBudget`] when the
     /// tenant's money was spent while the body was read.
     pub fn admit(self, terms: &Terms) -> Result<Admitted, Error> {
-        let Self { inference, permit, mut record, tenant } = self;
+        let Self { inference, permit, mut record, tenant, allowance } = self;
         let model = Arc::clone(&record.model);
         let selected = inference.budget(tenant).and_then(|budget| select::select(&inference, &model, terms, budget));
         let selected = match selected {
@@ -202,7 +210,7 @@ impl Reserved {
         if let Some(Err(error)) = forecast.map(|forecast| forecast.check_deadline(&model.info.name, terms.deadline)) {
             return Err(record.fail(error));
         }
-        let context = RequestContext { deadline: terms.deadline, priority: terms.priority, tenant };
+        let context = RequestContext { deadline: terms.deadline, priority: terms.priority, tenant, allowance };
         Ok(Admitted { inference, permit: Arc::new(permit), record, route, context, forecast, one_of_several: false })
     }
 }
@@ -271,6 +279,7 @@ impl Admitted {
                 inference: Arc::clone(&self.inference),
                 permit: Arc::clone(&self.permit),
                 record: self.record.for_image(),
+                context: self.context.clone(),
                 ..self
             })
             .collect();

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{config::Task, cost::Tenant, error::Error, routing::policy::VariantPreference, scheduler::job::Priority};
+use crate::{
+    config::Task, cost::Tenant, error::Error, limits::Allowance, routing::policy::VariantPreference,
+    scheduler::job::Priority,
+};
 
 /// The model that a request is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,9 +90,11 @@ impl Deadline {
 }
 
 /// What stays the same from a request's admission to its answer.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct RequestContext {
     pub deadline: Deadline,
     pub priority: Priority,
     pub tenant: Tenant,
+    /// What the request may use of its client's limits, where there are any.
+    pub allowance: Option<Allowance>,
 }

@@ -20,6 +20,7 @@ use crate::{
     config::ImageLimits,
     cost::CpuTime,
     error::Error,
+    limits::Allowance,
     tasks::{PostprocessOptions, Prediction},
     telemetry::{Stage, StageTimes},
     vision::{
@@ -186,6 +187,7 @@ pub(super) async fn preprocess(
             preprocessor: Arc::clone(&variant.preprocessor),
             kept,
             memory: Arc::clone(&inference.gate.memory),
+            allowance: run.context.allowance.clone(),
         };
         let has_room = room.is_some();
         let work = move || {
@@ -207,6 +209,7 @@ pub(super) async fn preprocess(
                 return Err(inference.gate.memory.lacks(bytes));
             }
             Err(Unworked::Refused(error)) => return Err(error.into()),
+            Err(Unworked::Limited(error)) => return Err(error),
             Ok(worked) => worked,
         };
         drop(in_flight);
@@ -239,6 +242,8 @@ struct PreprocessWork {
     preprocessor: Arc<Preprocessor>,
     kept: KeptPixels,
     memory: Arc<Memory>,
+    /// The client's limits, where there are any.
+    allowance: Option<Allowance>,
 }
 
 /// What a decode thread hands back.
@@ -258,6 +263,8 @@ enum Unworked {
     NoRoom { image: ImageInput, bytes: u64 },
     /// The image cannot be decoded.
     Refused(DecodeError),
+    /// The client asks for more pixels than it may.
+    Limited(Error),
 }
 
 impl PreprocessWork {
@@ -265,10 +272,15 @@ impl PreprocessWork {
         let mut times = StageTimes::default();
         let started = Instant::now();
         let tensors = self.preprocessor.input_bytes();
-        let (mut taken, mut lacking) = (room, None);
+        let (mut taken, mut lacking, mut limited) = (room, None, None);
         let mut take = |needs: DecodeNeeds| {
             let bytes = needs.peak.max(self.kept.bytes(needs.pixels)).saturating_add(tensors);
             if taken.is_none() {
+                // An image that waited for memory has been counted.
+                limited = self.allowance.as_ref().and_then(|allowance| allowance.pixels(needs.pixels).err());
+                if limited.is_some() {
+                    return false;
+                }
                 taken = self.memory.try_take(bytes);
             }
             lacking = taken.is_none().then_some(bytes);
@@ -289,6 +301,9 @@ impl PreprocessWork {
                 }
             }
         };
+        if let Some(error) = limited {
+            return Err(Unworked::Limited(error));
+        }
         if let Some(bytes) = lacking {
             return Err(Unworked::NoRoom { image, bytes });
         }

@@ -1,25 +1,21 @@
 //! The one budget of memory that requests draw on: bodies, decoded pixels, tensors that wait, drawn answers.
 //!
 //! In: how many bytes something will take, before it takes them. Out: [`Room`], which gives them back when it is dropped. What does
-//! not fit now may wait, first come, first served, so that a large image is not passed by small ones for ever. What would
-//! never fit is told apart.
+//! not fit now may wait. Whoever waits keeps nothing from others meanwhile: a large image that waits must not make the bodies of small
+//! ones be refused. What would never fit is told apart.
 
 mod limit;
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout_at,
-};
+use tokio::{sync::Notify, time::timeout_at};
 
-use super::permit::semaphore;
 use crate::{
     config::{Auto, MemoryConfig},
     error::Error,
@@ -35,9 +31,11 @@ const UNKNOWN: u64 = 2 << 30;
 /// All memory that requests may take.
 #[derive(Debug)]
 pub(super) struct Memory {
-    /// A permit for each KiB.
-    kib: Arc<Semaphore>,
-    max_kib: u32,
+    max: u64,
+    used: AtomicU64,
+    /// How many wait for some to be given back, and how they hear of it.
+    waiting: AtomicUsize,
+    given_back: Notify,
     began: Instant,
     /// The second, since then, of the last warning.
     warned: AtomicU64,
@@ -46,7 +44,10 @@ pub(super) struct Memory {
 /// Memory that something takes; it is free again when this is dropped.
 #[derive(Debug)]
 #[must_use = "the memory is given back when the room is dropped"]
-pub struct Room(OwnedSemaphorePermit);
+pub struct Room {
+    memory: Arc<Memory>,
+    bytes: u64,
+}
 
 impl Memory {
     /// The budget of the settings.
@@ -57,24 +58,30 @@ impl Memory {
         })
     }
 
-    fn of(bytes: u64) -> Self {
-        let max_kib = u32::try_from(bytes / 1024).unwrap_or(u32::MAX).max(1);
-        Self { kib: semaphore(max_kib as usize), max_kib, began: Instant::now(), warned: AtomicU64::new(0) }
+    fn of(max: u64) -> Self {
+        Self {
+            max,
+            used: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
+            given_back: Notify::new(),
+            began: Instant::now(),
+            warned: AtomicU64::new(0),
+        }
     }
 
     /// All of it, in bytes.
     pub(super) fn max_bytes(&self) -> u64 {
-        u64::from(self.max_kib) * 1024
+        self.max
     }
 
     /// What is taken at this moment, in bytes.
     pub(super) fn used_bytes(&self) -> u64 {
-        self.max_bytes().saturating_sub(self.kib.available_permits() as u64 * 1024)
+        self.used.load(Ordering::Relaxed)
     }
 
     /// Whether so many bytes fit when nothing else is there.
     pub(super) fn fits(&self, bytes: u64) -> bool {
-        kib(bytes) <= self.max_kib
+        bytes <= self.max
     }
 
     /// The refusal of what needs memory that there is not, which is told in the log, once a second at most.
@@ -93,42 +100,81 @@ impl Memory {
     }
 
     /// Takes memory where there is as much.
-    pub(super) fn try_take(&self, bytes: u64) -> Option<Room> {
-        Arc::clone(&self.kib).try_acquire_many_owned(kib(bytes)).ok().map(Room)
+    pub(super) fn try_take(self: &Arc<Self>, bytes: u64) -> Option<Room> {
+        let more = |used: u64| used.checked_add(bytes).filter(|used| *used <= self.max);
+        self.used.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).ok()?;
+        Some(Room { memory: Arc::clone(self), bytes })
     }
 
     /// Takes memory, and waits for it until then at the latest.
-    pub(super) async fn take(&self, bytes: u64, until: Instant) -> Option<Room> {
+    pub(super) async fn take(self: &Arc<Self>, bytes: u64, until: Instant) -> Option<Room> {
         if !self.fits(bytes) {
             return None;
         }
-        let taken = timeout_at(until.into(), Arc::clone(&self.kib).acquire_many_owned(kib(bytes))).await;
-        taken.ok()?.ok().map(Room)
+        let _waiting = Waiting::new(&self.waiting);
+        let taken = async {
+            loop {
+                // It listens before it looks, so that nothing given back in between is missed.
+                let mut given_back = std::pin::pin!(self.given_back.notified());
+                given_back.as_mut().enable();
+                match self.try_take(bytes) {
+                    Some(room) => return room,
+                    None => given_back.await,
+                }
+            }
+        };
+        timeout_at(until.into(), taken).await.ok()
+    }
+
+    fn give_back(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Ordering::SeqCst);
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.given_back.notify_waiters();
+        }
+    }
+}
+
+/// Counts one who waits, until it is dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
 impl Room {
     /// Adds other memory of the same budget.
-    pub(super) fn add(&mut self, more: Self) {
-        self.0.merge(more.0);
+    pub(super) fn add(&mut self, mut more: Self) {
+        self.bytes += std::mem::take(&mut more.bytes);
     }
 
     /// What it has, in bytes.
     pub(super) fn bytes(&self) -> u64 {
-        self.0.num_permits() as u64 * 1024
+        self.bytes
     }
 
     /// Gives back all but so many bytes.
-    pub fn shrink_to(&mut self, bytes: u64) {
-        let spare = self.0.num_permits().saturating_sub(kib(bytes) as usize);
+    pub(super) fn shrink_to(&mut self, bytes: u64) {
+        let spare = self.bytes.saturating_sub(bytes);
         if spare > 0 {
-            drop(self.0.split(spare));
+            self.bytes -= spare;
+            self.memory.give_back(spare);
         }
     }
 }
 
-fn kib(bytes: u64) -> u32 {
-    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.shrink_to(0);
+    }
 }
 
 #[cfg(test)]
@@ -136,6 +182,22 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[tokio::test]
+    async fn who_waits_for_much_keeps_nothing_from_who_wants_little() {
+        let memory = Arc::new(Memory::of(100));
+        let room = memory.try_take(60).expect("free");
+        let waiting = tokio::spawn({
+            let memory = Arc::clone(&memory);
+            async move { memory.take(90, Instant::now() + Duration::from_secs(60)).await.is_some() }
+        });
+        tokio::task::yield_now().await;
+        let small = memory.try_take(40).expect("what is left is for whoever comes");
+        drop(room);
+        drop(small);
+        assert!(waiting.await.expect("no panic"));
+        assert_eq!(memory.used_bytes(), 0);
+    }
 
     #[tokio::test]
     async fn what_does_not_fit_now_waits_and_what_never_fits_does_not() {
@@ -159,7 +221,7 @@ mod tests {
         /// Whatever is taken, added, given back in part or wholly: never more than all of it, and in the end nothing.
         #[test]
         fn the_books_balance(steps in prop::collection::vec((0u8..4, 0u64..40_000), 0..200)) {
-            let memory = Memory::of(64 << 10);
+            let memory = Arc::new(Memory::of(64 << 10));
             let mut rooms: Vec<Room> = Vec::new();
             for (step, bytes) in steps {
                 match step {

@@ -61,6 +61,7 @@ use crate::{
     cost::Ledger,
     engine::thread_plan::usable_cpus,
     lifecycle::Lifecycle,
+    limits::Limiter,
     models::{ModelError, Repository, Selection},
     telemetry::metrics::{GaugeSource, Metrics},
 };
@@ -74,6 +75,7 @@ pub struct Inference {
     lifecycle: Arc<Lifecycle>,
     metrics: Arc<Metrics>,
     ledger: Arc<Ledger>,
+    limiter: Arc<Limiter>,
     models: Repository,
     gate: Arc<Gate>,
     /// Threads for work whose time grows with the size of the image: decoding, preprocessing, drawing.
@@ -96,6 +98,7 @@ impl Inference {
         let (config, lifecycle) = (Arc::new(config), Arc::new(Lifecycle::default()));
         let metrics = Arc::new(Metrics::new()?);
         let ledger = Ledger::new(&config, Arc::clone(&metrics));
+        let limiter = Limiter::new(&config, Arc::clone(&metrics));
         let models =
             Repository::new(Arc::clone(&config), Arc::clone(&lifecycle), Arc::clone(&ledger), Arc::clone(&metrics));
         let threads = config.threads.decode.or(usable_cpus());
@@ -117,6 +120,7 @@ impl Inference {
             lifecycle,
             metrics,
             ledger,
+            limiter,
             models,
         });
         let source: Arc<dyn GaugeSource> = Arc::<Self>::clone(&this);
@@ -165,6 +169,12 @@ impl Inference {
     #[must_use]
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    /// How much clients may ask for.
+    #[must_use]
+    pub fn limiter(&self) -> &Arc<Limiter> {
+        &self.limiter
     }
 
     /// The number of threads that decode.

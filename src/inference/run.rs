@@ -48,8 +48,13 @@ impl Run {
         context: RequestContext,
     ) -> Self {
         let name = model.variant(variant).info.name.as_str().into();
-        let bill =
-            BillingInfo { account, model: model.info.name.as_str().into(), variant: name, tenant: context.tenant };
+        let bill = BillingInfo {
+            account,
+            model: model.info.name.as_str().into(),
+            variant: name,
+            tenant: context.tenant,
+            allowance: context.allowance.clone(),
+        };
         Self { model: Arc::clone(model), variant, context, meter: Meter::new(ledger, bill) }
     }
 
@@ -129,10 +134,10 @@ pub(super) async fn run<T>(
     work: impl AsyncFnOnce(&Run, &mut RequestRecord) -> Result<T, Error>,
 ) -> Result<Response<T>, Error> {
     let Admitted { inference, permit, mut record, route, context, .. } = admitted;
-    let started = Instant::now();
+    let (started, deadline) = (Instant::now(), context.deadline);
     let run = Run::new(&inference.ledger, Account::Request, &record.model, route.variant, context);
     record.begin();
-    let result = timeout_at(context.deadline.at.into(), work(&run, &mut record)).await;
+    let result = timeout_at(deadline.at.into(), work(&run, &mut record)).await;
     let output = match result.unwrap_or_else(|_| Err(run.deadline_exceeded())) {
         Ok(output) => output,
         Err(error) => return Err(record.fail(error)),

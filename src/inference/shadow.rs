@@ -94,7 +94,7 @@ async fn compare(
 ) -> Result<(), Error> {
     let other = sample.ticket.other;
     let deadline = Deadline::after(Instant::now(), PATIENCE);
-    let context = RequestContext { deadline, priority: Priority::LAST, tenant: Tenant::default() };
+    let context = RequestContext { deadline, priority: Priority::LAST, tenant: Tenant::default(), allowance: None };
     let run = Run::new(&inference.ledger, Account::Shadow, model, other, context);
     let ready =
         preprocess(inference, &run, ImageInput::Decoded(Arc::clone(&sample.image)), KeptPixels::default()).await?;

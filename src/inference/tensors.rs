@@ -69,7 +69,9 @@ pub(super) async fn run_tensors(
     run::run(admitted, async move |run, record| {
         let outputs = match inputs {
             TensorInputs::Tensors(named) => {
-                let ran = run.queue(in_order(run, named)?).await?;
+                let inputs = in_order(run, named)?;
+                take_pixels(run, &inputs)?;
+                let ran = run.queue(inputs).await?;
                 record.stages.set(Stage::Queue, ran.queue_time);
                 record.stages.set(Stage::Inference, ran.run_time);
                 record.batch_size = ran.batch_size;
@@ -81,6 +83,14 @@ pub(super) async fn run_tensors(
         Ok(names.zip(outputs).collect())
     })
     .await
+}
+
+/// Takes the pixels of ready-made tensors from the client's limits, as if they had come as images.
+fn take_pixels(run: &Run, inputs: &[Tensor]) -> Result<(), Error> {
+    let Some(allowance) = &run.context.allowance else { return Ok(()) };
+    let image = inputs.get(run.variant().preprocessor.image_input());
+    let elements = image.map_or(0, |image| image.shape().iter().product::<usize>());
+    allowance.pixels(elements as u64 / 3)
 }
 
 /// Decodes and queues each image for itself, so that one does not wait for another, and puts the outputs together.

@@ -18,7 +18,7 @@ use image::{
 pub use super::sniff::SourceFormat;
 use super::{
     footprint::{Header, peak_bytes},
-    jpeg::{self, JpegFailure},
+    jpeg::{JpegDecoder, JpegFailure, JpegScale},
     sniff::{Sniffed, sniff},
 };
 use crate::config::ImageLimits;
@@ -239,10 +239,12 @@ fn decode_as(
     }
 
     let exact = match format {
-        SourceFormat::Jpeg => jpeg::decode(bytes, limits).map_err(|failure| match failure {
-            JpegFailure::NoMemory => DecodeError::NoMemory { bytes: peak },
-            JpegFailure::Broken(reason) => broken(format, &reason),
-        })?,
+        SourceFormat::Jpeg => {
+            JpegDecoder::CHOSEN.decode(bytes, limits, JpegScale::Full).map_err(|failure| match failure {
+                JpegFailure::NoMemory => DecodeError::NoMemory { bytes: peak },
+                JpegFailure::Broken(reason) => broken(format, &reason),
+            })?
+        }
         SourceFormat::Png | SourceFormat::Webp | SourceFormat::Bmp | SourceFormat::Gif | SourceFormat::Tiff => None,
     };
     let rgb = match exact {

@@ -7,6 +7,7 @@
 //! - [`decode`](mod@decode): a body becomes a [`decode::DecodedImage`], within limits that are checked before a pixel is
 //!   decoded.
 //! - `footprint`: what decoding takes of memory, by an image's header.
+//! - [`jpeg`]: the decoders of JPEG, and which one is used.
 //! - [`geometry`]: where an image lands on the network's input, and the way back for boxes ([`bbox`]).
 //! - [`prepare`]: an image becomes the graph's input tensors ([`tensor`]).
 //! - [`draw`](mod@draw): a canvas with the image on it, for frames and labels.
@@ -18,7 +19,7 @@ pub mod decode;
 pub mod draw;
 mod footprint;
 pub mod geometry;
-mod jpeg;
+pub mod jpeg;
 pub mod prepare;
 pub mod sniff;
 pub mod tensor;

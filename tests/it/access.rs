@@ -243,6 +243,19 @@ async fn a_key_is_made_by_one_command_and_named_by_another() {
     let lines = fs::read_to_string(&file).expect("text");
     assert!(!lines.contains(key) && lines.lines().count() == 2, "the file holds a hash: {lines}");
 
+    // What changes something wants a key, from this machine, too.
+    let change = async |arguments: &[&str]| {
+        let url = guarded.server.url.clone();
+        let output =
+            ounce().args(["unload", "pedestrian-presence", "--url", &url]).args(arguments).output().expect("it runs");
+        String::from_utf8([output.stdout, output.stderr].concat()).expect("text")
+    };
+    assert!(change(&[]).await.contains("answers 401: this call needs a key"));
+    let admin = guarded.folder.path().join("admin.key").display().to_string();
+    let key_of_admin = new_key(&["--tenant", "acme", "--scopes", "admin", "--file", file.to_str().expect("text")]);
+    fs::write(&admin, key_of_admin).expect("write");
+    until("the key opens what it should", async || change(&["--key-file", &admin]).await == "unloaded\n").await;
+
     // Without a file both are printed, for a file that is elsewhere.
     let printed = new_key(&["--tenant", "bob", "--scopes", "infer"]);
     let key = printed.lines().find(|line| line.starts_with("ounce_")).expect("the key");

@@ -13,9 +13,9 @@ use crate::{
 
 tests![the_thread_plan_fits_half_a_cpu_one_and_two];
 
-/// A control group with a quota; it goes when dropped.
-struct Group {
-    folder: PathBuf,
+/// A control group with a limit; it goes when dropped.
+pub(crate) struct Group {
+    pub(crate) folder: PathBuf,
     server: Option<Process>,
 }
 
@@ -23,22 +23,32 @@ impl Group {
     /// Of either version, where the system lets us make one; `None` where it does not.
     fn new(name: &str, cpus: f64) -> Option<Self> {
         let quota = (cpus * 100_000.0).round();
-        let old = Path::new("/sys/fs/cgroup/cpu");
-        let (parent, files) = if old.is_dir() {
-            (old, [("cpu.cfs_period_us", "100000".to_owned()), ("cpu.cfs_quota_us", quota.to_string())])
-        } else {
-            let both = [("cgroup.procs", String::new()), ("cpu.max", format!("{quota} 100000"))];
-            (Path::new("/sys/fs/cgroup"), both)
-        };
+        let old = [("cpu.cfs_period_us", "100000".to_owned()), ("cpu.cfs_quota_us", quota.to_string())];
+        Self::with(name, "cpu", &old, &[("cpu.max", format!("{quota} 100000"))])
+    }
+
+    /// One whose processes have so much memory together.
+    pub(crate) fn of_memory(name: &str, bytes: u64) -> Option<Self> {
+        let old = [("memory.limit_in_bytes", bytes.to_string())];
+        Self::with(name, "memory", &old, &[("memory.max", bytes.to_string())])
+    }
+
+    fn with(name: &str, controller: &str, old: &[(&str, String)], new: &[(&str, String)]) -> Option<Self> {
+        let mounted = Path::new("/sys/fs/cgroup");
+        let is_old = mounted.join(controller).is_dir();
+        let (parent, files) = if is_old { (mounted.join(controller), old) } else { (mounted.to_owned(), new) };
         let folder = parent.join(format!("ounce-test-{name}-{}", std::process::id()));
         fs::create_dir(&folder).ok()?;
         let group = Self { folder, server: None };
-        let set = |(file, text): &(&str, String)| text.is_empty() || fs::write(group.folder.join(file), text).is_ok();
-        files.iter().all(set).then_some(group)
+        files.iter().all(|(file, text)| fs::write(group.folder.join(file), text).is_ok()).then_some(group)
     }
 
-    /// Starts the server in it, and waits until it is ready: its metrics.
     async fn metrics_of_a_server(&mut self) -> BTreeMap<String, f64> {
+        self.server().await.metrics().await
+    }
+
+    /// Starts the server in it, and waits until it is ready.
+    pub(crate) async fn server(&mut self) -> &mut Process {
         // A shell goes into the group and becomes the server.
         let procs = self.folder.join("cgroup.procs");
         let mut shell = std::process::Command::new("sh");
@@ -46,7 +56,7 @@ impl Group {
         shell.args(["serve", "--listen", "127.0.0.1:0"]);
         let server = self.server.insert(Process::run(shell));
         server.ready().await;
-        server.metrics().await
+        server
     }
 }
 

@@ -29,6 +29,7 @@ async fn the_table_of_metrics_is_what_a_server_shows() {
         ("OUNCE_MODEL__PEDESTRIAN__DEFAULT_VARIANT", "int8"),
         ("OUNCE_COST__BUDGET_USD_PER_HOUR", "1000"),
         ("OUNCE_TENANTS__ACME__BUDGET_USD_PER_HOUR", "1000"),
+        ("OUNCE_TENANTS__ACME__REQUESTS_PER_SECOND", "1000"),
     ];
     let server = Process::start(models.path(), &settings).await;
     let mut shown = BTreeMap::new();

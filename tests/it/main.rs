@@ -9,8 +9,10 @@
 #[macro_use]
 mod runner;
 
+mod frames;
 mod harness;
 mod scraped;
+mod siege;
 mod simulated;
 mod source;
 
@@ -32,9 +34,12 @@ mod grpc;
 mod hang_up;
 mod health;
 mod hostile;
+mod hostile_cves;
+mod hostile_framing;
 mod kubernetes;
 mod ledger;
 mod lifecycle;
+mod limits;
 mod memory;
 mod outcomes;
 mod overload;
@@ -76,10 +81,13 @@ fn main() -> std::process::ExitCode {
         hang_up::tests(),
         health::tests(),
         hostile::tests(),
+        hostile_cves::tests(),
+        hostile_framing::tests(),
         kubernetes::tests(),
         ledger::tests(),
         lifecycle::tests(),
         memory::tests(),
+        limits::tests(),
         outcomes::tests(),
         overload::tests(),
         own_machine::tests(),

@@ -12,7 +12,9 @@ use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use tokio::task::JoinSet;
 
 use crate::{
+    cgroups::Group,
     harness::{Server, photo, png, root, sum, until},
+    runner::ignore,
     scraped::metrics,
 };
 
@@ -22,7 +24,8 @@ tests![
     a_body_that_trickles_is_refused_and_so_is_one_that_is_never_sent,
     images_wait_for_memory_and_one_that_never_fits_is_told_so,
     an_answer_that_nobody_reads_is_in_the_account_until_it_is_gone,
-    our_lack_of_memory_is_not_the_clients_fault
+    our_lack_of_memory_is_not_the_clients_fault,
+    a_container_of_512_mb_refuses_or_answers_and_is_never_killed
 ];
 
 /// A client of another address than everybody's.
@@ -61,7 +64,8 @@ fn answer(mut stream: TcpStream) -> String {
 }
 
 async fn one_connection_that_announces_bodies_locks_nobody_out() {
-    let server = Server::start(&root().join("models"), &[]).await;
+    let patient = [("OUNCE_BODIES__GRACE_MS", "600000"), ("OUNCE_REQUESTS__BODY_TIMEOUT_MS", "600000")];
+    let server = Server::start(&root().join("models"), &patient).await;
     let attacker = reqwest::Client::builder().http2_prior_knowledge().build().expect("a client");
     let mut announced = JoinSet::new();
     for _ in 0..7 {
@@ -83,7 +87,8 @@ async fn one_connection_that_announces_bodies_locks_nobody_out() {
 }
 
 async fn heads_without_bodies_leave_places_for_others_and_ask_for_no_replicas() {
-    let settings = [("OUNCE_BODIES__MAX_COMING", "16"), ("OUNCE_REQUESTS__MAX_IN_FLIGHT", "4")];
+    let patient = [("OUNCE_BODIES__GRACE_MS", "600000"), ("OUNCE_REQUESTS__BODY_TIMEOUT_MS", "600000")];
+    let settings = [patient[0], patient[1], ("OUNCE_BODIES__MAX_COMING", "16"), ("OUNCE_REQUESTS__MAX_IN_FLIGHT", "4")];
     let server = Server::start(&root().join("models"), &settings).await;
     let mut held: Vec<_> = (0..8).map(|_| half_a_request(&server, "content-length: 1000")).collect();
     until("eight are coming", async || gauge(&server, "ounce_coming_bodies", &[]).await == 8.0).await;
@@ -123,9 +128,9 @@ async fn a_body_that_trickles_is_refused_and_so_is_one_that_is_never_sent() {
 }
 
 async fn images_wait_for_memory_and_one_that_never_fits_is_told_so() {
-    // 3000×3000 pixels take 27 MB as RGB: one at a time.
-    let server = Server::start(&root().join("models"), &[("OUNCE_MEMORY__MAX_BYTES", "40000000")]).await;
-    let large = png(&image::RgbImage::new(3000, 3000));
+    // 1500×1500 pixels take 7 MB as RGB: one at a time.
+    let server = Server::start(&root().join("models"), &[("OUNCE_MEMORY__MAX_BYTES", "12000000")]).await;
+    let large = png(&image::RgbImage::new(1500, 1500));
     let mut asked = JoinSet::new();
     for _ in 0..4 {
         let request = server.client.post(format!("{}/v1/detect", server.url)).body(large.clone());
@@ -140,7 +145,7 @@ async fn images_wait_for_memory_and_one_that_never_fits_is_told_so() {
     assert!(detail.starts_with("the picture takes about 48"), "{detail}");
     assert!(detail.ends_with("more memory has to be set with OUNCE_MEMORY__MAX_BYTES"), "{detail}");
 
-    let body = vec![7; 15_000_000];
+    let body = vec![7; 4_000_000];
     let (status, problem) = server.post("/v1/detect", "image/png", body).await;
     assert_eq!(status, 413, "more than a sender may have: {problem}");
 }
@@ -197,4 +202,37 @@ async fn our_lack_of_memory_is_not_the_clients_fault() {
     assert_eq!(problem["type"], "/errors#no-memory");
     drop(unread);
     until("there is memory again", async || status(&server.client, &server, large.clone()).await == 200).await;
+}
+
+/// A JPEG of one colour with so many pixels a side.
+fn flat(side: u32) -> Vec<u8> {
+    let mut jpeg = Cursor::new(Vec::new());
+    image::RgbImage::new(side, side).write_to(&mut jpeg, image::ImageFormat::Jpeg).expect("JPEG");
+    jpeg.into_inner()
+}
+
+async fn a_container_of_512_mb_refuses_or_answers_and_is_never_killed() {
+    let Some(mut group) = Group::of_memory("memory", 512 << 20) else {
+        ignore("REQUIRE_CGROUPS", "no control group can be made (that needs root)");
+    };
+    let server = group.server().await;
+    let max = server.metrics().await["ounce_memory_bytes{use=\"max\"}"];
+    assert_eq!(max, f64::from(256 << 20), "half of it");
+    // 20 megapixels fit one at a time, 49 never.
+    let [some, many] = [4500, 7000].map(flat);
+    let mut asked = JoinSet::new();
+    for client in 0..12 {
+        let body = if client % 2 == 0 { some.clone() } else { many.clone() };
+        let accept = if client % 4 == 0 { "image/png" } else { "application/json" };
+        let request = server.client.post(format!("{}/v1/detect", server.url)).header("accept", accept).body(body);
+        asked.spawn(async move { (client % 2, request.send().await.expect("an answer").status().as_u16()) });
+    }
+    let mut answered = 0;
+    while let Some(done) = asked.join_next().await {
+        let (size, status) = done.expect("no panic");
+        assert!(matches!((size, status), (0, 200 | 429 | 503 | 504) | (1, 422 | 429)), "{size}: {status}");
+        answered += usize::from(status == 200);
+    }
+    assert!(answered > 0);
+    assert!(server.child.try_wait().expect("a state").is_none(), "it is still there");
 }

@@ -1,10 +1,8 @@
 //! What is refused is counted once, by its reason, from what was really sent; and a panic calls somebody.
 
-use std::{collections::BTreeMap, convert::Infallible, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, http::Request, routing::get};
-use bytes::Bytes;
-use futures_util::stream;
 use http_body_util::BodyExt;
 use ounce::{api, auth::Authenticator, config::Layers, inference::Inference, models::Selection, telemetry::Traces};
 use reqwest::multipart::{Form, Part};

@@ -131,7 +131,19 @@ fn calls_that_change_something_have_a_port_of_their_own() {
     assert!(status == 404 && body.contains("it may be on the admin port"), "{body}");
     assert_eq!(post(admin, UNLOAD, "Host: evil.com\r\n").0, 403);
     assert_eq!(post(admin, UNLOAD, "Host: localhost\r\n").0, 200);
-    assert_eq!(post(admin, LOAD, "Host: localhost\r\n").0, 200);
+    let change = |change: &str, settings: &[(&str, &str)], arguments: &[&str]| {
+        let output = ounce().arg(change).args(arguments).envs(settings.iter().copied()).output().expect("it runs");
+        String::from_utf8([output.stdout, output.stderr].concat()).expect("text").trim().to_owned()
+    };
+    // As in a container, which has no curl.
+    let here = admin.to_string();
+    assert_eq!(change("load", &[("OUNCE_ADMIN_LISTEN", &here)], &["pedestrian"]), "loaded");
+    assert_eq!(change("unload", &[], &["pedestrian", "--url", &format!("http://{admin}")]), "unloaded");
+    let nobody = change("unload", &[("OUNCE_ADMIN_LISTEN", &here)], &["nobody"]);
+    assert_eq!(
+        nobody,
+        format!("ounce: http://{here} answers 404: there is no model `nobody`; there is `pedestrian-presence`")
+    );
 }
 
 async fn a_server_goes_on_when_somebody_has_the_admin_port() {

@@ -24,7 +24,7 @@ const OF_PROXIES: [&str; 4] = ["via", "forwarded", "x-forwarded-for", "x-real-ip
 
 /// What a route needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum RouteAccess {
+pub(in crate::api) enum RouteAccess {
     /// Everybody may ask, key or not.
     Nothing,
     /// A key of this scope.
@@ -88,7 +88,12 @@ pub(in crate::api) async fn authenticate(
     }
 }
 
-fn check(authenticator: &Authenticator, needs: RouteAccess, head: &Parts) -> Result<Identity, Denied> {
+/// Who asks, if he may.
+pub(in crate::api) fn check(
+    authenticator: &Authenticator,
+    needs: RouteAccess,
+    head: &Parts,
+) -> Result<Identity, Denied> {
     let peer = head.extensions.get::<Peer>();
     let shown = credentials(authenticator, &head.headers, peer);
     let identity = authenticator.identify(&shown, SystemTime::now())?;

@@ -6,6 +6,7 @@
 //! - [`access_log`]: one line in the log for each request.
 //! - [`outcomes`]: counts the responses and the refusals that are really sent.
 //! - [`auth`]: who asks, and whether he may.
+//! - [`rate_limit`]: refuses clients that ask for more than they may, where the settings limit any.
 //!
 //! Inside of these a panic of a handler is caught, so that all of them see its response.
 
@@ -13,6 +14,7 @@ pub(super) mod access_log;
 pub(super) mod auth;
 pub(super) mod draining;
 pub(super) mod outcomes;
+pub(super) mod rate_limit;
 pub(super) mod request_info;
 pub(super) mod trace_context;
 

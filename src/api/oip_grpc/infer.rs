@@ -1,7 +1,7 @@
 //! `ModelInfer`: one request, one answer.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -21,15 +21,16 @@ use super::{
 use crate::{
     api::{
         body::{BodyLimits, Upload},
+        client_address::client_address,
         heavy,
         middleware::request_info::RequestInfo,
         oip_rest::{ModelPath, infer::run},
-        peer::Peer,
         problem::Problem,
         tenant,
     },
     cost::Tenant,
     inference::{Deadline, Inference, Permit},
+    limits::Allowance,
     oip::{self, GrpcTarget, InferResponse, ModelInferResponse, ModelSignature},
 };
 
@@ -59,6 +60,8 @@ pub(super) struct Call {
     pub tenant: Tenant,
     /// Where it comes from.
     pub address: Option<IpAddr>,
+    /// What its client may still ask for, where that is limited.
+    pub allowance: Option<Allowance>,
     /// When the client stops waiting, by its `grpc-timeout`.
     pub ends: Option<Instant>,
     pub limits: BodyLimits,
@@ -81,12 +84,21 @@ impl Call {
     ) -> Result<Self, Problem> {
         Ok(Self {
             tenant: tenant(&head.extensions),
-            address: head.extensions.get::<Peer>().map(|peer| peer.address.ip()),
+            address: client_address(inference.config(), &head.extensions, &head.headers),
+            allowance: head.extensions.get().cloned(),
             ends: timeout::of(&head.headers)?.map(|time| received + time),
             limits: BodyLimits::of(inference.config()),
             inference,
             info,
         })
+    }
+
+    /// One message of a stream, which counts as a request of its own.
+    pub(super) fn of_message(&self) -> Result<Self, Problem> {
+        let address = self.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let name = self.inference.ledger().tenants.name(self.tenant);
+        let allowance = self.inference.limiter().admit(name, address).map_err(|refusal| refusal.error)?;
+        Ok(Self { allowance, info: self.info.of_message(), ..self.clone() })
     }
 
     /// Lets a message come.
@@ -124,6 +136,7 @@ impl Call {
     ) -> Result<ModelInferResponse, Problem> {
         let model = path.find(&self.inference, &self.info)?;
         let reserved = self.inference.name(permit, Arc::clone(&model), self.tenant)?;
+        let reserved = reserved.limited_by(self.allowance.as_ref());
         let max_image_bytes = self.limits.image;
         let request = heavy(&self.inference, message.len(), move || {
             let signature = ModelSignature {

@@ -106,9 +106,15 @@ impl Answers {
 
     /// Runs a request on its own, so that it ends and gives its place back even where the client takes no answers.
     fn start(&mut self, message: Packed, permit: Permit) {
-        let call = Call { info: self.call.info.of_message(), ..self.call.clone() };
+        let call = self.call.clone();
         let work = async move {
-            let answered = call.answer(message, permit, Instant::now()).await;
+            let (call, answered) = match call.of_message() {
+                Ok(call) => {
+                    let answered = call.answer(message, permit, Instant::now()).await;
+                    (call, answered)
+                }
+                Err(problem) => (call, Err(RefusedMessage { id: String::new(), problem })),
+            };
             frames::frame(&count(&call, answered))
         };
         self.running.push_back(Running(tokio::spawn(work.instrument(self.span.clone()))));

@@ -13,12 +13,12 @@ use super::ModelPath;
 use crate::{
     api::{
         body::{BodyLimits, Upload},
+        client_address::client_address,
         compressed::{self, MOST_UNPACKED, Packing},
         docs::Binary,
         heavy,
         middleware::request_info::RequestInfo,
         path::Path,
-        peer::Peer,
         problem::{Problem, Refusals},
         rest::wire,
         tenant,
@@ -81,8 +81,9 @@ async fn answer(
     upload: &mut Upload,
     received: Instant,
 ) -> Result<Response, Problem> {
-    let address = head.extensions.get::<Peer>().map(|peer| peer.address.ip());
+    let address = client_address(inference.config(), &head.extensions, &head.headers);
     let reserved = inference.receive(Arc::clone(&model), tenant(&head.extensions), address)?;
+    let reserved = reserved.limited_by(head.extensions.get());
     let request = read(inference, &reserved, model, &head.headers, upload).await?;
     let budget = request.time_budget.unwrap_or(inference.config().requests.deadline);
     let answered = run(info, reserved, request, Deadline::after(received, budget)).await?;

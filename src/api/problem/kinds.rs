@@ -72,6 +72,8 @@ kinds! {
         "Wait as long as Retry-After says, or ask another replica.";
     OVER_BUDGET = TOO_MANY_REQUESTS, "over-budget", "budget", "The budget is spent",
         "Wait as long as Retry-After says; the operator sets budgets with cost.budget_usd_per_hour and tenants.*.budget_usd_per_hour.";
+    RATE_LIMITED = TOO_MANY_REQUESTS, "rate-limited", "rate_limited", "More than this client may ask for",
+        "Wait as long as Retry-After says; the detail names the limit, which the operator sets in [limits] and [tenants.NAME].";
     TOO_SLOW = TOO_MANY_REQUESTS, "too-slow", "too_slow", "The answer would come after its deadline",
         "Wait as long as Retry-After says, ask another replica, or give the request more time with deadline_ms.";
     BUSY = TOO_MANY_REQUESTS, "busy", "busy", "The server holds as many requests as it may",

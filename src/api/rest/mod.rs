@@ -6,6 +6,8 @@
 mod accept;
 mod formats;
 pub(super) mod frontier;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod images;
 pub(super) mod models;
 mod multipart;

@@ -20,10 +20,10 @@ use super::{
 use crate::{
     api::{
         body::{Upload, stream_holding},
+        client_address::client_address,
         docs::{AnswerOrResults, Binary, ImageForm, ImageJson},
         middleware::{outcomes::RefusedImages, request_info::RequestInfo},
         path::Path,
-        peer::Peer,
         problem::{Problem, Refusals},
         tenant,
     },
@@ -142,8 +142,9 @@ async fn admit_and_run(
         priority: params.priority,
         input: InputKind::Images(1),
     };
-    let address = head.extensions.get::<Peer>().map(|peer| peer.address.ip());
-    let admitted = inference.receive(model, tenant(&head.extensions), address)?.admit(&terms)?;
+    let address = client_address(inference.config(), &head.extensions, &head.headers);
+    let reserved = inference.receive(model, tenant(&head.extensions), address)?;
+    let admitted = reserved.limited_by(head.extensions.get()).admit(&terms)?;
     let body = images::read(inference, &|bytes| admitted.hold(bytes), &head.headers, upload).await?;
     let call = ImageCall { info, params };
     match body {

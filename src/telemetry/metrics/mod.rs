@@ -30,6 +30,7 @@ pub struct Metrics {
     request_seconds: HistogramVec,
     stage_seconds: HistogramVec,
     refused_total: IntCounterVec,
+    limited_total: IntCounterVec,
     http_responses_total: IntCounterVec,
     grpc_responses_total: IntCounterVec,
     cancelled_total: IntCounterVec,
@@ -87,6 +88,11 @@ impl Metrics {
                 &["model", "stage"],
             )?,
             refused_total: counter("ounce_refused_total", "Requests refused, by reason.", &["model", "reason"])?,
+            limited_total: counter(
+                "ounce_limited_total",
+                "Refusals because a client had used up a limit, by tenant (`default`: an address) and limit.",
+                &["tenant", "limit"],
+            )?,
             http_responses_total: counter(
                 "ounce_http_responses_total",
                 "HTTP responses that were sent, by the route's pattern, the method and the status.",
@@ -198,6 +204,18 @@ impl Metrics {
     /// Counts a refusal. `model` is the name of a served model or empty, never a name from the wire.
     pub fn refused(&self, model: &str, reason: &str) {
         self.refused_total.with_label_values(&[model, reason]).inc();
+    }
+
+    /// Begins the refusals of a tenant that has limits at 0.
+    pub fn begin_limited(&self, tenant: &str) {
+        for limit in ["requests_per_second", "pixels_per_second", "usd_per_second", "max_in_flight"] {
+            self.limited_total.with_label_values(&[tenant, limit]);
+        }
+    }
+
+    /// Counts a refusal because a limit was used up: whose, and which, by the names of the settings.
+    pub fn limited(&self, tenant: &str, limit: &str) {
+        self.limited_total.with_label_values(&[tenant, limit]).inc();
     }
 
     /// Counts a response that was sent: by the pattern of its route (`none` where there was no such path), the method (`_OTHER` for

@@ -118,8 +118,9 @@ async fn metrics_of(server: &Server) -> std::collections::BTreeMap<String, f64> 
 }
 
 async fn grpcurl_finds_its_way_by_reflection() {
-    let mut grpcurl =
-        program("grpcurl", "REQUIRE_GRPCURL", "go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.8.9");
+    let installed = root().join(".checks/bin/grpcurl");
+    let path = if installed.exists() { installed } else { "grpcurl".into() };
+    let mut grpcurl = program(path, "REQUIRE_GRPCURL", "make .checks/installed");
     let server = Server::start(&root().join("models"), &[]).await;
     let address = server.url.trim_start_matches("http://");
     let question = r#"{"name": "pedestrian"}"#;

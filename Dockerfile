@@ -23,7 +23,9 @@ COPY src src
 # Newer than what stood in for them.
 RUN touch src/lib.rs src/main.rs \
     && cargo build --locked --profile "$PROFILE" \
-    && strip -o /usr/local/bin/ounce target/*/ounce
+    && strip -o /usr/local/bin/ounce target/*/ounce \
+    && cargo metadata --locked --format-version 1 \
+        --filter-platform "$(rustc --print host-tuple)" >/build/metadata.json
 
 # ONNX Runtime, pinned and checked by runtime/fetch.py.
 FROM ${BASE_IMAGE} AS fetch
@@ -37,15 +39,41 @@ COPY runtime runtime
 FROM fetch AS fetch-cpu
 RUN python3 runtime/fetch.py cpu
 
+# What it is made of, for people and for scanners.
+FROM fetch-cpu AS sbom-cpu
+COPY Cargo.lock ./
+COPY models models
+COPY --from=build /build/metadata.json ./
+RUN python3 runtime/sbom.py /sbom metadata.json .runtime/cpu
+
+# The binary, with the list of its crates in it.
+FROM build AS listed
+COPY --from=sbom-cpu /sbom/ounce.dep-v0 ./
+RUN objcopy --add-section .dep-v0=ounce.dep-v0 /usr/local/bin/ounce
+
+# What the image for CPUs stands on: the C and C++ libraries alone. No shell, no package manager. Scanners still find the packages.
+FROM ${BASE_IMAGE} AS libraries
+RUN set -- base-files libc6 libgcc-s1 libstdc++6 \
+    && dpkg -L "$@" >/tmp/files \
+    && sed -i '/^$/d' /tmp/files \
+    && tar --create --file=/tmp/files.tar --no-recursion --exclude='*/gconv/*' --files-from=/tmp/files \
+    && mkdir -p /mnt/usr/lib64 \
+    && tar --extract --file=/tmp/files.tar --directory=/mnt \
+    && mkdir -p /mnt/var/lib/dpkg/status.d \
+    && for package in "$@"; do dpkg-query --status "$package" >"/mnt/var/lib/dpkg/status.d/$package" || exit 1; done
+
 # The image for CPUs.
-FROM ${BASE_IMAGE} AS cpu
+FROM scratch AS cpu
+COPY --from=libraries /mnt /
 COPY --from=fetch-cpu /fetch/.runtime/cpu/*.so* /usr/local/lib/
 COPY --from=fetch-cpu /fetch/.runtime/cpu/LICENSE /fetch/.runtime/cpu/ThirdPartyNotices.txt /licenses/onnxruntime/
 COPY LICENSE /licenses/ounce/
 COPY models /models
-COPY --from=build /usr/local/bin/ounce /usr/local/bin/
+COPY --from=sbom-cpu /sbom/ounce.cdx.json /usr/share/sbom/
+COPY --from=listed /usr/local/bin/ounce /usr/local/bin/
 # ONNX Runtime would tell its makers about itself.
-ENV ORT_DISABLE_TELEMETRY=1 \
+ENV PATH=/usr/local/bin \
+    ORT_DISABLE_TELEMETRY=1 \
     OUNCE_LISTEN=0.0.0.0:8080 \
     OUNCE_MODELS=/models
 USER 10001:10001
@@ -67,13 +95,20 @@ LABEL org.opencontainers.image.title="ounce" \
 FROM fetch AS fetch-gpu
 RUN python3 runtime/fetch.py gpu
 
+FROM fetch-gpu AS sbom-gpu
+COPY Cargo.lock ./
+COPY models models
+COPY --from=build /build/metadata.json ./
+RUN python3 runtime/sbom.py /sbom metadata.json .runtime/gpu
+
 # The same for NVIDIA's GPUs.
 FROM ${CUDA_IMAGE} AS gpu
 COPY --from=fetch-gpu /fetch/.runtime/gpu/*.so* /usr/local/lib/
 COPY --from=fetch-gpu /fetch/.runtime/gpu/LICENSE /fetch/.runtime/gpu/ThirdPartyNotices.txt /licenses/onnxruntime/
 COPY LICENSE /licenses/ounce/
 COPY models /models
-COPY --from=build /usr/local/bin/ounce /usr/local/bin/
+COPY --from=sbom-gpu /sbom/ounce.cdx.json /usr/share/sbom/
+COPY --from=listed /usr/local/bin/ounce /usr/local/bin/
 ENV ORT_DISABLE_TELEMETRY=1 \
     OUNCE_LISTEN=0.0.0.0:8080 \
     OUNCE_MODELS=/models \

@@ -5,7 +5,7 @@ RUNTIME ?= cpu
 PYTHON ?= python3
 export OUNCE_RUNTIME__FLAVOUR ?= $(RUNTIME)
 
-.PHONY: serve test check deny docs fuzz proto runtime build image clean
+.PHONY: serve test check deny docs fuzz proto runtime build image sbom clean
 
 serve: build
 	./target/release/ounce serve
@@ -24,6 +24,12 @@ IMAGE ?= ounce:$(VERSION)$(if $(filter gpu,$(RUNTIME)),-gpu)
 image:
 	$(IMAGE_BUILD) --target $(RUNTIME) --tag $(IMAGE) \
 		--build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) .
+
+# What ounce is made of, in target/sbom/: a CycloneDX document, and the list of crates that the image's binary has in it.
+sbom: runtime
+	@mkdir -p target
+	@cargo metadata --locked --format-version 1 --filter-platform "$$(rustc --print host-tuple)" >target/metadata.json
+	@$(PYTHON) runtime/sbom.py target/sbom target/metadata.json .runtime/$(RUNTIME)
 
 # What tests use of Python: Triton's client, and what scores models. Kept in .python/.
 .python/installed: tests/requirements.txt

@@ -16,7 +16,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use super::{
     admin::{health, metrics, repository},
     docs,
-    middleware::{access_log, auth, draining, outcomes, rate_limit, request_info, trace_context},
+    middleware::{access_log, auth, draining, outcomes, rate_limit, request_info, security_headers, trace_context},
     oip_grpc, oip_rest,
     problem::{self, kinds},
     rest::{frontier, models, predict},
@@ -120,6 +120,7 @@ fn layered(routes: Router, inference: Arc<Inference>, auth: Arc<Authenticator>, 
         .layer(from_fn(access_log::log_request))
         .layer(from_fn_with_state(traces, trace_context::trace_request))
         .layer(from_fn(request_info::identify))
+        .layer(security_headers::layers())
 }
 
 #[cfg(test)]
@@ -141,6 +142,7 @@ mod tests {
             }
         };
         let routes = Router::new().route("/boom", get(boom)).route("/fine", get(|| async { "fine" }));
+        let routes = routes.route("/page", get(|| async { axum::response::Html("page") }));
         let config = Layers::defaults().and_then(|layers| layers.build()).expect("valid");
         let authenticator = Arc::new(Authenticator::open(&config));
         let app = layered(routes, Inference::new(config).expect("metrics"), authenticator, Traces::default());
@@ -160,6 +162,18 @@ mod tests {
         for odd in ["", "a b", &"x".repeat(129)] {
             assert_eq!(ask("GET", "/fine", odd).await.headers()["x-request-id"].len(), 26, "{odd}");
         }
+    }
+
+    #[tokio::test]
+    async fn browsers_and_caches_are_told_what_not_to_do_by_every_answer() {
+        for (method, path) in [("GET", "/fine"), ("POST", "/fine"), ("GET", "/nowhere"), ("GET", "/boom")] {
+            let answer = ask(method, path, "a").await;
+            assert_eq!(answer.headers()["x-content-type-options"], "nosniff", "{method} {path}");
+            assert_eq!(answer.headers()["cache-control"], "no-store", "{method} {path}");
+            assert!(!answer.headers().contains_key("content-security-policy"), "{method} {path} is no page");
+        }
+        let page = ask("GET", "/page", "a").await;
+        assert_eq!(page.headers()["content-security-policy"], "frame-ancestors 'none'");
     }
 
     #[tokio::test]

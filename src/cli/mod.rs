@@ -28,6 +28,7 @@ use crate::{
     config::{ConfigError, Layers},
     inference::Inference,
     models::{ModelError, Selection},
+    telemetry,
     tools::bench::RunControl,
     tools::plot::Chart,
 };
@@ -213,10 +214,14 @@ impl Cli {
             Command::Unload(change) => change.run("unload"),
             Command::Key(key) => key.run(),
         };
+        let is_read = telemetry::flush_log();
         match result {
             Ok(code) => code,
             Err(error) => {
-                eprintln!("ounce: {error:#}");
+                // Where nobody reads, this would wait for ever.
+                if is_read {
+                    eprintln!("ounce: {error:#}");
+                }
                 ExitCode::from(if error.is::<ConfigError>() { 2 } else { 1 })
             }
         }

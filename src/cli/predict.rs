@@ -18,8 +18,8 @@ use crate::{
     inference::{Deadline, ImageInput, ImageOutput, ImageRequest, Inference, PostprocessOverrides, Response, Terms},
     models::{Model, Selection},
     routing::policy::VariantPreference,
-    telemetry,
-    vision::draw::ImageFormat,
+    tasks, telemetry,
+    vision::draw::{DrawOptions, ImageFormat, Redaction},
 };
 
 /// Answer for pictures from files, without a server.
@@ -42,6 +42,9 @@ pub(super) struct Predict {
     /// Write the picture with the answer drawn on it (.jpg or .png)
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Make what was found unrecognisable in that picture: blur or pixelate
+    #[arg(long, value_name = "HOW", requires = "output", value_parser = redaction)]
+    redact: Option<Redaction>,
     /// Print JSON as the server would send it, an answer a line
     #[arg(long)]
     json: bool,
@@ -54,7 +57,8 @@ impl Predict {
         if self.min_score.is_some_and(|score| !(0.0..=1.0).contains(&score)) {
             bail!("--min-score is a number between 0 and 1");
         }
-        let draw = self.output.as_deref().map(image_format).transpose()?;
+        let format = self.output.as_deref().map(image_format).transpose()?;
+        let draw = format.map(|format| DrawOptions { format, redaction: self.redact });
         if draw.is_some() && self.pictures.len() > 1 {
             bail!("-o takes one picture, not {}", self.pictures.len());
         }
@@ -68,6 +72,9 @@ impl Predict {
                 others.into_iter().fold(model_for(first), |found, task| found.or_else(|_| model_for(task)))
             }
         }?;
+        if self.redact.is_some() && !tasks::has_places(model.info.task) {
+            bail!("--redact wants a model that detects; `{}` answers for the whole picture", model.info.name);
+        }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut failed = false;
         for picture in &self.pictures {
@@ -90,7 +97,7 @@ impl Predict {
         inference: &Arc<Inference>,
         model: &Arc<Model>,
         picture: &Path,
-        draw: Option<ImageFormat>,
+        draw: Option<DrawOptions>,
     ) -> anyhow::Result<Response<ImageOutput>> {
         let bytes = std::fs::read(picture)?;
         let preference = VariantPreference { variant: self.variant.clone(), ..VariantPreference::default() };
@@ -116,6 +123,10 @@ impl Predict {
         }
         Ok(())
     }
+}
+
+fn redaction(word: &str) -> Result<Redaction, String> {
+    Redaction::parse(word).ok_or_else(|| format!("it is none of {}", Redaction::WORDS.join(", ")))
 }
 
 fn image_format(path: &Path) -> anyhow::Result<ImageFormat> {

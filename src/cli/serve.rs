@@ -58,6 +58,7 @@ impl Serve {
                         _ = interrupt.recv() => {}
                     }
                     tracing::warn!("stopped at once");
+                    telemetry::flush_log();
                     std::process::exit(1);
                 });
             };

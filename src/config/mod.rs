@@ -6,10 +6,12 @@
 mod auth;
 mod layers;
 mod limits;
+mod loading;
 mod memory;
 #[cfg(test)]
 mod page;
 mod proxy;
+mod telemetry;
 mod types;
 
 use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
@@ -20,8 +22,10 @@ pub use self::{
     auth::{AdminListen, AuthConfig, AuthMode},
     layers::{ConfigError, Layers, Origin, is_plain_name},
     limits::{Cap, ClientLimits, InForce, LimitsConfig, Places, Positive},
+    loading::LoadingConfig,
     memory::{BodiesConfig, MemoryConfig},
     proxy::{ForwardHeader, Networks, ProxyConfig},
+    telemetry::{LogConfig, LogFormat, TelemetryConfig},
     types::{Auto, Currency, HeaderName, Millis, NonNegative, Objective, OtlpEndpoint, Provider, Ratio, Secret, Task},
 };
 
@@ -47,6 +51,8 @@ pub struct Config {
     pub models: PathBuf,
     /// How changes of the model folder are found.
     pub reload: ReloadConfig,
+    /// What loading a model may take.
+    pub loading: LoadingConfig,
     /// ONNX Runtime and its execution providers.
     pub runtime: RuntimeConfig,
     /// Threads other than those of sessions.
@@ -342,37 +348,6 @@ pub struct ModelOverrides {
     /// Largest number of images in a run.
     #[serde(deserialize_with = "optional")]
     pub max_batch: Option<Auto>,
-}
-
-/// Logging.
-#[derive(Debug, Clone, Deserialize)]
-pub struct LogConfig {
-    /// Filter in the format of `RUST_LOG`.
-    pub filter: String,
-    /// Format of a line.
-    pub format: LogFormat,
-}
-
-/// Format of a log line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// Text for people.
-    Text,
-    /// One JSON object for each line.
-    Json,
-}
-
-/// Export of traces.
-#[derive(Debug, Clone, Deserialize)]
-pub struct TelemetryConfig {
-    /// Collector that spans are sent to. Without one, no spans are made.
-    #[serde(deserialize_with = "unless_empty")]
-    pub otlp_endpoint: Option<OtlpEndpoint>,
-    /// Share of the traces that are exported, where the client does not decide.
-    pub otlp_sample_ratio: Ratio,
-    /// Service name in the spans.
-    pub service_name: String,
 }
 
 fn milliseconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {

@@ -204,7 +204,7 @@ impl Ledger {
     #[must_use]
     pub fn track_loading<'a>(&'a self, account: Account, model: &'a str) -> LoadingGuard<'a> {
         self.loading.fetch_add(1, Ordering::SeqCst);
-        LoadingGuard { ledger: self, account, model, began: CpuTime::of_this_thread() }
+        LoadingGuard { ledger: self, account, model, began: CpuTime::of_this_thread(), elsewhere: CpuTime::default() }
     }
 
     /// Books time with the labels model, variant and tenant, and returns its price in dollars.
@@ -349,6 +349,14 @@ pub struct LoadingGuard<'a> {
     account: Account,
     model: &'a str,
     began: CpuTime,
+    elsewhere: CpuTime,
+}
+
+impl LoadingGuard<'_> {
+    /// Adds what another thread has used for this load.
+    pub fn add(&mut self, cpu: CpuTime) {
+        self.elsewhere += cpu;
+    }
 }
 
 impl Drop for LoadingGuard<'_> {
@@ -358,7 +366,7 @@ impl Drop for LoadingGuard<'_> {
             Account::Warmup => {
                 CpuTime::of_this_process() - self.ledger.books().process_at_start - self.ledger.booked().cpu
             }
-            _ => CpuTime::of_this_thread_since(self.began),
+            _ => CpuTime::of_this_thread_since(self.began) + self.elsewhere,
         };
         self.ledger.book_on(self.account, [self.model, "", ""], used.into());
         self.ledger.loading.fetch_sub(1, Ordering::SeqCst);

@@ -25,7 +25,7 @@ use crate::{
     telemetry::{Stage, StageTimes},
     vision::{
         decode::{self, DecodeError, DecodeNeeds, DecodeScale, DecodedImage},
-        draw::ImageFormat,
+        draw::DrawOptions,
         prepare::{Placement, Preprocessed, Preprocessor},
         tensor::Tensor,
     },
@@ -41,8 +41,8 @@ pub struct ImageRequest {
     pub image: ImageInput,
     /// What differs from the model's defaults.
     pub options: PostprocessOverrides,
-    /// The format in which the image is wanted with the prediction drawn on it, if it is.
-    pub draw: Option<ImageFormat>,
+    /// How the image is wanted with the prediction drawn on it, if it is.
+    pub draw: Option<DrawOptions>,
 }
 
 /// An image as it comes.
@@ -107,7 +107,7 @@ pub(super) async fn run_image(mut admitted: Admitted, request: ImageRequest) -> 
             Some(_) => (image.clone(), image),
             None => (image, None),
         };
-        let drawing = draw.zip(to_draw).map(|(format, image)| Drawing { format, image, room });
+        let drawing = draw.zip(to_draw).map(|(options, image)| Drawing { options, image, room });
         let work = postprocess(run, ran.outputs, preprocessed.placement, options, drawing);
         // Drawing and encoding take about as long as decoding, so they use the decode pool.
         let pool = if draw.is_some() { &inference.decoding } else { &inference.postprocessing };
@@ -128,7 +128,7 @@ pub(super) async fn run_image(mut admitted: Admitted, request: ImageRequest) -> 
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct KeptPixels {
     /// The answer is drawn on them, and encoded.
-    pub draw: Option<ImageFormat>,
+    pub draw: Option<DrawOptions>,
     /// They are compared with another variant's answer.
     pub sample: bool,
 }
@@ -143,7 +143,7 @@ impl KeptPixels {
         const RGB: u64 = 3;
         let copy = if self.draw.is_some() && self.sample { RGB } else { 0 };
         let kept = if self.any() { RGB } else { 0 };
-        pixels.saturating_mul(kept + copy + self.draw.map_or(0, ImageFormat::bytes_a_pixel))
+        pixels.saturating_mul(kept + copy + self.draw.map_or(0, |draw| draw.format.bytes_a_pixel()))
     }
 }
 
@@ -325,7 +325,7 @@ impl PreprocessWork {
 
 /// An image that the prediction is drawn on.
 pub(super) struct Drawing {
-    format: ImageFormat,
+    options: DrawOptions,
     image: Arc<DecodedImage>,
     /// The memory for it and for its file.
     room: Room,
@@ -351,8 +351,8 @@ pub(super) fn postprocess(
         let started = Instant::now();
         let prediction = postprocessor.read(&outputs, &placement, &options)?;
         let drawn = match drawing {
-            Some(Drawing { format, image, room }) => {
-                Some(DrawnImage::new(prediction.draw(image, &model.info.labels, format)?, room))
+            Some(Drawing { options, image, room }) => {
+                Some(DrawnImage::new(prediction.draw(image, &model.info.labels, options)?, room))
             }
             None => None,
         };

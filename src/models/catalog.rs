@@ -52,7 +52,7 @@ fn folders(root: &Path) -> Result<Vec<PathBuf>, String> {
         )
     })?;
     let mut folders: Vec<_> =
-        entries.flatten().map(|entry| entry.path()).filter(|path| path.join(MANIFEST).is_file()).collect();
+        entries.flatten().map(|entry| entry.path()).filter(|path| path.join(MANIFEST).exists()).collect();
     folders.sort();
     Ok(folders)
 }

@@ -1,51 +1,113 @@
 //! Reads a variant's file: checks it, unpacks it, and names other formats taken for ONNX.
+//!
+//! Only regular files are read, and no more of them than a bound: a pipe would block, a device may never end.
 
 use std::{
     fmt::Write as _,
-    fs,
-    io::{ErrorKind, Read},
+    fs::{File, OpenOptions},
+    io::{self, ErrorKind, Read},
+    os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
+use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
 use super::folder::VariantFile;
 use crate::engine::session::GraphSource;
 
-/// An ONNX model over 2 GB cannot be one protobuf; what unpacks to more is no model.
-const MAX_UNPACKED_BYTES: u64 = 2 << 30;
+/// The largest manifest, and the largest file of labels.
+const MAX_TEXT_BYTES: u64 = 16 << 20;
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-/// Reads a variant's file: its checksum, its compression, and whether it can be a model at all.
+/// Reads a variant's file: its checksum, its compression, and whether it can be a model at all. It has at most
+/// `max_bytes`, packed and unpacked.
 ///
 /// # Errors
 /// With a sentence that names the file and what it seems to be instead.
-pub fn open(variant: &VariantFile) -> Result<GraphSource, String> {
-    let shown = variant.path.display();
-    let bytes = fs::read(&variant.path).map_err(|error| match error.kind() {
-        ErrorKind::NotFound => format!("{shown} does not exist"),
-        _ => format!("{shown} cannot be read: {error}"),
-    })?;
+pub fn open(variant: &VariantFile, max_bytes: u64) -> Result<GraphSource, String> {
+    let bytes = read(&variant.path, max_bytes)?;
     if let Some(pinned) = &variant.sha256 {
         let found = hex(&Sha256::digest(&bytes));
         if !found.eq_ignore_ascii_case(pinned) {
+            let shown = variant.path.display();
             return Err(format!("{shown} has the SHA-256 {found}, but the manifest says {pinned}: it is another file"));
         }
     }
     if bytes.starts_with(&ZSTD_MAGIC) {
-        return unpack(&bytes, &variant.path).map(GraphSource::Bytes);
+        return unpack(&bytes, &variant.path, max_bytes).map(GraphSource::Bytes);
     }
     refuse_others(&bytes, &variant.path)?;
     Ok(GraphSource::Path(variant.path.clone()))
 }
 
-fn unpack(bytes: &[u8], path: &Path) -> Result<Vec<u8>, String> {
-    let broken = |error: std::io::Error| format!("{} is broken zstd: {error}", path.display());
-    let mut unpacked = Vec::new();
+/// Reads a model file of at most `max_bytes`.
+///
+/// # Errors
+/// With a sentence: it is not there, no regular file, or too large.
+pub(super) fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, String> {
+    let (file, size) = open_regular(path)?;
+    let too_large = |size: u64| {
+        let shown = path.display();
+        format!("{shown} has {size} bytes, but a model file may have {max_bytes} (setting `loading.max_bytes`)")
+    };
+    if size > max_bytes {
+        return Err(too_large(size));
+    }
+    // It may grow while it is read.
+    let bytes = read_at_most(file, max_bytes, size).map_err(|error| cannot_be_read(path, &error))?;
+    if bytes.len() as u64 > max_bytes { Err(too_large(bytes.len() as u64)) } else { Ok(bytes) }
+}
+
+/// Reads a manifest or a file of labels.
+///
+/// # Errors
+/// With a sentence: it is not there, no regular file, no text, or too large.
+pub(super) fn read_text(path: &Path) -> Result<String, String> {
+    let (file, size) = open_regular(path)?;
+    let bytes = read_at_most(file, MAX_TEXT_BYTES, size).map_err(|error| cannot_be_read(path, &error))?;
+    if bytes.len() as u64 > MAX_TEXT_BYTES {
+        return Err(format!("{} has more than the {MAX_TEXT_BYTES} bytes that a text may have here", path.display()));
+    }
+    String::from_utf8(bytes).map_err(|_| format!("{} is no text in UTF-8", path.display()))
+}
+
+/// Opens a regular file, links followed, and says how large it is. It is asked what it is once it is open, so that it
+/// cannot become something else in between; and opened in a way that does not wait for a pipe's other end.
+fn open_regular(path: &Path) -> Result<(File, u64), String> {
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    let file = file.map_err(|error| cannot_be_read(path, &error))?;
+    let about = file.metadata().map_err(|error| cannot_be_read(path, &error))?;
+    match about.is_file() {
+        true => Ok((file, about.len())),
+        false => Err(format!(
+            "{} is no regular file, but a folder, a pipe or a device: put the file itself there",
+            path.display()
+        )),
+    }
+}
+
+fn read_at_most(from: impl Read, max_bytes: u64, expected: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(usize::try_from(expected.min(max_bytes)).unwrap_or_default());
+    from.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn cannot_be_read(path: &Path, error: &io::Error) -> String {
+    match error.kind() {
+        ErrorKind::NotFound => format!("{} does not exist", path.display()),
+        _ => format!("{} cannot be read: {error}", path.display()),
+    }
+}
+
+fn unpack(bytes: &[u8], path: &Path, max_bytes: u64) -> Result<Vec<u8>, String> {
+    let broken = |error: io::Error| format!("{} is broken zstd: {error}", path.display());
     let reader = zstd::Decoder::new(bytes).map_err(broken)?;
-    reader.take(MAX_UNPACKED_BYTES + 1).read_to_end(&mut unpacked).map_err(broken)?;
-    if unpacked.len() as u64 > MAX_UNPACKED_BYTES {
-        return Err(format!("{} unpacks to more than 2 GiB, which no ONNX file can be", path.display()));
+    let unpacked = read_at_most(reader, max_bytes, 0).map_err(broken)?;
+    if unpacked.len() as u64 > max_bytes {
+        let bound = format!("a model file may have {max_bytes} (setting `loading.max_bytes`)");
+        return Err(format!("{} unpacks to more: {bound}", path.display()));
     }
     refuse_others(&unpacked, path)?;
     Ok(unpacked)
@@ -76,16 +138,18 @@ fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::{collections::BTreeMap, fs, process::Command};
 
     use super::*;
+
+    const MAX_BYTES: u64 = 1 << 20;
 
     fn opened(bytes: &[u8], sha256: Option<&str>) -> Result<GraphSource, String> {
         let folder = tempfile::tempdir().expect("tempdir");
         let path = folder.path().join("m.onnx");
         fs::write(&path, bytes).expect("write");
         let variant = VariantFile { name: "m".into(), path, sha256: sha256.map(Into::into), accuracy: BTreeMap::new() };
-        open(&variant).map_err(|reason| reason.replace(&folder.path().display().to_string(), "models"))
+        open(&variant, MAX_BYTES).map_err(|reason| reason.replace(&folder.path().display().to_string(), "models"))
     }
 
     #[test]
@@ -93,6 +157,42 @@ mod tests {
         let model = vec![7u8; 1000];
         let packed = zstd::encode_all(model.as_slice(), 3).expect("zstd");
         assert!(matches!(opened(&packed, None), Ok(GraphSource::Bytes(bytes)) if bytes == model));
+    }
+
+    #[test]
+    fn what_is_larger_than_it_may_be_is_not_read_to_its_end() {
+        insta::assert_snapshot!(opened(&vec![0; 1 << 21], None).expect_err("refused"), @"models/m.onnx has 2097152 bytes, but a model file may have 1048576 (setting `loading.max_bytes`)");
+        let zeros = io::repeat(0).take(1 << 25);
+        let bomb = zstd::encode_all(zeros, 1).expect("zstd");
+        assert!(bomb.len() < 1 << 16, "{}", bomb.len());
+        insta::assert_snapshot!(opened(&bomb, None).expect_err("refused"), @"models/m.onnx unpacks to more: a model file may have 1048576 (setting `loading.max_bytes`)");
+    }
+
+    #[test]
+    fn what_would_block_or_never_end_is_refused_at_once() {
+        let folder = tempfile::tempdir().expect("tempdir");
+        let at = |name: &str| folder.path().join(name);
+        assert!(Command::new("mkfifo").arg(at("pipe")).status().expect("mkfifo runs").success());
+        std::os::unix::fs::symlink("/dev/zero", at("zeros")).expect("a link");
+        fs::create_dir(at("folder")).expect("mkdir");
+        for name in ["pipe", "zeros", "folder"] {
+            for reason in [read(&at(name), MAX_BYTES).expect_err("refused"), read_text(&at(name)).expect_err("refused")]
+            {
+                assert!(
+                    reason.ends_with(&format!(
+                        "{name} is no regular file, but a folder, a pipe or a device: put the file itself there"
+                    )),
+                    "{reason}"
+                );
+            }
+        }
+        fs::write(at("text"), "it is").expect("write");
+        std::os::unix::fs::symlink(at("text"), at("link")).expect("a link");
+        assert_eq!(
+            read_text(&at("link")).as_deref(),
+            Ok("it is"),
+            "links to files are fine: so Kubernetes mounts them"
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::ModelError;
+use super::{ModelError, file};
 use crate::manifest::{Labels, Manifest, VariantSpec};
 
 /// The manifest's file name.
@@ -78,8 +78,7 @@ pub fn read(folder: &Path) -> Result<ModelFolder, ModelError> {
     let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let fail = |reason: String| ModelError { model: Some(name.clone()), reason };
     let path = folder.join(MANIFEST);
-    let text =
-        std::fs::read_to_string(&path).map_err(|error| fail(format!("{} cannot be read: {error}", path.display())))?;
+    let text = file::read_text(&path).map_err(fail)?;
     let manifest: Manifest = toml::from_str(&text)
         .map_err(|error| fail(format!("{} is not a valid manifest: {}", path.display(), at_line(&text, &error))))?;
     let decode_task = manifest.output.decode.task();
@@ -120,9 +119,7 @@ fn read_labels(folder: &Path, labels: &Labels) -> Result<Vec<String>, String> {
     let labels = match labels {
         Labels::List(list) => list.clone(),
         Labels::File(file) => {
-            let path = folder.join(file);
-            let text = std::fs::read_to_string(&path)
-                .map_err(|error| format!("the labels {} cannot be read: {error}", path.display()))?;
+            let text = file::read_text(&folder.join(file)).map_err(|reason| format!("the file of labels {reason}"))?;
             text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect()
         }
     };
@@ -213,7 +210,7 @@ mod tests {
         insta::assert_snapshot!(reason(&[("model.toml", "task = 'detect'\nlables = ['a']\noutput.decode = 'yolox'")]), @"models/cats/model.toml is not a valid manifest: line 2: unknown field `lables`, expected one of `task`, `labels`, `default_variant`, `input`, `output`, `variant`, `batching`, `execution`, `routing`");
         insta::assert_snapshot!(reason(&[("model.toml", "task = 'detect'\nlabels = ['a']\noutput.decode = 'softmax'")]), @r#"task is "detect", but outputs decoded as Softmax answer "classify""#);
         insta::assert_snapshot!(reason(&[("model.toml", "task = 'detect'\nlabels = ['a']\noutput.decode = 'yolo'")]), @"models/cats/model.toml is not a valid manifest: line 3: unknown variant `yolo`, expected one of `yolox`, `yolov5`, `yolov8`, `nanodet`, `fastestdet`, `ssd`, `boxes-scores`, `detr`, `nms-in-graph`, `softmax`, `logits`, `sigmoid`");
-        insta::assert_snapshot!(reason(&[("model.toml", THREE_LINES)]), @"the labels models/cats/names.txt cannot be read: No such file or directory (os error 2)");
+        insta::assert_snapshot!(reason(&[("model.toml", THREE_LINES)]), @"the file of labels models/cats/names.txt does not exist");
         insta::assert_snapshot!(reason(&[("model.toml", THREE_LINES), ("names.txt", "cat")]), @"there is no .onnx or .onnx.zst file in models/cats");
     }
 }

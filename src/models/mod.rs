@@ -12,8 +12,10 @@
 //! - [`file`](mod@file): a model's file, checked and unpacked.
 //! - [`loader`]: folder to model; `opening` opens a file, `probe` tries the graph before it serves.
 //! - [`model`]: what a loaded model is made of.
-//! - [`repository`]: the models that are served, and how that changes while the server runs; `watcher` notices changes.
+//! - [`repository`]: the models that are served, and how that changes while the server runs; `watcher` notices changes,
+//!   `bounded` gives up what hangs.
 
+mod bounded;
 pub mod catalog;
 pub mod file;
 pub mod folder;

@@ -55,7 +55,7 @@ impl Loader<'_> {
     /// With one sentence: what does not fit, and what would.
     pub(super) fn open(&self, folder: &ModelFolder, file: &VariantFile) -> Result<OpenedVariant, String> {
         let started = Instant::now();
-        let source = file::open(file)?;
+        let source = file::open(file, self.config.loading.max_bytes.get())?;
         let manifest = &folder.manifest;
         let wanted = manifest.execution.providers.clone().unwrap_or_else(|| self.config.runtime.providers());
         let plan = |providers: &[Provider]| {
@@ -151,11 +151,7 @@ impl Loader<'_> {
     ) -> Result<(GraphSource, OrtEngine), String> {
         let freed = match source {
             GraphSource::Bytes(bytes) => free_axis::free(bytes)?,
-            GraphSource::Path(path) => {
-                let bytes =
-                    std::fs::read(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-                free_axis::free(&bytes)?
-            }
+            GraphSource::Path(path) => free_axis::free(&file::read(path, self.config.loading.max_bytes.get())?)?,
         };
         let freed = GraphSource::Bytes(freed);
         let mut session = self.session(&freed, &original.providers, plan, weights)?;

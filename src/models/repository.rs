@@ -10,10 +10,14 @@ use std::{
     thread::JoinHandle,
 };
 
-use super::{LoadedModel, Loader, Model, ModelError, Selection, catalog};
+use super::{
+    LoadedModel, Loader, Model, ModelError, Selection,
+    bounded::{BoundedWork, NotDone},
+    catalog,
+};
 use crate::{
     config::{Config, Task},
-    cost::{Account, Ledger},
+    cost::{Account, CpuTime, Ledger},
     error::Error,
     lifecycle::{Lifecycle, LifecycleState},
     telemetry::metrics::Metrics,
@@ -30,6 +34,8 @@ pub struct Repository {
     workers: Mutex<Vec<JoinHandle<()>>>,
     /// Held while a model is loaded or unloaded: one after the other.
     changing: Mutex<()>,
+    /// Loads, and looks at the folder, that may hang.
+    bounded: BoundedWork,
     /// The same turn, for async callers that must not block a thread.
     turn: Arc<tokio::sync::Mutex<()>>,
     /// Models that were replaced, as long as requests hold them.
@@ -72,6 +78,7 @@ impl Repository {
             entries: RwLock::default(),
             workers: Mutex::default(),
             changing: Mutex::default(),
+            bounded: BoundedWork::default(),
             turn: Arc::default(),
             retired: Mutex::default(),
             defaults: OnceLock::new(),
@@ -203,7 +210,8 @@ impl Repository {
 
     /// Ends the workers, and forgets the models. Blocks.
     pub fn close(&self) {
-        // Wait for a load in progress; else it would serve a model after the server has closed.
+        // Wait for a load in progress; else it would serve a model after the server has closed. One that hangs is given up
+        // when the server begins to drain.
         let _changing = self.changing();
         let entries = std::mem::take(&mut *self.entries.write().unwrap_or_else(PoisonError::into_inner));
         // Requests still running have exceeded the grace time.
@@ -219,11 +227,27 @@ impl Repository {
 
     /// Loads one model of the folder and serves it, while others answer.
     pub(super) fn load_one(&self, name: &str, seen: u64) -> Result<(), Error> {
-        let _loading = self.ledger.track_loading(Account::Reload, name);
-        let loaded = self.loader().and_then(|loader| {
-            let mut loaded = loader.load_all(&Selection::model(name));
-            loaded.pop().unwrap_or_else(|| Err(ModelError { model: None, reason: "it has gone".to_owned() }))
+        let mut loading = self.ledger.track_loading(Account::Reload, name);
+        let (config, metrics, device) =
+            (Arc::clone(&self.config), Arc::clone(&self.metrics), Arc::clone(&self.ledger.device));
+        let only = Selection::model(name);
+        let done = self.within_limit(name, move || {
+            let began = CpuTime::of_this_thread();
+            let loaded = Loader::new(&config, metrics, device).and_then(|loader| {
+                let mut loaded = loader.load_all(&only);
+                loaded.pop().unwrap_or_else(|| Err(ModelError { model: None, reason: "it has gone".to_owned() }))
+            });
+            (loaded, CpuTime::of_this_thread() - began)
         });
+        let loaded = match done {
+            Ok((loaded, cpu)) => {
+                loading.add(cpu);
+                loaded
+            }
+            Err(NotDone::GivenUp) => return Err(Error::Closed),
+            Err(why) => Err(ModelError { model: None, reason: why.to_string() }),
+        };
+        drop(loading);
         self.metrics.loaded(name, loaded.is_ok());
         match loaded {
             Ok(loaded) => {
@@ -270,7 +294,24 @@ impl Repository {
 
     /// The fingerprint of every model's folder.
     pub(super) fn fingerprints(&self) -> Result<BTreeMap<String, u64>, Error> {
-        catalog::fingerprints(&self.config.models).map_err(Error::NoFolder)
+        let folder = self.config.models.clone();
+        match self.within_limit("", move || catalog::fingerprints(&folder)) {
+            Ok(fingerprints) => fingerprints.map_err(Error::NoFolder),
+            Err(NotDone::GivenUp) => Err(Error::Closed),
+            Err(why) => Err(Error::NoFolder(format!(
+                "the models folder {} cannot be read: {why}",
+                self.config.models.display()
+            ))),
+        }
+    }
+
+    /// Does what may hang, within the limit of the settings; it is given up when the server drains.
+    fn within_limit<T: Send + 'static>(
+        &self,
+        name: &str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, NotDone> {
+        self.bounded.run(name, self.config.loading.timeout, || self.is_draining(), work)
     }
 
     /// Waits for the turn to change models; refused before models are loaded and while the server shuts down.

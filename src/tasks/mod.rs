@@ -60,7 +60,7 @@ use crate::{
     config::Task,
     vision::{
         decode::DecodedImage,
-        draw::{Canvas, EncodedImage, ImageFormat},
+        draw::{Canvas, DrawOptions, EncodedImage},
         geometry::Placement,
     },
 };
@@ -224,7 +224,7 @@ impl Prediction {
         }
     }
 
-    /// The image with the prediction drawn on it, encoded.
+    /// The image with the prediction drawn on it, encoded. Nothing of a file but its pixels is in it: no EXIF, no thumbnail.
     ///
     /// # Errors
     /// When the image has fewer pixels than it says, or cannot be encoded.
@@ -232,14 +232,19 @@ impl Prediction {
         &self,
         image: Arc<DecodedImage>,
         labels: &[String],
-        format: ImageFormat,
+        options: DrawOptions,
     ) -> Result<EncodedImage, String> {
         let mut canvas = Canvas::new(image)?;
         match self {
-            Self::Detections(found) => detect::draw::draw(&mut canvas, found, labels),
+            Self::Detections(found) => {
+                if let Some(how) = options.redaction {
+                    detect::draw::redact(&mut canvas, found, how);
+                }
+                detect::draw::draw(&mut canvas, found, labels);
+            }
             Self::Classes(classes) => classify::draw::draw(&mut canvas, classes, labels),
         }
-        canvas.encode(format)
+        canvas.encode(options.format)
     }
 
     /// A line for each item, below a line of headings: for the terminal.
@@ -314,6 +319,15 @@ impl TaskScore {
             Self::Detection(score) => detect::report::summary(score, title),
             Self::Classification(score) => classify::report::summary(score, title),
         }
+    }
+}
+
+/// Whether what such a task answers has a place in the image, which can be made unrecognisable.
+#[must_use]
+pub fn has_places(task: Task) -> bool {
+    match task {
+        Task::Detect => true,
+        Task::Classify => false,
     }
 }
 

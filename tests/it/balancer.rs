@@ -145,7 +145,11 @@ fn haproxy(example: &str, port: u16, replicas: &[u16], retries: bool) -> String 
     let text = with(example, "bind :8080", &format!("bind 127.0.0.1:{port}"));
     let text = with(&text, "bind :8404", &format!("bind 127.0.0.1:{}", free_port()));
     let servers: String = replicas.iter().map(|port| format!("server ounce-{port} 127.0.0.1:{port}\n    ")).collect();
-    let text = with(&text, "server-template ounce- 1-8 ounce:8080 resolvers names init-addr none", &servers);
+    let text = with(
+        &text,
+        r#"server-template ounce- 1-32 "${OUNCE_REPLICAS-ounce}:8080" resolvers names init-addr none"#,
+        &servers,
+    );
     let text = with(&text, "log stdout format raw local0", "");
     // Without: what could not be sent at all is still sent elsewhere, as is HAProxy's habit.
     if retries { text } else { with(&text, "conn-failure empty-response", "conn-failure") }

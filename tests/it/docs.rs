@@ -88,7 +88,7 @@ async fn the_example_of_a_model_is_served() {
 }
 
 fn no_link_leads_nowhere() {
-    let mut pages = vec![root().join("README.md"), root().join("CONTRIBUTING.md")];
+    let mut pages = ["README.md", "CONTRIBUTING.md", "SECURITY.md"].map(|page| root().join(page)).to_vec();
     for folder in ["docs", "examples", "examples/custom-model"] {
         let files = fs::read_dir(root().join(folder)).expect("a folder").flatten().map(|file| file.path());
         pages.extend(files.filter(|path| path.extension().is_some_and(|extension| extension == "md")));

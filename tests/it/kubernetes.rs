@@ -21,12 +21,18 @@ tests![
     an_end_may_take_as_long_as_its_parts,
     a_start_may_take_as_long_as_its_probe,
     cpus_are_whole_and_nobody_elses,
-    the_autoscaler_alone_decides_by_a_metric_that_there_is
+    the_autoscaler_alone_decides_by_a_metric_that_there_is,
+    settings_and_keys_lie_side_by_side_and_are_not_edited_in_place,
+    a_plain_cluster_needs_no_kinds_of_operators,
+    a_rollout_on_gpus_needs_no_gpu_to_spare,
+    the_balancer_finds_every_replica_and_may_reach_it
 ];
 
 /// What `kubectl apply -k` takes, and the kind of its autoscaler.
-const FOLDERS: [(&str, Option<&str>); 4] = [
+const FOLDERS: [(&str, Option<&str>); 6] = [
     ("base", None),
+    ("overlays/plain", None),
+    ("overlays/balanced", Some("HorizontalPodAutoscaler")),
     ("overlays/cpu", Some("HorizontalPodAutoscaler")),
     ("overlays/gpu", Some("HorizontalPodAutoscaler")),
     ("overlays/keda", Some("ScaledObject")),
@@ -77,8 +83,17 @@ impl Cluster {
         Self { folder, objects }
     }
 
+    /// The objects of a kind, but for those of a balancer in front.
     fn all(&self, kind: &str) -> Vec<&Value> {
-        self.objects.iter().filter(|object| object["kind"] == kind).collect()
+        let of_balancer = |object: &Value| object["metadata"]["labels"]["app.kubernetes.io/name"] == "ounce-balancer";
+        let ours = |object: &&Value| object["kind"] == kind && !of_balancer(object) && !is_balancer(&name_of(object));
+        self.objects.iter().filter(ours).collect()
+    }
+
+    /// The objects of a kind of a balancer in front.
+    fn balancer(&self, kind: &str) -> Vec<&Value> {
+        let ours = self.all(kind);
+        self.objects.iter().filter(|object| object["kind"] == kind && !ours.contains(object)).collect()
     }
 
     /// The only object of its kind.
@@ -104,7 +119,7 @@ impl Cluster {
         std::fs::write(&file, config["data"]["ounce.toml"].as_str().expect("the file")).expect("write");
         let volumes = self.pod()["spec"]["volumes"].as_array().expect("volumes");
         let volume = volumes.iter().find(|volume| volume["name"] == "config").expect("the volume");
-        assert_eq!(volume["configMap"]["name"], config["metadata"]["name"]);
+        assert_eq!(volume["projected"]["sources"][0]["configMap"]["name"], config["metadata"]["name"]);
         let mounts = self.container()["volumeMounts"].as_array().expect("mounts");
         let mount = mounts.iter().find(|mount| mount["name"] == "config").expect("the mount");
         let path = Path::new(mount["mountPath"].as_str().expect("a path")).join("ounce.toml");
@@ -130,6 +145,15 @@ impl Cluster {
         let words = stage.split_whitespace().filter(|word| word.starts_with("OUNCE_"));
         words.filter_map(|word| word.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
+}
+
+fn name_of(object: &Value) -> String {
+    object["metadata"]["name"].as_str().expect("a name").to_owned()
+}
+
+/// Whether an object of that name is the balancer's: its ConfigMap has no label.
+fn is_balancer(name: &str) -> bool {
+    name.starts_with("ounce-balancer")
 }
 
 fn clusters() -> impl Iterator<Item = (Cluster, Option<&'static str>)> {
@@ -176,7 +200,8 @@ fn every_overlay_passes_policies() {
         let failed: Vec<_> = failed.iter().map(|check| [&check["check_id"], &check["check_name"]]).collect();
         assert!(failed.is_empty(), "{name}: {failed:?}");
         // Each of these is an annotation of the Deployment, with its reason.
-        assert_eq!(report["summary"]["skipped"], 2, "{name}: {}", report["summary"]);
+        let deployments = if name.ends_with("balanced") { 2 } else { 1 };
+        assert_eq!(report["summary"]["skipped"], 2 * deployments, "{name}: {}", report["summary"]);
         assert!(report["summary"]["passed"].as_u64() > Some(50), "{name}: {}", report["summary"]);
     }
 }
@@ -205,12 +230,14 @@ fn selectors_find_pods_and_ports_have_names() {
         }
 
         // Prometheus finds the admin port, and nobody else may.
-        let monitor = &cluster.one("ServiceMonitor")["spec"];
-        let scraped =
-            services.iter().filter(|s| selects(&monitor["selector"]["matchLabels"], &s["metadata"]["labels"]));
-        let scraped: Vec<_> = scraped.map(|service| &service["spec"]["ports"][0]["name"]).collect();
-        assert_eq!(scraped, [&monitor["endpoints"][0]["port"]], "{folder}");
-        assert_eq!(monitor["endpoints"][0]["port"], "admin");
+        for monitor in cluster.all("ServiceMonitor") {
+            let monitor = &monitor["spec"];
+            let scraped =
+                services.iter().filter(|s| selects(&monitor["selector"]["matchLabels"], &s["metadata"]["labels"]));
+            let scraped: Vec<_> = scraped.map(|service| &service["spec"]["ports"][0]["name"]).collect();
+            assert_eq!(scraped, [&monitor["endpoints"][0]["port"]], "{folder}");
+            assert_eq!(monitor["endpoints"][0]["port"], "admin");
+        }
         let policy = &cluster.one("NetworkPolicy")["spec"];
         assert!(selects(&policy["podSelector"]["matchLabels"], labels), "{folder}");
         for rule in policy["ingress"].as_array().expect("rules") {
@@ -271,7 +298,7 @@ async fn the_autoscaler_alone_decides_by_a_metric_that_there_is() {
     assert!(metrics.contains("\nounce_desired_replicas "), "{metrics}");
     for (cluster, autoscaler) in clusters() {
         let deployment = cluster.one("Deployment");
-        assert!(deployment["spec"]["replicas"].is_null(), "{}", cluster.folder);
+        assert_eq!(deployment["spec"]["replicas"].is_null(), !cluster.folder.ends_with("plain"), "{}", cluster.folder);
         let Some(kind) = autoscaler else { continue };
         let spec = &cluster.one(kind)["spec"];
         assert_eq!(spec["scaleTargetRef"]["name"], deployment["metadata"]["name"]);
@@ -286,4 +313,91 @@ async fn the_autoscaler_alone_decides_by_a_metric_that_there_is() {
             assert_eq!(pods["target"], serde_json::json!({"type": "AverageValue", "averageValue": "1"}));
         }
     }
+}
+
+fn settings_and_keys_lie_side_by_side_and_are_not_edited_in_place() {
+    for (cluster, _) in clusters() {
+        // To edit it would change nothing, so the cluster must refuse that.
+        assert_eq!(cluster.one("ConfigMap")["immutable"], true, "{}", cluster.folder);
+        let volumes = cluster.pod()["spec"]["volumes"].as_array().expect("volumes");
+        let volume = volumes.iter().find(|volume| volume["name"] == "config").expect("the volume");
+        let secret = &volume["projected"]["sources"][1]["secret"];
+        assert_eq!((&secret["name"], &secret["optional"]), (&"ounce-keys".into(), &true.into()), "{}", cluster.folder);
+        // What is empty is left out by the cluster, which would be a difference for ever.
+        let policy = &cluster.one("NetworkPolicy")["spec"];
+        assert!(policy["egress"].is_null() && policy["policyTypes"] == serde_json::json!(["Ingress", "Egress"]));
+    }
+}
+
+fn a_plain_cluster_needs_no_kinds_of_operators() {
+    let cluster = Cluster::of("overlays/plain");
+    let kinds: Vec<_> = cluster.objects.iter().map(|object| object["kind"].as_str().expect("a kind")).collect();
+    assert!(!kinds.iter().any(|kind| OPERATORS.contains(kind)), "{kinds:?}");
+    assert!(cluster.one("Deployment")["spec"]["replicas"].as_u64() >= Some(2));
+}
+
+fn a_rollout_on_gpus_needs_no_gpu_to_spare() {
+    let cluster = Cluster::of("overlays/gpu");
+    let rollout = &cluster.one("Deployment")["spec"]["strategy"]["rollingUpdate"];
+    assert_eq!(*rollout, serde_json::json!({"maxSurge": 0, "maxUnavailable": 1}));
+}
+
+fn the_balancer_finds_every_replica_and_may_reach_it() {
+    let cluster = Cluster::of("overlays/balanced");
+    let [config] = cluster.balancer("ConfigMap")[..] else { panic!("one file of settings") };
+    let [deployment] = cluster.balancer("Deployment")[..] else { panic!("one balancer") };
+    let [policy] = cluster.balancer("NetworkPolicy")[..] else { panic!("one policy") };
+    let services = cluster.balancer("Service");
+    let service = |name: &str| *services.iter().find(|service| name_of(service) == name).expect("the service");
+    let (pod, replicas) = (&deployment["spec"]["template"], service("ounce-replicas"));
+    let container = &pod["spec"]["containers"][0];
+    assert!(selects(&service("ounce-balancer")["spec"]["selector"], &pod["metadata"]["labels"]));
+    assert!(selects(&policy["spec"]["podSelector"]["matchLabels"], &pod["metadata"]["labels"]));
+    assert!(selects(&replicas["spec"]["selector"], &cluster.pod()["metadata"]["labels"]));
+    for other in cluster.all("Service") {
+        assert!(!selects(&other["spec"]["selector"], &pod["metadata"]["labels"]), "{other}");
+    }
+    assert_eq!(
+        (&replicas["spec"]["clusterIP"], &replicas["spec"]["publishNotReadyAddresses"]),
+        (&"None".into(), &true.into())
+    );
+    assert_eq!(pod["spec"]["volumes"][0]["configMap"]["name"], config["metadata"]["name"]);
+
+    // It asks by the name of that service, at the port that ounce listens on, and has room for as many as there may be.
+    let variable = |name: &str| {
+        let variables = container["env"].as_array().expect("variables");
+        variables.iter().find(|variable| variable["name"] == name).expect("the variable")
+    };
+    assert_eq!(variable("OUNCE_REPLICAS")["value"], "ounce-replicas.$(NAMESPACE).svc.cluster.local");
+    let text = config["data"]["haproxy.cfg"].as_str().expect("the file");
+    let template = text.lines().find(|line| line.trim_start().starts_with("server-template")).expect("the line");
+    let most = template.split(' ').find_map(|word| word.strip_prefix("1-")?.parse::<u64>().ok()).expect("how many");
+    assert!(cluster.one("HorizontalPodAutoscaler")["spec"]["maxReplicas"].as_u64() <= Some(most), "{template}");
+    let listen = cluster.settings()["listen"].as_str().expect("an address").to_owned();
+    let port = listen.rsplit(':').next().expect("a port");
+    assert!(template.contains(&format!("\"${{OUNCE_REPLICAS-ounce}}:{port}\"")), "{template}");
+    assert_eq!(policy["spec"]["egress"][0]["ports"][0]["port"], "http");
+    assert!(selects(
+        &policy["spec"]["egress"][0]["to"][0]["podSelector"]["matchLabels"],
+        &cluster.pod()["metadata"]["labels"]
+    ));
+
+    // What is under way has as long as ounce gives it, and the cluster waits for that.
+    let seconds = |word: &str| {
+        let line = text.lines().map(str::trim_start).find_map(|line| line.strip_prefix(word)).expect("the line");
+        line.split_whitespace().next().and_then(|time| time.strip_suffix('s')?.parse::<u64>().ok()).expect("seconds")
+    };
+    let pre_stop = container["lifecycle"]["preStop"]["sleep"]["seconds"].as_u64().expect("a sleep");
+    let before_kill = pod["spec"]["terminationGracePeriodSeconds"].as_u64().expect("a time");
+    assert!(before_kill > pre_stop + seconds("hard-stop-after"));
+    assert!(seconds("hard-stop-after") >= seconds("timeout server"));
+
+    let folder = tempfile::tempdir().expect("tempdir");
+    let file = folder.path().join("haproxy.cfg");
+    std::fs::write(&file, text).expect("write");
+    let mut haproxy =
+        crate::harness::program("haproxy", "REQUIRE_BALANCERS", "Debian has it in the package of that name");
+    haproxy.env("OUNCE_REPLICAS", "ounce-replicas.ounce.svc.cluster.local").args(["-c", "-f"]).arg(&file);
+    let checked = haproxy.output().expect("it starts");
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
 }

@@ -40,14 +40,18 @@ mod kubernetes;
 mod ledger;
 mod lifecycle;
 mod limits;
+mod log_reader;
 mod memory;
+mod model_files;
 mod outcomes;
 mod overload;
 mod own_machine;
 mod parity;
+mod privacy;
 mod prometheus;
 mod providers;
 mod queueing;
+mod redact;
 mod reload;
 mod replicas;
 mod rooms;
@@ -55,6 +59,7 @@ mod routing;
 mod scaling;
 mod simulate;
 mod size_input;
+mod supply_chain;
 mod traces;
 mod training;
 mod triton;
@@ -86,15 +91,19 @@ fn main() -> std::process::ExitCode {
         kubernetes::tests(),
         ledger::tests(),
         lifecycle::tests(),
+        log_reader::tests(),
         memory::tests(),
         limits::tests(),
+        model_files::tests(),
         outcomes::tests(),
         overload::tests(),
         own_machine::tests(),
         parity::tests(),
+        privacy::tests(),
         prometheus::tests(),
         providers::tests(),
         queueing::tests(),
+        redact::tests(),
         reload::tests(),
         replicas::tests(),
         rooms::tests(),
@@ -102,6 +111,7 @@ fn main() -> std::process::ExitCode {
         scaling::tests(),
         simulate::tests(),
         size_input::tests(),
+        supply_chain::tests(),
         traces::tests(),
         training::tests(),
         triton::tests(),

@@ -171,7 +171,9 @@ const PLAIN: &[&str] = &[
     // What a client asks for.
     "routing::policy::VariantPreference",
     "scheduler::job::Priority",
+    "vision::draw::DrawOptions",
     "vision::draw::ImageFormat",
+    "vision::draw::redact::Redaction",
     // What is told of a model: its facts, its inputs and outputs, its numbers.
     "models::model",
     "models::repository::ModelStatus",

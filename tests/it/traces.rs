@@ -27,10 +27,10 @@ const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CLIENT: &str = "00f067aa0ba902b7";
 
 /// What a collector was sent: the body of each post.
-type Posts = Arc<Mutex<Vec<Bytes>>>;
+pub(crate) type Posts = Arc<Mutex<Vec<Bytes>>>;
 
 /// A collector on a free port, that keeps what it gets.
-async fn collector() -> (String, Posts) {
+pub(crate) async fn collector() -> (String, Posts) {
     let posts = Posts::default();
     let keep = |State(posts): State<Posts>, body: Bytes| async move { posts.lock().expect("no panic").push(body) };
     let app = Router::new().route("/v1/traces", post(keep)).with_state(Arc::clone(&posts));

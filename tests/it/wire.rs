@@ -161,7 +161,7 @@ async fn what_cannot_be_answered_says_why_and_what_would_be_right() {
         format!("{status} {}", problem["detail"].as_str().expect("a sentence"))
     };
     let png = photo();
-    insta::assert_snapshot!(refused("/v1/detect?min_scor=0.5", "image/png", png.clone()).await, @"400 `min_scor`: there is no such parameter; did you mean `min_score`?; there are model, variant, min_score, iou, max_detections, top_k, deadline_ms, priority, format, objective, min_accuracy, max_cost_usd");
+    insta::assert_snapshot!(refused("/v1/detect?min_scor=0.5", "image/png", png.clone()).await, @"400 `min_scor`: there is no such parameter; did you mean `min_score`?; there are model, variant, min_score, iou, max_detections, top_k, deadline_ms, priority, format, redact, objective, min_accuracy, max_cost_usd");
     insta::assert_snapshot!(refused("/v1/detect?min_score=2", "image/png", png.clone()).await, @"400 `min_score`: `2` is not a number from 0 to 1");
     insta::assert_snapshot!(refused("/v1/detect?model=nobody", "image/png", png.clone()).await, @"404 there is no model `nobody`; there are `pedestrian`, `pedestrian-presence`");
     insta::assert_snapshot!(refused("/v1/detect?model=pedestrian-presence", "image/png", png.clone()).await, @"400 `model`: `pedestrian-presence` answers classify, not detect; ask it at /v1/classify");

@@ -4,6 +4,7 @@
 //! - [`request_info`]: the request's id, what is known of the request while it runs, and the body of a problem.
 //! - [`trace_context`]: the request's place in its client's trace, and its span for a collector.
 //! - [`access_log`]: one line in the log for each request.
+//! - [`security_headers`]: what browsers and caches are told.
 //! - [`outcomes`]: counts the responses and the refusals that are really sent.
 //! - [`auth`]: who asks, and whether he may.
 //! - [`rate_limit`]: refuses clients that ask for more than they may, where the settings limit any.
@@ -16,6 +17,7 @@ pub(super) mod draining;
 pub(super) mod outcomes;
 pub(super) mod rate_limit;
 pub(super) mod request_info;
+pub(super) mod security_headers;
 pub(super) mod trace_context;
 
 use axum::{

@@ -4,12 +4,18 @@ use std::{fmt::Display, ops::RangeInclusive, str::FromStr, time::Duration};
 
 use super::formats::AnswerShape;
 use crate::{
-    api::problem::Problem, config::Objective, error::did_you_mean, inference::PostprocessOverrides,
-    routing::policy::VariantPreference, scheduler::job::Priority,
+    api::problem::Problem,
+    config::{Objective, Task},
+    error::did_you_mean,
+    inference::PostprocessOverrides,
+    routing::policy::VariantPreference,
+    scheduler::job::Priority,
+    tasks,
+    vision::draw::{DrawOptions, ImageFormat, Redaction},
 };
 
 /// The names of all parameters.
-const KNOWN: [&str; 12] = [
+const KNOWN: [&str; 13] = [
     "model",
     "variant",
     "min_score",
@@ -19,6 +25,7 @@ const KNOWN: [&str; 12] = [
     "deadline_ms",
     "priority",
     "format",
+    "redact",
     "objective",
     "min_accuracy",
     "max_cost_usd",
@@ -64,6 +71,9 @@ pub(in crate::api) struct ImageParams {
     priority: Option<u8>,
     /// The answer's shape: `default`, or that of another tool: `roboflow`, `ultralytics`, `coco`.
     format: Option<String>,
+    /// How what was found is made unrecognisable in the picture that comes back, for good: `blur` or `pixelate`. It wants
+    /// `Accept: image/jpeg` or `image/png`.
+    redact: Option<String>,
 }
 
 /// What a client asks for beside the image.
@@ -81,6 +91,8 @@ pub(super) struct Params {
     pub priority: Priority,
     /// The shape of the answer's JSON.
     pub shape: AnswerShape,
+    /// How what was found is made unrecognisable.
+    pub redaction: Option<Redaction>,
 }
 
 impl Params {
@@ -96,6 +108,21 @@ impl Params {
             seen.push(name.into_owned());
         }
         Ok(params)
+    }
+
+    /// What is drawn where a client accepts an image of that format, of a model with that task.
+    pub(super) fn drawing(&self, task: Task, format: Option<ImageFormat>) -> Result<Option<DrawOptions>, Problem> {
+        if self.redaction.is_some() {
+            if !tasks::has_places(task) {
+                let why = "only what has a place in the picture can be made unrecognisable: ask a model that detects";
+                return Err(Problem::bad_parameter("redact", why));
+            }
+            if format.is_none() {
+                let why = "it is the picture that is redacted: ask for it with `Accept: image/jpeg` or `image/png`";
+                return Err(Problem::bad_parameter("redact", why));
+            }
+        }
+        Ok(format.map(|format| DrawOptions { format, redaction: self.redaction }))
     }
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), Problem> {
@@ -128,6 +155,12 @@ impl Params {
                         format!("`{value}` is none of {}{hint}", AnswerShape::WORDS.join(", ")),
                     )
                 })?;
+            }
+            "redact" => {
+                self.redaction = Some(Redaction::parse(value).ok_or_else(|| {
+                    let hint = did_you_mean(value, &Redaction::WORDS);
+                    Problem::bad_parameter(name, format!("`{value}` is none of {}{hint}", Redaction::WORDS.join(", ")))
+                })?);
             }
             _ => {
                 let hint = did_you_mean(name, &KNOWN);
@@ -201,7 +234,8 @@ mod tests {
         insta::assert_snapshot!(refusal("model="), @"`model`: is empty; give a name, or leave it out");
         insta::assert_snapshot!(refusal("iou=0.5&iou=0.6"), @"`iou`: is given twice; give it once");
         insta::assert_snapshot!(refusal("format=cocoa"), @"`format`: `cocoa` is none of default, roboflow, ultralytics, coco; did you mean `coco`?");
-        insta::assert_snapshot!(refusal("min-score=0.1"), @"`min-score`: there is no such parameter; did you mean `min_score`?; there are model, variant, min_score, iou, max_detections, top_k, deadline_ms, priority, format, objective, min_accuracy, max_cost_usd");
-        insta::assert_snapshot!(refusal("zzz"), @"`zzz`: there is no such parameter; there are model, variant, min_score, iou, max_detections, top_k, deadline_ms, priority, format, objective, min_accuracy, max_cost_usd");
+        insta::assert_snapshot!(refusal("redact=blurr"), @"`redact`: `blurr` is none of blur, pixelate; did you mean `blur`?");
+        insta::assert_snapshot!(refusal("min-score=0.1"), @"`min-score`: there is no such parameter; did you mean `min_score`?; there are model, variant, min_score, iou, max_detections, top_k, deadline_ms, priority, format, redact, objective, min_accuracy, max_cost_usd");
+        insta::assert_snapshot!(refusal("zzz"), @"`zzz`: there is no such parameter; there are model, variant, min_score, iou, max_detections, top_k, deadline_ms, priority, format, redact, objective, min_accuracy, max_cost_usd");
     }
 }

@@ -31,7 +31,7 @@ use crate::{
     inference::{
         self, Admitted, Deadline, ImageInput, ImageOutput, ImageRequest, Inference, InputKind, Target, Terms, Timing,
     },
-    vision::draw::ImageFormat,
+    vision::draw::DrawOptions,
 };
 
 /// The number of images of one request that are answered at the same time.
@@ -135,6 +135,7 @@ async fn admit_and_run(
     let model = inference.find(&addressee.target(params.model.as_deref())?)?;
     info.set_model(&model.info.name);
     params.shape.check(model.info.task)?;
+    let drawing = params.drawing(model.info.task, accept::wanted_image(&head.headers))?;
     let budget = params.time_budget.unwrap_or(inference.config().requests.deadline);
     let terms = Terms {
         preference: params.preference.clone(),
@@ -148,7 +149,11 @@ async fn admit_and_run(
     let body = images::read(inference, &|bytes| admitted.hold(bytes), &head.headers, upload).await?;
     let call = ImageCall { info, params };
     match body {
-        ImageBody::One(bytes) => call.one(admitted, bytes, &head.headers).await,
+        ImageBody::One(bytes) => call.one(admitted, bytes, drawing).await,
+        ImageBody::Several(_) if call.params.redaction.is_some() => Err(Problem::bad_parameter(
+            "redact",
+            "a redacted picture is the whole answer: send one picture, not a list",
+        )),
         ImageBody::Several(parts) => call.several(admitted, parts, received).await,
     }
 }
@@ -167,7 +172,7 @@ impl ImageCall {
         &self,
         admitted: Admitted,
         bytes: Bytes,
-        draw: Option<ImageFormat>,
+        draw: Option<DrawOptions>,
     ) -> Result<inference::Response<ImageOutput>, Problem> {
         let request = ImageRequest { image: ImageInput::Encoded(bytes), options: self.params.options.clone(), draw };
         let answer = admitted.run_image(request).await?;
@@ -176,14 +181,13 @@ impl ImageCall {
     }
 
     /// Answers a request that is one image: with JSON, or with the image that the answer is drawn on.
-    async fn one(self, admitted: Admitted, bytes: Bytes, headers: &HeaderMap) -> Result<Response, Problem> {
-        let draw = accept::wanted_image(headers);
+    async fn one(self, admitted: Admitted, bytes: Bytes, draw: Option<DrawOptions>) -> Result<Response, Problem> {
         let mut answer = self.run(admitted, bytes, draw).await?;
         let timing = wire::server_timing(&answer.timing, Some(&answer.cost));
         Ok(match (draw, answer.output.drawn.take()) {
-            (Some(format), Some(image)) => {
+            (Some(options), Some(image)) => {
                 answer.permit.shrink_body(0);
-                let content_type = [(header::CONTENT_TYPE, format.content_type())];
+                let content_type = [(header::CONTENT_TYPE, options.format.content_type())];
                 (timing, content_type, stream_holding(image, answer.permit)).into_response()
             }
             _ => {

@@ -33,7 +33,7 @@ mod tests {
         let pixels = Pixels { width: 64, height: 64, rgb: vec![128; 64 * 64 * 3] };
         let image = DecodedImage { width: 64, height: 64, pixels, format: SourceFormat::Png, orientation: 1 };
         let prediction = Prediction::Classes(vec![Class { class_id: 7, score: 0.5 }]);
-        let bytes = prediction.draw(std::sync::Arc::new(image), &[], ImageFormat::Jpeg).expect("draws");
+        let bytes = prediction.draw(std::sync::Arc::new(image), &[], ImageFormat::Jpeg.into()).expect("draws");
         assert!(bytes.to_vec().starts_with(&[0xFF, 0xD8, 0xFF]));
     }
 }

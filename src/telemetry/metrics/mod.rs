@@ -69,6 +69,9 @@ impl Metrics {
         // The names that every dashboard knows: process_cpu_seconds_total, process_resident_memory_bytes and so on.
         #[cfg(target_os = "linux")]
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        if let Some(dropped) = super::log::dropped_lines() {
+            registered(&registry, dropped)?;
+        }
         let metrics = Self {
             requests_total: counter(
                 "ounce_requests_total",

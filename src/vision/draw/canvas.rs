@@ -20,6 +20,7 @@ use super::{
     ImageFormat,
     label::Lettering,
     pieces::{EncodedImage, PieceWriter},
+    redact::{self, Redaction},
 };
 use crate::vision::{
     bbox::BBox,
@@ -64,6 +65,12 @@ impl Canvas {
         let [top, bottom] = [bbox.y1, bbox.y2].map(|y| on(y, height, self.height));
         let size = Size::new((right - left).max(1).cast_unsigned(), (bottom - top).max(1).cast_unsigned());
         Rectangle::new(Point::new(left, top), size)
+    }
+
+    /// Makes an area, and a margin around it, unrecognisable.
+    pub fn redact(&mut self, area: Rectangle, how: Redaction) {
+        let area = redact::with_margin(area, Size::new(self.width, self.height));
+        redact::redact(&mut self.rgb, self.width, area, how);
     }
 
     /// Draws the edge of an area, on its inside.

@@ -1,13 +1,30 @@
-//! Drawing onto an image: a [`Canvas`] takes frames and labels and is encoded as JPEG or PNG. What is drawn for a
-//! prediction is the tasks' business.
+//! Drawing onto an image: a [`Canvas`] takes frames and labels and is encoded as JPEG or PNG; parts of it can be made
+//! unrecognisable. What is drawn for a prediction is the tasks' business.
 
 mod canvas;
 mod label;
 mod pieces;
+mod redact;
 
 use embedded_graphics::pixelcolor::{Rgb888, RgbColor};
 
-pub use self::{canvas::Canvas, pieces::EncodedImage};
+pub use self::{canvas::Canvas, pieces::EncodedImage, redact::Redaction};
+
+/// What is drawn, and how it is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DrawOptions {
+    /// The format of the drawn image.
+    pub format: ImageFormat,
+    /// How what was found is made unrecognisable, if it is.
+    pub redaction: Option<Redaction>,
+}
+
+impl From<ImageFormat> for DrawOptions {
+    /// Nothing is made unrecognisable.
+    fn from(format: ImageFormat) -> Self {
+        Self { format, redaction: None }
+    }
+}
 
 /// How a drawn image is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -24,7 +24,7 @@ fn found(class_id: usize, [x1, y1, x2, y2]: [f32; 4]) -> Detection {
 
 fn drawn(image: DecodedImage, found: Vec<Detection>) -> image::RgbImage {
     let prediction = Prediction::Detections(found);
-    let drawn = prediction.draw(Arc::new(image), &["person".to_owned()], ImageFormat::Png).expect("draws");
+    let drawn = prediction.draw(Arc::new(image), &["person".to_owned()], ImageFormat::Png.into()).expect("draws");
     image::load_from_memory(&drawn.to_vec()).expect("a PNG").into_rgb8()
 }
 
@@ -48,7 +48,7 @@ fn nothing_found_is_the_image() {
 fn pixels_that_are_missing_are_an_error() {
     let mut image = grey(4, 4);
     image.pixels.rgb.pop();
-    assert!(Prediction::Detections(vec![]).draw(Arc::new(image), &[], ImageFormat::Png).is_err());
+    assert!(Prediction::Detections(vec![]).draw(Arc::new(image), &[], ImageFormat::Png.into()).is_err());
 }
 
 #[test]
@@ -85,6 +85,6 @@ proptest! {
         width in 1u32..300, height in 1u32..300, sides in proptest::array::uniform4(proptest::num::f32::ANY), class_id: usize
     ) {
         let prediction = Prediction::Detections(vec![found(class_id, sides), found(0, [0.0, 0.0, width as f32, height as f32])]);
-        prop_assert!(prediction.draw(Arc::new(grey(width, height)), &["long ".repeat(20)], ImageFormat::Png).is_ok());
+        prop_assert!(prediction.draw(Arc::new(grey(width, height)), &["long ".repeat(20)], ImageFormat::Png.into()).is_ok());
     }
 }

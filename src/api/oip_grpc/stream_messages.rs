@@ -14,6 +14,9 @@ use crate::{
     inference::Permit,
 };
 
+/// A message that has come, with what it holds, or why there was no room for it.
+type ArrivedMessage = Result<(Packed, Permit), Problem>;
+
 /// The messages of a stream.
 pub(super) struct Messages {
     body: Body,
@@ -39,7 +42,7 @@ impl Messages {
 
     /// The next message, or why there is no room for it; none when the client has no more. An error is one of the stream. Nothing is
     /// lost when the future is dropped.
-    pub(super) async fn next(&mut self) -> Result<Option<Result<(Packed, Permit), Problem>>, Problem> {
+    pub(super) async fn next(&mut self) -> Result<Option<ArrivedMessage>, Problem> {
         loop {
             if let Some(message) = self.take()? {
                 return Ok(Some(message));
@@ -62,7 +65,7 @@ impl Messages {
     }
 
     /// The message at the front of what has come, when it is whole.
-    fn take(&mut self) -> Result<Option<Result<(Packed, Permit), Problem>>, Problem> {
+    fn take(&mut self) -> Result<Option<ArrivedMessage>, Problem> {
         if let Some(Coming::Refused { left, .. }) = &mut self.coming {
             let thrown = self.received.len().min(*left);
             self.received.advance(thrown);

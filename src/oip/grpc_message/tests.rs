@@ -103,10 +103,10 @@ fn lies_are_found_before_anything_is_allocated() {
     insta::assert_snapshot!(refusal(&[fp32(&[-1, 2]), raw()]), @"`inputs.x`: [-1, 2] is no shape of data");
     insta::assert_snapshot!(refusal(&[fp32(&[1; 65]), raw()]), @"a shape has more than 64 dimensions");
     insta::assert_snapshot!(refusal(&[input("BYTES", &[1 << 32], b""), raw()]), @"`inputs.x`: [4294967296] is no shape of 1 to 64 pictures");
-    insta::assert_snapshot!(refusal(&[vec![5 << 3 | 2, 0].repeat(65_536)]), @"`inputs`: are 65536, but the model has 1");
+    insta::assert_snapshot!(refusal(&[[5 << 3 | 2, 0].repeat(65_536)]), @"`inputs`: are 65536, but the model has 1");
     insta::assert_snapshot!(refusal(&[fp32(&[1, 2]), raw().repeat(65_536)]), @"65536 `raw_input_contents` came for 1 inputs; send one for each");
-    insta::assert_snapshot!(refusal(&[vec![6 << 3 | 2, 0].repeat(65_536)]), @"`outputs`: are 65536, but the model has 2");
-    insta::assert_snapshot!(refusal(&[vec![4 << 3 | 2, 0].repeat(65_536)]), @"parameters have more than the 65536 bytes that are read");
+    insta::assert_snapshot!(refusal(&[[6 << 3 | 2, 0].repeat(65_536)]), @"`outputs`: are 65536, but the model has 2");
+    insta::assert_snapshot!(refusal(&[[4 << 3 | 2, 0].repeat(65_536)]), @"parameters have more than the 65536 bytes that are read");
     insta::assert_snapshot!(refusal(&[fp32(&[1, 2])]), @"`inputs.x`: has neither typed `contents` nor `raw_input_contents`");
     let typed = || field(5, field(6, TWO));
     insta::assert_snapshot!(refusal(&[input("FP32", &[1, 2], &typed()), raw()]), @"the data comes in `raw_input_contents` and in typed `contents`; send it in one of them");

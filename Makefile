@@ -5,7 +5,7 @@ RUNTIME ?= cpu
 PYTHON ?= python3
 export OUNCE_RUNTIME__FLAVOUR ?= $(RUNTIME)
 
-.PHONY: serve test check deny docs fuzz runtime build image sbom clean
+.PHONY: serve test check deny docs fuzz proto runtime build image sbom clean
 
 serve: build
 	./target/release/ounce serve
@@ -71,6 +71,11 @@ deny: .checks/installed
 docs: runtime
 	UPDATE_DOCS=1 cargo test --locked --lib config::page
 	UPDATE_DOCS=1 cargo test --locked --test it docs::the_table
+
+# What reflection over gRPC serves, made of the files in proto/ by protoc, which a build does not need.
+proto: .python/installed
+	PYTHONPATH=.python $(PYTHON) -m grpc_tools.protoc --proto_path proto --include_imports \
+		--descriptor_set_out=proto/descriptors.bin open_inference.proto grpc/health/v1/health.proto
 
 # Every fuzzer for TIME seconds, or those in TARGETS: docs/fuzzing.md. Needs cmake, nasm and a C++ compiler.
 TIME ?= 60

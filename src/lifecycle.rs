@@ -30,6 +30,12 @@ impl Lifecycle {
         *self.0.borrow()
     }
 
+    /// Waits until the server drains.
+    pub async fn draining(&self) {
+        // An error would mean that this has been dropped, and it is borrowed.
+        drop(self.0.subscribe().wait_for(|state| *state == LifecycleState::Draining).await);
+    }
+
     /// Moves on to a later state. A move to an earlier state is ignored.
     pub fn advance(&self, to: LifecycleState) {
         self.0.send_if_modified(|state| {

@@ -55,7 +55,7 @@ pub(super) struct Pace {
 
 impl Pace {
     /// The time by which more has to be there than so many bytes.
-    fn next(&self, started: Instant, bytes: usize) -> Instant {
+    pub(super) fn next(&self, started: Instant, bytes: usize) -> Instant {
         let slowest = match self.bytes_per_second {
             0 => self.time,
             rate => self.grace + Duration::from_secs_f64(bytes as f64 / f64::from(rate)),
@@ -64,7 +64,7 @@ impl Pace {
     }
 
     /// The refusal of a body that comes too slowly.
-    fn refusal(&self, started: Instant, bytes: usize) -> Problem {
+    pub(super) fn refusal(&self, started: Instant, bytes: usize) -> Problem {
         let detail = if started.elapsed() >= self.time {
             let ms = self.time.as_millis();
             format!("the body did not come within {ms} ms; OUNCE_REQUESTS__BODY_TIMEOUT_MS sets it")

@@ -4,7 +4,7 @@
 //! A request goes through the layers of `middleware`, a route of `routes` and one of the handlers:
 //!
 //! - `rest`: `/v1`, images in, boxes or classes out.
-//! - `oip_rest`: `/v2`, the Open Inference Protocol over HTTP.
+//! - `oip_rest`, `oip_grpc`: the Open Inference Protocol over HTTP (`/v2`) and over gRPC, on the same port.
 //! - `admin`: health, metrics, and loading of models.
 //! - `docs`: the description of all that, and the front page.
 //!
@@ -13,9 +13,11 @@
 mod admin;
 mod body;
 mod client_address;
+mod compressed;
 mod docs;
 mod host;
 mod middleware;
+mod oip_grpc;
 mod oip_rest;
 mod path;
 mod peer;

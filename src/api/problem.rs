@@ -143,6 +143,11 @@ impl Problem {
         self.kind.status
     }
 
+    /// How long to stay away, where that is known.
+    pub(super) fn wait(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
     /// The headers it is sent with.
     pub(super) fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();

@@ -17,7 +17,7 @@ use super::{
     admin::{health, metrics, repository},
     docs,
     middleware::{access_log, auth, draining, outcomes, rate_limit, request_info, security_headers, trace_context},
-    oip_rest,
+    oip_grpc, oip_rest,
     problem::{self, kinds},
     rest::{frontier, models, predict},
 };
@@ -56,6 +56,13 @@ pub fn app_with(inference: Arc<Inference>, auth: Arc<Authenticator>, traces: Tra
         described = described.routes(routes!(repository::load)).routes(routes!(repository::unload));
     }
     let (routes, description) = described.split_for_parts();
+    let mut grpc = oip_grpc::routes();
+    if !matches!(admin_listen, AdminListen::At(_)) {
+        grpc = grpc.merge(oip_grpc::index_routes());
+    }
+    if admin_listen == AdminListen::Main {
+        grpc = grpc.merge(oip_grpc::change_routes());
+    }
     let close_connections = from_fn_with_state(Arc::clone(&inference), draining::close_connections);
     layered(
         routes
@@ -63,6 +70,7 @@ pub fn app_with(inference: Arc<Inference>, auth: Arc<Authenticator>, traces: Tra
             .route("/v2/models/{model}/versions/{version}/ready", get(oip_rest::model_ready))
             .route("/v2/models/{model}/versions/{version}/infer", post(oip_rest::infer::infer))
             .route("/v2/models/{model}/versions/{version}/stats", get(oip_rest::stats::one))
+            .merge(grpc)
             .route("/", get(docs::front))
             .route("/errors", get(kinds::page))
             .with_state(Arc::clone(&inference))
@@ -85,6 +93,8 @@ pub fn admin(inference: Arc<Inference>, auth: Arc<Authenticator>, traces: Traces
             .route("/v2/repository/models/{model}/unload", post(repository::unload))
             .route("/livez", get(health::live))
             .route("/readyz", get(health::ready))
+            .merge(oip_grpc::index_routes())
+            .merge(oip_grpc::change_routes())
             .with_state(Arc::clone(&inference)),
         inference,
         auth,

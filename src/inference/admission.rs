@@ -96,6 +96,23 @@ impl Inference {
         self.let_in(model, tenant, self.gate.receive(address, share_of, || self.decoding.expected()))
     }
 
+    /// Lets a request send its body before anybody knows which model it asks: over gRPC, the body says so.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] and [`Error::TooManyBodies`], as [`Inference::receive`].
+    pub fn receive_unnamed(&self, tenant: Tenant, address: Option<IpAddr>) -> Result<Permit, Error> {
+        let share_of = self.ledger.tenants.are_several().then_some(tenant);
+        self.gate.receive(address, share_of, || self.decoding.expected())
+    }
+
+    /// Goes on with a request that was received so, once its model is known.
+    ///
+    /// # Errors
+    /// [`Error::OverBudget`] when the tenant may spend nothing.
+    pub fn name(self: &Arc<Self>, permit: Permit, model: Arc<Model>, tenant: Tenant) -> Result<Reserved, Error> {
+        self.let_in(model, tenant, Ok(permit))
+    }
+
     fn let_in(
         self: &Arc<Self>,
         model: Arc<Model>,
@@ -147,6 +164,12 @@ fn answers(model: Arc<Model>, task: Option<Task>) -> Result<Arc<Model>, Error> {
 }
 
 impl Reserved {
+    /// The model that it is for.
+    #[must_use]
+    pub fn model(&self) -> &Model {
+        &self.record.model
+    }
+
     /// Draws its pixels and its price from these limits, where there are any.
     #[must_use]
     pub fn limited_by(self, allowance: Option<&Allowance>) -> Self {

@@ -5,7 +5,8 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::{Map, Value, value::RawValue};
 
 use super::{
-    InferRequest, ModelSignature, OipError, RawInferRequest, RawInput, RawOutput, RawTensor, parameters::Parameters,
+    InferRequest, ModelSignature, OipError, RawInferRequest, RawInput, RawOutput, RawTensor,
+    parameters::{MAX_PARAMETERS_BYTES, Parameters},
     request::refuse_shared_memory,
 };
 
@@ -42,13 +43,12 @@ struct WantedOutputJson {
     parameters: Parameters,
 }
 
-/// Reads parameters, which are a few words and numbers, up to a limit of bytes. As JSON values they would take many times the bytes
-/// that they were sent in.
+/// Reads parameters, which are a few words and numbers, up to a limit of bytes.
 fn bounded_map<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {
-    const MAX_BYTES: usize = 64 << 10;
     let raw = <&RawValue>::deserialize(deserializer)?.get();
-    if raw.len() > MAX_BYTES {
-        return Err(D::Error::custom(format!("parameters have {} bytes; at most {MAX_BYTES} are read", raw.len())));
+    if raw.len() > MAX_PARAMETERS_BYTES {
+        let why = format!("parameters have {} bytes; at most {MAX_PARAMETERS_BYTES} are read", raw.len());
+        return Err(D::Error::custom(why));
     }
     serde_json::from_str(raw).map_err(D::Error::custom)
 }

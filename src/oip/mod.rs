@@ -1,6 +1,6 @@
 //! The Open Inference Protocol, version 2, without a transport.
 //!
-//! A transport (today HTTP, see `api::oip_rest`) hands in what it received: the body of a request and the [`ModelSignature`] of the
+//! A transport (HTTP in `api::oip_rest`, gRPC in `api::oip_grpc`) hands in what it received: the body or message of a request and the [`ModelSignature`] of the
 //! model that it is for. Out comes an [`InferRequest`], which the inference room can run. The other way round, the outputs of a run
 //! become an [`InferResponse`], which the transport writes in its own form. A request that cannot be read ends with an [`OipError`],
 //! to which the transport gives its status.
@@ -17,25 +17,34 @@
 //! - OpenVINO Model Server, "Predict on Binary Inputs via KServe API": encoded images as elements of datatype BYTES.
 //!
 //! ```text
-//! body ─ http_body ─► RawInferRequest ─ request ─► InferRequest ─► (inference) ─► InferResponse ─ response ─► body
-//!                     ▲ gRPC will make this one from its own messages
+//! body ───── http_body ────► RawInferRequest ─ request ─► InferRequest ─► (inference) ─► InferResponse ─ response ──────► body
+//! message ── grpc_message ──►                                                                          ─ grpc_response ─► message
 //! ```
 
 pub mod base64;
+mod grpc_message;
+mod grpc_response;
 mod http_body;
 mod image_bytes;
 mod parameters;
+mod protobuf;
 mod request;
 mod response;
 mod tensor_codec;
+mod typed_contents;
 
+pub(crate) use self::grpc_response::{ModelInferResponse, ModelStreamInferResponse};
 pub use self::{
+    grpc_message::{GrpcTarget, read_grpc_message},
     http_body::{HEADER_LENGTH, read_http_body},
     request::{InferRequest, RawInferRequest, RawInput, RawOutput, RawTensor, RequestedOutput},
     response::{HttpBody, InferResponse, OutputContents, ResponseOutput, ResponseParameters},
 };
 
-use crate::{error::over_image_limit, vision::tensor::Port};
+use crate::{
+    error::over_image_limit,
+    vision::tensor::{ElementType, Port},
+};
 
 /// The largest number of encoded images in one request.
 pub const MAX_IMAGES: usize = 64;
@@ -81,6 +90,25 @@ impl OipError {
     /// A parameter, an input or an output that cannot be used.
     pub(crate) fn parameter(name: impl Into<String>, why: impl std::fmt::Display) -> Self {
         Self::BadParameter { name: name.into(), why: why.to_string() }
+    }
+}
+
+/// The number of a type in Triton's enum `DataType`.
+#[must_use]
+pub fn triton_data_type(element: ElementType) -> i32 {
+    match element {
+        ElementType::Bool => 1,
+        ElementType::U8 => 2,
+        ElementType::U16 => 3,
+        ElementType::U32 => 4,
+        ElementType::U64 => 5,
+        ElementType::I8 => 6,
+        ElementType::I16 => 7,
+        ElementType::I32 => 8,
+        ElementType::I64 => 9,
+        ElementType::F16 => 10,
+        ElementType::F32 => 11,
+        ElementType::F64 => 12,
     }
 }
 

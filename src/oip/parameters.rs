@@ -11,6 +11,9 @@ use crate::{config::Objective, routing::policy::VariantPreference, scheduler::jo
 /// Parameters by name.
 pub(super) type Parameters = Map<String, Value>;
 
+/// The most bytes of parameters that are read, in either form. As JSON values they take many times the bytes that they were sent in.
+pub(super) const MAX_PARAMETERS_BYTES: usize = 64 << 10;
+
 /// The longest `timeout`, in microseconds: ten minutes.
 const MAX_TIMEOUT_US: u64 = 600_000_000;
 

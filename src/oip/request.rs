@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{
     MAX_IMAGES, ModelSignature, OipError, image_bytes,
     parameters::{self, Parameters, flag, optional},
-    tensor_codec,
+    tensor_codec, typed_contents,
 };
 use crate::{
     error::did_you_mean,
@@ -55,6 +55,8 @@ pub enum RawTensor<'a> {
     Json(&'a str),
     /// Bytes, little endian.
     Bytes(Bytes),
+    /// The typed fields of gRPC's message `InferTensorContents`.
+    Contents(Bytes),
 }
 
 /// An output as a transport was asked for it.
@@ -139,6 +141,14 @@ impl InferRequest {
     }
 }
 
+/// Refuses more inputs or outputs than the model has.
+pub(super) fn refuse_too_many(what: &str, came: usize, most: usize) -> Result<(), OipError> {
+    if came > most {
+        return Err(OipError::parameter(what, format!("are {came}, but the model has {most}")));
+    }
+    Ok(())
+}
+
 /// Refuses an input or output that is to be found in shared memory; `instead` says what would be right.
 pub(super) fn refuse_shared_memory(place: &str, parameters: &Parameters, instead: &str) -> Result<(), OipError> {
     if parameters.contains_key(SHARED_MEMORY) {
@@ -149,10 +159,7 @@ pub(super) fn refuse_shared_memory(place: &str, parameters: &Parameters, instead
 
 /// The tensors of all inputs, or the encoded images of the only one.
 fn inputs(signature: &ModelSignature<'_>, inputs: &[RawInput<'_>]) -> Result<TensorInputs, OipError> {
-    if inputs.len() > signature.inputs.len() {
-        let why = format!("are {}, but the model has {}", inputs.len(), signature.inputs.len());
-        return Err(OipError::parameter("inputs", why));
-    }
+    refuse_too_many("inputs", inputs.len(), signature.inputs.len())?;
     let mut tensors: Vec<(String, Tensor)> = Vec::with_capacity(inputs.len());
     let mut images = None;
     for input in inputs {
@@ -191,6 +198,9 @@ fn encoded_images(
     match &input.data {
         RawTensor::Json(json) => image_bytes::from_json(&input.name, json, count, signature.max_image_bytes),
         RawTensor::Bytes(bytes) => image_bytes::from_bytes(&input.name, bytes, count, signature.max_image_bytes),
+        RawTensor::Contents(contents) => {
+            typed_contents::images(&format!("inputs.{}", input.name), contents, count, signature.max_image_bytes)
+        }
     }
 }
 
@@ -204,6 +214,7 @@ fn tensor(input: &RawInput<'_>, shape: &[usize]) -> Result<Tensor, String> {
     match &input.data {
         RawTensor::Json(json) => tensor_codec::from_json(element, shape, json),
         RawTensor::Bytes(bytes) => tensor_codec::from_bytes(element, shape, bytes),
+        RawTensor::Contents(contents) => typed_contents::tensor(element, shape, contents),
     }
 }
 
@@ -216,10 +227,7 @@ fn outputs(
         let all = 0..signature.outputs.len();
         return Ok(all.map(|index| RequestedOutput { index, binary: default_binary, classes: None }).collect());
     }
-    if wanted.len() > signature.outputs.len() {
-        let why = format!("are {}, but the model has {}", wanted.len(), signature.outputs.len());
-        return Err(OipError::parameter("outputs", why));
-    }
+    refuse_too_many("outputs", wanted.len(), signature.outputs.len())?;
     let one = |output: &RawOutput| {
         let place = format!("outputs.{}", output.name);
         let index = signature.outputs.iter().position(|port| port.name == output.name).ok_or_else(|| {

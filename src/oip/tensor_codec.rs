@@ -12,9 +12,9 @@ use serde::{
 
 use crate::vision::tensor::{ElementType, Tensor};
 
-/// A number as JSON has it.
+/// A number as JSON and Protocol Buffers have it.
 #[derive(Debug, Clone, Copy)]
-enum Scalar {
+pub(super) enum Scalar {
     Bool(bool),
     Signed(i64),
     Unsigned(u64),
@@ -219,6 +219,30 @@ pub(super) fn from_json(element: ElementType, shape: &[usize], json: &str) -> Re
         let mut json = serde_json::Deserializer::from_str(json);
         let flat = Flat { into: &mut values, most: count, element };
         flat.deserialize(&mut json).map_err(|error| error.to_string())?;
+        if values.len() != count {
+            return Err(format!("{} elements came, but {shape:?} has {count}", values.len()));
+        }
+        array(shape, values).map(Tensor::from)
+    })
+}
+
+/// Reads a tensor from numbers, which `feed` hands over one by one.
+pub(super) fn from_scalars(
+    element: ElementType,
+    shape: &[usize],
+    feed: impl FnOnce(&mut dyn FnMut(Scalar) -> Result<(), String>) -> Result<(), String>,
+) -> Result<Tensor, String> {
+    let count = count(shape).ok_or_else(|| format!("{shape:?} has more elements than there can be"))?;
+    with_type!(element, T => {
+        let mut values: Vec<T> = Vec::new();
+        feed(&mut |scalar| {
+            if values.len() == count {
+                return Err(format!("more elements came than the shape's {count}"));
+            }
+            let value = T::from_scalar(scalar).ok_or_else(|| format!("{scalar:?} is no {}", element.oip_name()))?;
+            values.push(value);
+            Ok(())
+        })?;
         if values.len() != count {
             return Err(format!("{} elements came, but {shape:?} has {count}", values.len()));
         }

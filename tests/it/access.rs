@@ -27,7 +27,7 @@ tests![
 type Endpoint = (&'static str, &'static str, Option<Scope>, u16);
 
 /// Every endpoint. A model is unloaded before it is loaded.
-const ENDPOINTS: [Endpoint; 32] = [
+const ENDPOINTS: [Endpoint; 49] = [
     ("GET", "/", None, 200),
     ("GET", "/errors", None, 200),
     ("GET", "/docs", None, 200),
@@ -57,6 +57,24 @@ const ENDPOINTS: [Endpoint; 32] = [
     ("POST", "/v2/repository/index", Some(Scope::Admin), 200),
     ("POST", "/v2/repository/models/{model}/unload", Some(Scope::Admin), 200),
     ("POST", "/v2/repository/models/{model}/load", Some(Scope::Admin), 200),
+    // A call of gRPC that is none, since it has another content type.
+    ("POST", "/inference.GRPCInferenceService/ServerLive", None, 415),
+    ("POST", "/inference.GRPCInferenceService/ServerReady", None, 415),
+    ("POST", "/inference.GRPCInferenceService/ServerMetadata", Some(Scope::Infer), 415),
+    ("POST", "/inference.GRPCInferenceService/ModelReady", Some(Scope::Infer), 415),
+    ("POST", "/inference.GRPCInferenceService/ModelMetadata", Some(Scope::Infer), 415),
+    ("POST", "/inference.GRPCInferenceService/ModelConfig", Some(Scope::Infer), 415),
+    ("POST", "/inference.GRPCInferenceService/ModelStatistics", Some(Scope::Infer), 415),
+    ("POST", "/inference.GRPCInferenceService/ModelInfer", Some(Scope::Infer), 415),
+    ("POST", "/inference.GRPCInferenceService/ModelStreamInfer", Some(Scope::Infer), 415),
+    ("POST", "/inference.GRPCInferenceService/RepositoryIndex", Some(Scope::Admin), 415),
+    ("POST", "/inference.GRPCInferenceService/RepositoryModelUnload", Some(Scope::Admin), 415),
+    ("POST", "/inference.GRPCInferenceService/RepositoryModelLoad", Some(Scope::Admin), 415),
+    ("POST", "/inference.GRPCInferenceService/{*method}", Some(Scope::Infer), 501),
+    ("POST", "/grpc.health.v1.Health/Check", None, 415),
+    ("POST", "/grpc.health.v1.Health/Watch", None, 415),
+    ("POST", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", None, 200),
+    ("POST", "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", None, 200),
     // What is nowhere is told so to everybody.
     ("GET", "/nowhere", None, 404),
     ("POST", "/livez", None, 405),

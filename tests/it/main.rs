@@ -32,6 +32,7 @@ mod first_minutes;
 mod forms;
 mod free_axis;
 mod golden;
+mod grpc;
 mod hang_up;
 mod health;
 mod hostile;
@@ -86,6 +87,7 @@ fn main() -> std::process::ExitCode {
         forms::tests(),
         free_axis::tests(),
         golden::tests(),
+        grpc::tests(),
         hang_up::tests(),
         health::tests(),
         hostile::tests(),

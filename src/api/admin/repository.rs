@@ -32,13 +32,13 @@ const MAX_BODY_BYTES: usize = 64 << 10;
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = RepositoryModel)]
 pub(in crate::api) struct ModelEntry {
-    name: String,
+    pub name: String,
     #[schema(example = "1")]
-    version: String,
+    pub version: String,
     /// `READY` or `UNAVAILABLE`.
-    state: &'static str,
+    pub state: &'static str,
     /// Why it is not served, or, beside `READY`, why its folder's newer version is not.
-    reason: String,
+    pub reason: String,
 }
 
 impl From<ModelStatus> for ModelEntry {
@@ -72,10 +72,15 @@ pub(in crate::api) async fn index(
     request: Request,
 ) -> Result<Json<Vec<ModelEntry>>, Problem> {
     let IndexRequest { ready } = read(&inference, request).await?;
-    let asked = Arc::clone(&inference);
+    entries(&inference, ready).await.map(Json)
+}
+
+/// Every model of the repository, or those that are served.
+pub(in crate::api) async fn entries(inference: &Arc<Inference>, ready: bool) -> Result<Vec<ModelEntry>, Problem> {
+    let asked = Arc::clone(inference);
     // It reads the folder, however few models there are.
-    let statuses = heavy(&inference, usize::MAX, move || Ok(asked.models().index()?)).await?;
-    Ok(Json(statuses.into_iter().filter(|model| !ready || model.version.is_some()).map(ModelEntry::from).collect()))
+    let statuses = heavy(inference, usize::MAX, move || Ok(asked.models().index()?)).await?;
+    Ok(statuses.into_iter().filter(|model| !ready || model.version.is_some()).map(ModelEntry::from).collect())
 }
 
 /// Loads what lies in a model's folder, and serves it once it has been tried out; until then, and if it cannot be
@@ -96,7 +101,9 @@ pub(in crate::api) async fn load(
     request: Request,
 ) -> Result<Json<Value>, Problem> {
     know_model(&inference, &info, &name);
-    change(inference, request, move |inference| inference.models().load(&name)).await
+    let LoadRequest { parameters } = read(&inference, request).await?;
+    change(inference, parameters.keys(), move |inference| inference.models().load(&name)).await?;
+    Ok(Json(Value::Object(Map::new())))
 }
 
 /// Stops serving a model; requests in flight are answered. It stays away until it is loaded, or its folder changes.
@@ -115,23 +122,25 @@ pub(in crate::api) async fn unload(
     request: Request,
 ) -> Result<Json<Value>, Problem> {
     know_model(&inference, &info, &name);
-    change(inference, request, move |inference| inference.models().unload(&name)).await
+    let LoadRequest { parameters } = read(&inference, request).await?;
+    change(inference, parameters.keys(), move |inference| inference.models().unload(&name)).await?;
+    Ok(Json(Value::Object(Map::new())))
 }
 
 /// Says which model is meant, if it is one that is served.
-fn know_model(inference: &Inference, info: &RequestInfo, name: &str) {
+pub(in crate::api) fn know_model(inference: &Inference, info: &RequestInfo, name: &str) {
     if let Ok(model) = inference.models().model(name) {
         info.set_model(&model.info.name);
     }
 }
 
-async fn change(
+/// Changes what is served, when it is this call's turn. The only parameter that is taken asks for what happens anyway.
+pub(in crate::api) async fn change(
     inference: Arc<Inference>,
-    request: Request,
+    mut parameters: impl Iterator<Item = &String>,
     change: impl FnOnce(&Inference) -> Result<(), Error> + Send + 'static,
-) -> Result<Json<Value>, Problem> {
-    let LoadRequest { parameters } = read(&inference, request).await?;
-    if let Some(name) = parameters.keys().find(|name| *name != "unload_dependents") {
+) -> Result<(), Problem> {
+    if let Some(name) = parameters.find(|name| *name != "unload_dependents") {
         let why = "is not taken: a model is what lies in its folder; change it there, then load it";
         return Err(Problem::bad_parameter(name, why));
     }
@@ -143,8 +152,7 @@ async fn change(
         change(&inference)
     });
     let changed = changed.await;
-    changed.map_err(|_| Problem::our_mistake())??;
-    Ok(Json(Value::Object(Map::new())))
+    Ok(changed.map_err(|_| Problem::our_mistake())??)
 }
 
 /// Reads the body as JSON; an empty body is as good as `{}`.

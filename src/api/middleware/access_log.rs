@@ -6,7 +6,7 @@ use axum::{Extension, extract::Request, middleware::Next, response::Response};
 use tracing::{Instrument, field::Empty};
 
 use super::{is_probe, matched_route, request_info::RequestInfo};
-use crate::{stats::round::places, telemetry::TraceContext};
+use crate::{api::oip_grpc::status::GrpcCode, stats::round::places, telemetry::TraceContext};
 
 /// Runs a request inside a span of its own, and logs it.
 pub(in crate::api) async fn log_request(
@@ -21,11 +21,13 @@ pub(in crate::api) async fn log_request(
     let span = tracing::info_span!("request", request_id = %info.id(), trace_id = %context.trace_id(), model = Empty);
     let response = next.run(request).instrument(span.clone()).await;
     let (status, duration_ms) = (response.status().as_u16(), places(started.elapsed().as_secs_f64() * 1e3, 3));
+    // Absent over HTTP, and where a stream only begins.
+    let grpc_status = response.extensions().get::<GrpcCode>().map(|GrpcCode(code)| *code);
     span.in_scope(|| {
         if is_probe(route) {
-            tracing::debug!(%method, route, status, duration_ms, "answered");
+            tracing::debug!(%method, route, status, grpc_status, duration_ms, "answered");
         } else {
-            tracing::info!(%method, route, status, duration_ms, "answered");
+            tracing::info!(%method, route, status, grpc_status, duration_ms, "answered");
         }
     });
     response

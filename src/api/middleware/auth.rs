@@ -44,8 +44,20 @@ fn needs(route: &str) -> RouteAccess {
             RouteAccess::KeyOrLocal(Scope::Admin)
         }
         "/v2" => RouteAccess::Key(Scope::Infer),
+        route if route.starts_with("/inference.") || route.starts_with("/grpc.") => needs_over_grpc(route),
         route if route.starts_with("/v1/") || route.starts_with("/v2/models/") => RouteAccess::Key(Scope::Infer),
         _ => RouteAccess::Key(Scope::Admin),
+    }
+}
+
+/// What each method of gRPC needs.
+fn needs_over_grpc(route: &str) -> RouteAccess {
+    match route.strip_prefix("/inference.GRPCInferenceService/") {
+        // Health checks and reflection, as the probes and the description of HTTP.
+        None | Some("ServerLive" | "ServerReady") => RouteAccess::Nothing,
+        Some("RepositoryIndex") => RouteAccess::Key(Scope::Admin),
+        Some("RepositoryModelLoad" | "RepositoryModelUnload") => RouteAccess::KeyOrLocal(Scope::Admin),
+        Some(_) => RouteAccess::Key(Scope::Infer),
     }
 }
 

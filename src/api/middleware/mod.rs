@@ -32,7 +32,17 @@ fn matched_route(request: &Request) -> Option<String> {
 
 /// Whether machines ask this route every few seconds, so that the answers would drown all others in the log.
 fn is_probe(route: &str) -> bool {
-    matches!(route, "/livez" | "/readyz" | "/metrics" | "/v2/health/live" | "/v2/health/ready")
+    matches!(
+        route,
+        "/livez"
+            | "/readyz"
+            | "/metrics"
+            | "/v2/health/live"
+            | "/v2/health/ready"
+            | "/grpc.health.v1.Health/Check"
+            | "/inference.GRPCInferenceService/ServerLive"
+            | "/inference.GRPCInferenceService/ServerReady"
+    )
 }
 
 /// The method by its name; `_OTHER` for one that HTTP does not define.

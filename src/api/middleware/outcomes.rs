@@ -1,7 +1,8 @@
 //! Counts what is really sent: each response by route, method and status, and each refusal by its reason.
 //!
 //! This is the only place that counts refusals. A refused request is a response with a [`Problem`] in its extensions; that is so for
-//! handlers, for paths and methods that nobody answers, and for panics. A request with several images may refuse some of them and
+//! handlers, for paths and methods that nobody answers, and for panics. Over gRPC every response has status 200 and a code of its own,
+//! which is counted beside it. A request with several images may refuse some of them and
 //! answer the others: its response carries [`RefusedImages`]. A request whose client went away before the response was there is not
 //! counted here, since nothing was sent (`ounce_cancelled_total` has it). A probe that hears that the server is not ready is a response,
 //! but no refusal: nobody has missed an answer. A scrape without a key is one.
@@ -18,7 +19,10 @@ use axum::{
 
 use super::{is_probe, matched_route, method_name, request_info::RequestInfo};
 use crate::{
-    api::problem::{Problem, kinds},
+    api::{
+        oip_grpc::status::{self, GrpcCode},
+        problem::{Problem, kinds},
+    },
     inference::Inference,
 };
 
@@ -34,8 +38,14 @@ pub(in crate::api) async fn count_outcome(
     next: Next,
 ) -> Response {
     let (method, route) = (method_name(request.method()), matched_route(&request));
-    let response = next.run(request).await;
+    let mut response = next.run(request).await;
     let route = route.as_deref().unwrap_or("none");
+    if info.is_grpc() {
+        status::translate(&mut response);
+        if let Some(GrpcCode(code)) = response.extensions().get() {
+            inference.metrics().grpc_responded(route, code);
+        }
+    }
     inference.metrics().responded(route, method, response.status().as_u16());
     let whole = response.extensions().get::<Problem>().and_then(Problem::refusal);
     let of_access = matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);

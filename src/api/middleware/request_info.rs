@@ -19,7 +19,7 @@ use tracing::Span;
 use ulid::Ulid;
 
 use crate::{
-    api::problem::Problem,
+    api::{oip_grpc::frames, problem::Problem},
     inference::Timing,
     telemetry::{Answered, SpanDetails},
 };
@@ -37,6 +37,7 @@ pub(in crate::api) struct RequestInfo(Arc<SharedInfo>);
 #[derive(Debug)]
 struct SharedInfo {
     id: String,
+    grpc: bool,
     model: OnceLock<String>,
     answers: Mutex<Vec<Answered>>,
 }
@@ -47,7 +48,21 @@ impl RequestInfo {
         let theirs = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
         let sane = |id: &&str| (1..=MAX_ID_BYTES).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
         let id = theirs.filter(sane).map_or_else(|| Ulid::generate().to_string(), ToOwned::to_owned);
-        Self(Arc::new(SharedInfo { id, model: OnceLock::new(), answers: Mutex::default() }))
+        Self::named(id, frames::is_grpc(headers))
+    }
+
+    fn named(id: String, grpc: bool) -> Self {
+        Self(Arc::new(SharedInfo { id, grpc, model: OnceLock::new(), answers: Mutex::default() }))
+    }
+
+    /// What is known of one message of a stream, which has the stream's id and may ask a model of its own.
+    pub(in crate::api) fn of_message(&self) -> Self {
+        Self::named(self.0.id.clone(), self.0.grpc)
+    }
+
+    /// Whether it is a call of gRPC, so that its answer tells of problems in gRPC's way.
+    pub(in crate::api) fn is_grpc(&self) -> bool {
+        self.0.grpc
     }
 
     /// The request's id: in the answer, in problems and in the log.
@@ -63,7 +78,7 @@ impl RequestInfo {
     }
 
     /// The model that is asked, once it is known.
-    pub(super) fn model(&self) -> Option<&str> {
+    pub(in crate::api) fn model(&self) -> Option<&str> {
         self.0.model.get().map(String::as_str)
     }
 
@@ -92,7 +107,7 @@ pub(in crate::api) async fn identify(mut request: Request, next: Next) -> Respon
     let info = RequestInfo::new(request.headers());
     request.extensions_mut().insert(info.clone());
     let mut response = next.run(request).await;
-    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+    if let Some(problem) = response.extensions_mut().remove::<Problem>().filter(|_| !info.is_grpc()) {
         let bare = std::mem::replace(&mut response, problem.render(Some(info.id())));
         for (name, value) in bare.headers() {
             if name != header::CONTENT_LENGTH {

@@ -9,14 +9,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{
-    ModelPath,
-    compressed::{self, Packing},
-};
+use super::ModelPath;
 use crate::{
     api::{
         body::{BodyLimits, Upload},
         client_address::client_address,
+        compressed::{self, MOST_UNPACKED, Packing},
         docs::Binary,
         heavy,
         middleware::request_info::RequestInfo,
@@ -25,13 +23,10 @@ use crate::{
         rest::wire,
         tenant,
     },
-    inference::{self, Inference, InputKind, Reserved, TensorInputs, TensorOutputs, Terms},
+    inference::{self, Deadline, Inference, InputKind, Reserved, TensorInputs, TensorOutputs, Terms},
     models::Model,
     oip::{self, InferRequest, InferResponse, ModelSignature, RequestedOutput},
 };
-
-/// Deflate makes at most so many bytes of one.
-const MOST_UNPACKED: usize = 1032;
 
 /// The header that says where the JSON ends and the bytes begin.
 const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
@@ -89,18 +84,46 @@ async fn answer(
     let address = client_address(inference.config(), &head.extensions, &head.headers);
     let reserved = inference.receive(Arc::clone(&model), tenant(&head.extensions), address)?;
     let reserved = reserved.limited_by(head.extensions.get());
-    let InferRequest { id, preference, time_budget, priority, inputs, outputs } =
-        read(inference, &reserved, Arc::clone(&model), &head.headers, upload).await?;
+    let request = read(inference, &reserved, Arc::clone(&model), &head.headers, upload).await?;
+    let deadline = inference.deadline(&model, received, request.time_budget);
+    let answered = run(info, reserved, request, deadline).await?;
+    heavy(inference, answered.elements(), move || {
+        Ok(write(&answered.response, answered.id.as_deref(), &answered.outputs))
+    })
+    .await
+}
+
+/// The answer to a request, and which of its outputs were asked for.
+#[derive(Debug)]
+pub(in crate::api) struct InferAnswer {
+    pub response: inference::Response<TensorOutputs>,
+    pub id: Option<String>,
+    pub outputs: Vec<RequestedOutput>,
+}
+
+impl InferAnswer {
+    /// The number of elements of all outputs.
+    pub(in crate::api) fn elements(&self) -> usize {
+        self.response.output.iter().map(|(_, tensor)| tensor.shape().iter().product::<usize>()).sum()
+    }
+}
+
+/// Admits a request that has a place, and runs it: the same over HTTP and over gRPC.
+pub(in crate::api) async fn run(
+    info: &RequestInfo,
+    reserved: Reserved,
+    request: InferRequest,
+    deadline: Deadline,
+) -> Result<InferAnswer, Problem> {
+    let InferRequest { id, preference, time_budget: _, priority, inputs, outputs } = request;
     let input = match &inputs {
         TensorInputs::Tensors(_) => InputKind::Tensors,
         TensorInputs::Images(images) => InputKind::Images(images.len()),
     };
-    let deadline = inference.deadline(&model, received, time_budget);
     let terms = Terms { preference, deadline, priority, input };
     let response = reserved.admit(&terms)?.run_tensors(inputs).await?;
     info.record_answer(&response.variant().info.name, &response.timing);
-    let elements = response.output.iter().map(|(_, tensor)| tensor.shape().iter().product::<usize>()).sum();
-    heavy(inference, elements, move || Ok(write(&response, id.as_deref(), &outputs))).await
+    Ok(InferAnswer { response, id, outputs })
 }
 
 async fn read(

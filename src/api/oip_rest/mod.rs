@@ -4,7 +4,6 @@
 //! What the protocol says is known to [`oip`](crate::oip); here stand the handlers, which read bodies and write responses. The model
 //! repository extension is in `admin`.
 
-mod compressed;
 pub(in crate::api) mod infer;
 pub(in crate::api) mod stats;
 
@@ -31,6 +30,13 @@ pub(super) struct ServerMetadata {
     version: &'static str,
     extensions: [&'static str; 5],
 }
+
+/// The extensions of the protocol that the server has, over HTTP and over gRPC.
+pub(super) const EXTENSIONS: [&str; 5] =
+    ["binary_tensor_data", "classification", "model_repository", "parameters", "statistics"];
+
+/// What models are made for, in Triton's words.
+pub(super) const PLATFORM: &str = "onnx_onnxv1";
 
 /// A model, in the protocol's words.
 #[derive(Debug, Serialize, ToSchema)]
@@ -65,7 +71,13 @@ pub(super) struct ModelPath {
 }
 
 impl ModelPath {
-    fn find(&self, inference: &Inference, info: &RequestInfo) -> Result<Arc<Model>, Problem> {
+    /// The model of that name, and of that version where one is named.
+    pub(super) fn new(model: String, version: Option<String>) -> Self {
+        Self { model, version }
+    }
+
+    /// The model, if it is served.
+    pub(super) fn find(&self, inference: &Inference, info: &RequestInfo) -> Result<Arc<Model>, Problem> {
         let model = find_model(inference, info, self.model.clone())?;
         match &self.version {
             Some(version) if *version != model.info.version => {
@@ -80,11 +92,7 @@ impl ModelPath {
 /// The server and the extensions it has.
 #[utoipa::path(get, path = "/v2", tag = "open inference", responses((status = 200, description = "The server", body = ServerMetadata)))]
 pub(super) async fn server() -> Json<ServerMetadata> {
-    Json(ServerMetadata {
-        name: env!("CARGO_PKG_NAME"),
-        version: env!("CARGO_PKG_VERSION"),
-        extensions: ["binary_tensor_data", "classification", "model_repository", "parameters", "statistics"],
-    })
+    Json(ServerMetadata { name: env!("CARGO_PKG_NAME"), version: env!("CARGO_PKG_VERSION"), extensions: EXTENSIONS })
 }
 
 /// The process answers.
@@ -120,7 +128,7 @@ pub(super) async fn model(
     Ok(Json(ModelMetadata {
         name: model.name.clone(),
         versions: vec![model.version.clone()],
-        platform: "onnx_onnxv1",
+        platform: PLATFORM,
         inputs: model.inputs.iter().map(PortBody::from).collect(),
         outputs: model.outputs.iter().map(PortBody::from).collect(),
     }))

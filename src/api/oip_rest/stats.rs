@@ -30,39 +30,39 @@ pub(in crate::api) struct Statistics {
 
 /// One model's statistics; those of its variants together, and the batches of each.
 #[derive(Debug, Serialize, ToSchema)]
-struct ModelStats {
-    name: String,
-    version: String,
+pub(in crate::api) struct ModelStats {
+    pub name: String,
+    pub version: String,
     /// Milliseconds since 1970 when the last run ended; 0: never.
-    last_inference: u64,
+    pub last_inference: u64,
     /// Pictures that went through the graph.
-    inference_count: u64,
+    pub inference_count: u64,
     /// Runs of the graph.
-    execution_count: u64,
-    inference_stats: InferenceStats,
-    batch_stats: Vec<BatchStats>,
+    pub execution_count: u64,
+    pub inference_stats: InferenceStats,
+    pub batch_stats: Vec<BatchStats>,
 }
 
 /// What requests went through, in all: a request takes the whole time of the batch that it is part of.
 #[derive(Debug, Default, Serialize, ToSchema)]
-struct InferenceStats {
-    success: Amount,
-    fail: Amount,
-    queue: Amount,
-    compute_input: Amount,
-    compute_infer: Amount,
-    compute_output: Amount,
-    cache_hit: Amount,
-    cache_miss: Amount,
+pub(in crate::api) struct InferenceStats {
+    pub success: Amount,
+    pub fail: Amount,
+    pub queue: Amount,
+    pub compute_input: Amount,
+    pub compute_infer: Amount,
+    pub compute_output: Amount,
+    pub cache_hit: Amount,
+    pub cache_miss: Amount,
 }
 
 /// The runs of one variant with one batch size.
 #[derive(Debug, Serialize, ToSchema)]
-struct BatchStats {
-    batch_size: usize,
-    compute_input: Amount,
-    compute_infer: Amount,
-    compute_output: Amount,
+pub(in crate::api) struct BatchStats {
+    pub batch_size: usize,
+    pub compute_input: Amount,
+    pub compute_infer: Amount,
+    pub compute_output: Amount,
     /// Not in the protocol: the variant.
     variant: String,
     /// Not in the protocol: quantiles of the latest runs of this size, the warm-up included.
@@ -71,9 +71,9 @@ struct BatchStats {
 
 /// How often, and how many nanoseconds in all.
 #[derive(Debug, Clone, Copy, Default, Serialize, ToSchema)]
-struct Amount {
-    count: u64,
-    ns: u64,
+pub(in crate::api) struct Amount {
+    pub count: u64,
+    pub ns: u64,
 }
 
 impl Amount {
@@ -117,7 +117,8 @@ pub(in crate::api) async fn one(
 }
 
 impl ModelStats {
-    fn new(model: &Arc<Model>) -> Self {
+    /// What is known of the model at this moment.
+    pub(in crate::api) fn new(model: &Arc<Model>) -> Self {
         let mut all = Self {
             name: model.info.name.clone(),
             version: model.info.version.clone(),

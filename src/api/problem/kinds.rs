@@ -86,6 +86,8 @@ kinds! {
         "The operator sets it with OUNCE_MODELS; the detail says what is wrong with it.";
     PANICKED = INTERNAL_SERVER_ERROR, "internal", "internal", "The server made a mistake",
         "The server's log has the cause, under the request's id.";
+    NOT_OFFERED = NOT_IMPLEMENTED, "not-offered", "not_offered", "The method is not offered here",
+        "The detail says what to do instead.";
     NOT_READY = SERVICE_UNAVAILABLE, "not-ready", "not_ready", "The server is not ready",
         "Ask again when /readyz says 200.";
     NO_MEMORY = SERVICE_UNAVAILABLE, "no-memory", "memory", "The server has no memory for it now",

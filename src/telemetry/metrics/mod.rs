@@ -36,6 +36,7 @@ pub struct Metrics {
     refused_total: IntCounterVec,
     limited_total: IntCounterVec,
     http_responses_total: IntCounterVec,
+    grpc_responses_total: IntCounterVec,
     cancelled_total: IntCounterVec,
     batch_size: HistogramVec,
     cost_usd_total: CounterVec,
@@ -106,6 +107,11 @@ impl Metrics {
                 "HTTP responses that were sent, by the route's pattern, the method and the status.",
                 &["route", "method", "status"],
             )?,
+            grpc_responses_total: counter(
+                "ounce_grpc_responses_total",
+                "Answers of gRPC, each message of a stream for itself, by the route's pattern and the code; as HTTP responses they have status 200.",
+                &["route", "code"],
+            )?,
             cancelled_total: counter("ounce_cancelled_total", "Requests whose client went away first.", &["model"])?,
             batch_size: histogram(
                 "ounce_batch_size",
@@ -161,6 +167,7 @@ impl Metrics {
             metrics.connections_refused_total.with_label_values(&[reason]);
         }
         metrics.begin_refusals("");
+        metrics.grpc_responses_total.with_label_values(&["/inference.GRPCInferenceService/ModelInfer", "OK"]);
         Ok(metrics)
     }
 
@@ -233,6 +240,11 @@ impl Metrics {
     /// one that HTTP does not define) and the status.
     pub fn responded(&self, route: &str, method: &str, status: u16) {
         self.http_responses_total.with_label_values(&[route, method, &status.to_string()]).inc();
+    }
+
+    /// Counts an answer over gRPC, or one to a message of a stream, by the pattern of its route and its code.
+    pub fn grpc_responded(&self, route: &str, code: &str) {
+        self.grpc_responses_total.with_label_values(&[route, code]).inc();
     }
 
     /// Where the sizes of a model's batches are counted.

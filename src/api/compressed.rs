@@ -8,7 +8,10 @@ use axum::{
 };
 use flate2::read::{GzDecoder, ZlibDecoder};
 
-use crate::api::{body::refuse_compressed, problem::Problem};
+use super::{body::refuse_compressed, problem::Problem};
+
+/// Deflate makes at most so many bytes of one.
+pub(super) const MOST_UNPACKED: usize = 1032;
 
 /// How a body is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

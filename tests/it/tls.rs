@@ -138,7 +138,7 @@ async fn connect(client: &TlsConnector, address: SocketAddr) -> std::io::Result<
 /// Sends a request and reads its answer: the status and whether the connection ends.
 async fn ask(stream: &mut TlsStream<TcpStream>, request: &[u8]) -> std::io::Result<(u16, bool)> {
     stream.write_all(request).await?;
-    let (mut all, mut buffer) = (Vec::new(), [0; 16384]);
+    let (mut all, mut buffer) = (Vec::new(), vec![0; 16384]);
     loop {
         let read = stream.read(&mut buffer).await?;
         if read == 0 {

@@ -308,7 +308,9 @@ impl Admitted {
     /// [`Error::TooSlow`] when the answer would come after its deadline by now.
     pub(super) fn fresh_forecast(&self, work: Option<WorkEstimate>) -> Result<Option<Forecast>, Error> {
         let Some(forecast) = self.forecast else { return Ok(None) };
-        let large = work.is_some_and(|work| work.expected > self.inference.decoding.typical() + NOTEWORTHY);
+        let left = self.context.deadline.left();
+        let unusual = self.inference.decoding.typical() + NOTEWORTHY;
+        let large = work.is_some_and(|work| work.expected > unusual || work.least > left);
         if forecast.made_at.elapsed() < FRESH && !self.one_of_several && !large {
             return Ok(Some(forecast.renewed()));
         }

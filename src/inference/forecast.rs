@@ -89,7 +89,7 @@ impl Forecast {
             expected: if ahead + pool.ahead + queue.running == 0 { in_stages } else { in_stages.max(together) },
             margin: queue.margin,
             unobstructed: ahead == 0 && (free || queue.needs_probe),
-            alone: if queue.needs_probe { Duration::ZERO } else { work.decoding.least + queue.if_queued_now },
+            alone: work.decoding.least + if queue.needs_probe { Duration::ZERO } else { queue.if_queued_now },
             ahead,
             has_room: queue.has_room,
         }

@@ -67,7 +67,7 @@ pub(super) async fn infer(
 /// The answers of a stream. What still runs is given up when this is dropped, as it is when the client goes away.
 struct Answers {
     messages: Messages,
-    running: FuturesOrdered<Running>,
+    running: FuturesOrdered<RunningMessage>,
     call: Call,
     /// The request's, for what is logged.
     span: Span,
@@ -117,7 +117,7 @@ impl Answers {
             };
             frames::frame(&count(&call, answered))
         };
-        self.running.push_back(Running(tokio::spawn(work.instrument(self.span.clone()))));
+        self.running.push_back(RunningMessage(tokio::spawn(work.instrument(self.span.clone()))));
     }
 
     /// How the stream ends.
@@ -159,9 +159,9 @@ fn count_refusal(call: &Call, problem: &Problem) {
 }
 
 /// A request that runs; it is given up when this is dropped.
-struct Running(JoinHandle<Bytes>);
+struct RunningMessage(JoinHandle<Bytes>);
 
-impl Future for Running {
+impl Future for RunningMessage {
     type Output = Bytes;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Bytes> {
@@ -173,7 +173,7 @@ impl Future for Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningMessage {
     fn drop(&mut self) {
         self.0.abort();
     }

@@ -6,7 +6,7 @@
 //!
 //! - `frames`: messages in bodies. A body is read as those over HTTP are, so that it takes memory as it comes; tonic's own reader
 //!   would take as much as a message announces.
-//! - `status`: a problem's code. Handlers refuse with a [`Problem`](crate::api::problem::Problem), as those of HTTP do.
+//! - `status`: a problem's code. Handlers refuse with a [`Problem`], as those of HTTP do.
 //! - `infer`, `stream`, `metadata`, `statistics`, `repository`, `health`, `reflection`: the methods.
 
 pub(super) mod frames;

@@ -1,6 +1,6 @@
 """What an answer costs over gRPC beside HTTP, in one run: answers a second, and the server's CPU for each.
 
-After `make build` and `make .python/installed`: PYTHONPATH=.python python3 benches/grpc.py photo.jpg [rounds]. The clients are Triton's, on the
+After `make build` and `make .python/installed`: PYTHONPATH=.python python3 benches/oip.py photo.jpg [rounds]. The clients are Triton's, on the
 same machine, so that answers a second are theirs as much as the server's; the CPU is the server's alone. The ways take turns.
 """
 

@@ -31,7 +31,7 @@ pub(crate) struct Siege {
 impl Siege {
     /// Starts both. However busy the machine, bodies have time to come.
     pub(crate) async fn begin() -> Self {
-        Self::with(&[("OUNCE_REQUESTS__BODY_TIMEOUT_MS", "300000")]).await
+        Self::with(&[("OUNCE_REQUESTS__BODY_TIMEOUT_MS", "300000"), ("OUNCE_BODIES__MIN_BYTES_PER_SECOND", "0")]).await
     }
 
     /// As [`Siege::begin`], with these settings.

@@ -16,6 +16,7 @@ use super::{
     run::{self, Run},
     shadow::{self, Sample},
     thread_queue::Piece,
+    work_times::WorkEstimate,
 };
 use crate::{
     config::ImageLimits,
@@ -27,6 +28,7 @@ use crate::{
     vision::{
         decode::{self, DecodeError, DecodeNeeds, DecodeScale, DecodedImage},
         draw::DrawOptions,
+        header::ImageHeader,
         prepare::{Placement, Preprocessed, Preprocessor},
         tensor::Tensor,
     },
@@ -86,11 +88,8 @@ pub(super) async fn run_image(mut admitted: Admitted, request: ImageRequest) -> 
     let ImageRequest { image, options, draw } = request;
     let options = options.over(&admitted.record.model.info.defaults);
     let inference = Arc::clone(&admitted.inference);
-    let work = match &image {
-        ImageInput::Encoded(bytes) => Some(inference.decoding.estimate(inference.header(bytes))),
-        ImageInput::Decoded(_) => None,
-    };
-    match admitted.fresh_forecast(work) {
+    let image = IncomingImage::new(&inference, image);
+    match admitted.fresh_forecast(image.work) {
         // Drawing is not forecast, so a drawn answer is not compared with its forecast.
         Ok(forecast) => admitted.record.forecast = forecast.filter(|_| draw.is_none()),
         Err(error) => return Err(admitted.record.fail(error)),
@@ -131,6 +130,24 @@ pub(super) async fn run_image(mut admitted: Admitted, request: ImageRequest) -> 
         Ok(ImageOutput { image: facts, prediction, drawn })
     })
     .await
+}
+
+/// An image with what its header says of the work that it makes. The header is read once.
+#[derive(Debug)]
+pub(super) struct IncomingImage {
+    image: ImageInput,
+    /// None where the image is decoded already, or where its header tells nothing.
+    header: Option<ImageHeader>,
+    /// What decoding it takes; none where it is decoded already.
+    pub work: Option<WorkEstimate>,
+}
+
+impl IncomingImage {
+    pub(super) fn new(inference: &Inference, image: ImageInput) -> Self {
+        let ImageInput::Encoded(bytes) = &image else { return Self { image, header: None, work: None } };
+        let header = inference.header(bytes);
+        Self { image, header, work: Some(inference.decoding.estimate(header)) }
+    }
 }
 
 /// What the pixels are needed for once they are preprocessed.
@@ -176,18 +193,15 @@ pub(super) struct Preprocess {
 pub(super) async fn preprocess(
     inference: &Inference,
     run: &Run,
-    mut image: ImageInput,
+    incoming: IncomingImage,
     kept: KeptPixels,
 ) -> Result<Preprocess, Error> {
+    let IncomingImage { mut image, header, work } = incoming;
     let decoding = &inference.decoding;
     let variant = run.variant();
-    let header = match &image {
-        ImageInput::Encoded(bytes) => inference.header(bytes),
-        ImageInput::Decoded(_) => None,
-    };
     let mut piece = Piece { header, arrival: run.arrival(), ..decoding.piece(run.context.share) };
-    if header.is_some() {
-        piece.estimate = decoding.estimate(header);
+    if let Some(estimate) = work.filter(|_| header.is_some()) {
+        piece.estimate = estimate;
     }
     // An image that cannot be answered in time any more when its turn comes is not decoded.
     let needed = piece.estimate.least + variant.queue.service_times().fastest;

@@ -9,7 +9,7 @@ use std::{
 use super::{
     Inference,
     call::{Deadline, RequestContext},
-    images::{ImageInput, KeptPixels, Postprocessed, postprocess, preprocess},
+    images::{ImageInput, IncomingImage, KeptPixels, Postprocessed, postprocess, preprocess},
     record::{Observer, Outcome, RequestRecord, Route},
     run::Run,
 };
@@ -98,8 +98,8 @@ async fn compare(
     let context =
         RequestContext { deadline, priority: Priority::LAST, tenant: Tenant::default(), share, allowance: None };
     let run = Run::new(&inference.ledger, Account::Shadow, model, other, context);
-    let ready =
-        preprocess(inference, &run, ImageInput::Decoded(Arc::clone(&sample.image)), KeptPixels::default()).await?;
+    let image = IncomingImage::new(inference, ImageInput::Decoded(Arc::clone(&sample.image)));
+    let ready = preprocess(inference, &run, image, KeptPixels::default()).await?;
     let ran = run.queue(ready.preprocessed.inputs).await?;
     let again = postprocess(&run, ran.outputs, ready.preprocessed.placement, sample.options, None);
     let first = sample.prediction.clone();

@@ -9,7 +9,7 @@ use super::{
     Inference,
     admission::Admitted,
     forecast::{Forecast, Forecasts},
-    images::{self, ImageInput, KeptPixels},
+    images::{self, ImageInput, IncomingImage, KeptPixels},
     record::RequestRecord,
     response::{Response, TensorOutputs},
     run::{self, Run},
@@ -62,18 +62,21 @@ pub(super) async fn run_tensors(
     admitted.record.holds(images);
     admitted.record.typical = matches!(inputs, TensorInputs::Images(_));
     let inference = Arc::clone(&admitted.inference);
-    let work = match &inputs {
-        TensorInputs::Images(images) => images.first().filter(|_| images.len() == 1),
-        TensorInputs::Tensors(_) => None,
+    let (named, images) = match inputs {
+        TensorInputs::Tensors(named) => (Some(named), Vec::new()),
+        TensorInputs::Images(images) => (None, images),
     };
-    let work = work.map(|image| inference.decoding.estimate(inference.header(image)));
+    let incoming = |bytes| IncomingImage::new(&inference, ImageInput::Encoded(bytes));
+    let images: Vec<_> = images.into_iter().map(incoming).collect();
+    // Each of several has a forecast of its own.
+    let work = if let [one] = &images[..] { one.work } else { None };
     match admitted.fresh_forecast(work) {
         Ok(forecast) => admitted.record.forecast = forecast,
         Err(error) => return Err(admitted.record.fail(error)),
     }
     run::run(admitted, async move |run, record| {
-        let outputs = match inputs {
-            TensorInputs::Tensors(named) => {
+        let outputs = match named {
+            Some(named) => {
                 let inputs = in_order(run, named)?;
                 take_pixels(run, &inputs)?;
                 let ran = run.queue(inputs).await?;
@@ -82,7 +85,7 @@ pub(super) async fn run_tensors(
                 record.batch_size = ran.batch_size;
                 ran.outputs
             }
-            TensorInputs::Images(images) => run_images(&inference, run, images, record).await?,
+            None => run_images(&inference, run, images, record).await?,
         };
         let names = run.variant().info.outputs.iter().map(|port| port.name.clone());
         Ok(names.zip(outputs).collect())
@@ -102,10 +105,10 @@ fn take_pixels(run: &Run, inputs: &[Tensor]) -> Result<(), Error> {
 async fn run_images(
     inference: &Inference,
     run: &Run,
-    images: Vec<Bytes>,
+    images: Vec<IncomingImage>,
     record: &mut RequestRecord,
 ) -> Result<Vec<Tensor>, Error> {
-    let runs = match <[Bytes; 1]>::try_from(images) {
+    let runs = match <[IncomingImage; 1]>::try_from(images) {
         Ok([image]) => vec![run_image(inference, run, image).await?],
         Err(images) => try_join_all(images.into_iter().map(|image| run_one_of_several(inference, run, image))).await?,
     };
@@ -120,8 +123,8 @@ async fn run_images(
         .ok_or_else(|| misfit(run, "its outputs have another shape for every picture: send one picture a request"))
 }
 
-async fn run_image(inference: &Inference, run: &Run, image: Bytes) -> Result<ImageRun, Error> {
-    let ready = images::preprocess(inference, run, ImageInput::Encoded(image), KeptPixels::default()).await?;
+async fn run_image(inference: &Inference, run: &Run, image: IncomingImage) -> Result<ImageRun, Error> {
+    let ready = images::preprocess(inference, run, image, KeptPixels::default()).await?;
     // Its room goes with it until the tensors have been run.
     let ran = run.queue(ready.preprocessed.inputs).await?;
     let mut times = ready.times;
@@ -131,10 +134,9 @@ async fn run_image(inference: &Inference, run: &Run, image: Bytes) -> Result<Ima
 }
 
 /// One image of several, with a forecast of its own.
-async fn run_one_of_several(inference: &Inference, run: &Run, image: Bytes) -> Result<ImageRun, Error> {
+async fn run_one_of_several(inference: &Inference, run: &Run, image: IncomingImage) -> Result<ImageRun, Error> {
     let variant = run.variant();
-    let work = inference.decoding.estimate(inference.header(&image));
-    let forecast = Forecasts::new(inference, variant, run.context.asker(), Some(work)).own;
+    let forecast = Forecasts::new(inference, variant, run.context.asker(), image.work).own;
     forecast.check_deadline(&run.model.info.name, run.context.deadline)?;
     let mut compared = Compared { forecast, variant, answered: false };
     let done = run_image(inference, run, image).await;

@@ -1,10 +1,8 @@
 //! The number of CPUs that are paid for: those the process may run on, or the quota of its control group (cgroups(7)).
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    thread,
-};
+use std::{fs, path::Path, thread};
+
+use super::control_groups::{self, MOUNTED};
 
 /// CPUs of this replica. It need not be a whole number: a container with a limit of 1.5 CPUs has 1.5.
 #[must_use]
@@ -12,28 +10,13 @@ pub fn capacity_cpus() -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "a machine has few CPUs")]
     let whole = thread::available_parallelism().map_or(1, std::num::NonZero::get) as f64;
     // The standard library knows the quota already, but rounds it down to a whole number of at least one.
-    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    quota(&groups, Path::new("/sys/fs/cgroup")).filter(|quota| *quota < whole + 1.0).unwrap_or(whole)
+    quota(&control_groups::of_this_process(), Path::new(MOUNTED)).filter(|quota| *quota < whole + 1.0).unwrap_or(whole)
 }
 
-/// The smallest CPU quota of the control groups that the process is in; none where no group has one.
-///
-/// `groups` is the text of `/proc/self/cgroup`, whose lines are `0::/path` for version 2 and `4:cpu,cpuacct:/path` for
-/// version 1. `mounted` is the folder where the control groups are mounted.
+/// The smallest CPU quota of the control groups in `groups`; none where no group has one.
 fn quota(groups: &str, mounted: &Path) -> Option<f64> {
-    let group = |line: &str| {
-        let mut fields = line.splitn(3, ':').skip(1);
-        let (controllers, path) = (fields.next()?.to_owned(), fields.next()?.trim_start_matches('/').to_owned());
-        let has_cpu = controllers.is_empty() || controllers.split(',').any(|controller| controller == "cpu");
-        has_cpu.then(|| (mounted.join(controllers), path))
-    };
-    let quotas = groups.lines().filter_map(group).flat_map(|(root, path)| {
-        // A group is limited by all groups above it. Inside a container the path may not exist; then the root is the
-        // container's own group.
-        let all: Vec<PathBuf> = Path::new(&path).ancestors().map(|ancestor| root.join(ancestor)).collect();
-        all.into_iter().filter_map(|folder| quota_v2(&folder).or_else(|| quota_v1(&folder)))
-    });
-    quotas.min_by(f64::total_cmp)
+    let of_group = |folder: &Path| quota_v2(folder).or_else(|| quota_v1(folder));
+    control_groups::limits(groups, mounted, "cpu", of_group).into_iter().min_by(f64::total_cmp)
 }
 
 /// Reads `cpu.max` of version 2, which is `<quota> <period>` in microseconds, or `max <period>` for no quota.
@@ -55,18 +38,7 @@ fn ratio(quota: f64, period: f64) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    /// Makes a folder of control groups with these files in it.
-    fn mounted(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let folder = tempfile::tempdir().expect("tempdir");
-        for (name, text) in files {
-            let file = folder.path().join(name);
-            fs::create_dir_all(file.parent().expect("a folder")).expect("mkdir");
-            fs::write(file, text).expect("write");
-        }
-        folder
-    }
+    use super::{super::control_groups::testing::mounted, *};
 
     #[test]
     fn a_quota_may_be_a_part_of_a_cpu() {

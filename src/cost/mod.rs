@@ -7,6 +7,7 @@
 
 mod account;
 mod budget;
+pub mod control_groups;
 mod cpu_quota;
 mod device;
 mod energy;

@@ -1,15 +1,13 @@
 //! The memory that this process may use: the tightest limit of its control groups (cgroups(7)), else what the machine has.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
+
+use crate::cost::control_groups::{self, MOUNTED};
 
 /// The limit in bytes; none where the system does not tell.
 pub(super) fn memory_limit() -> Option<u64> {
-    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| total(&text));
-    let limit = group_limit(&groups, Path::new("/sys/fs/cgroup"));
+    let limit = group_limit(&control_groups::of_this_process(), Path::new(MOUNTED));
     // A group without a limit of its own says a number that no machine has.
     [machine, limit].into_iter().flatten().min()
 }
@@ -21,22 +19,9 @@ fn total(meminfo: &str) -> Option<u64> {
     Some(kib * 1024)
 }
 
-/// The smallest limit of the control groups that the process is in, and of those above them.
-///
-/// `groups` is the text of `/proc/self/cgroup`: `0::/path` for version 2, `9:memory:/path` for version 1. `mounted` is the folder
-/// where they are mounted. Inside a container the path may not exist; then the root is the container's own group.
+/// The smallest limit of the control groups in `groups`.
 fn group_limit(groups: &str, mounted: &Path) -> Option<u64> {
-    let folders = groups.lines().filter_map(|line| {
-        let mut fields = line.splitn(3, ':').skip(1);
-        let (controllers, path) = (fields.next()?, fields.next()?.trim_start_matches('/'));
-        let has_memory = controllers.is_empty() || controllers.split(',').any(|controller| controller == "memory");
-        has_memory.then(|| (mounted.join(controllers), PathBuf::from(path)))
-    });
-    let limits = folders.flat_map(|(root, path)| {
-        let all: Vec<PathBuf> = path.ancestors().map(|ancestor| root.join(ancestor)).collect();
-        all.into_iter().filter_map(|folder| limit_of(&folder))
-    });
-    limits.min()
+    control_groups::limits(groups, mounted, "memory", limit_of).into_iter().min()
 }
 
 /// `memory.max` of version 2, which is a number or `max`; `memory.limit_in_bytes` of version 1.
@@ -48,16 +33,7 @@ fn limit_of(folder: &Path) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn mounted(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let folder = tempfile::tempdir().expect("tempdir");
-        for (name, text) in files {
-            let file = folder.path().join(name);
-            fs::create_dir_all(file.parent().expect("a folder")).expect("mkdir");
-            fs::write(file, text).expect("write");
-        }
-        folder
-    }
+    use crate::cost::control_groups::testing::mounted;
 
     #[test]
     fn the_tightest_group_binds_in_both_versions() {

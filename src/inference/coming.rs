@@ -17,7 +17,7 @@ use std::{
     },
 };
 
-use crate::cost::Tenant;
+use crate::{cost::Tenant, limits::AddressGroup};
 
 /// The number of cells. An address meets that of an attacker once in so many times.
 const CELLS: usize = 4096;
@@ -81,7 +81,8 @@ impl ComingBodies {
         address: Option<IpAddr>,
         tenant: Option<Tenant>,
     ) -> Result<BodyShare, NoShare> {
-        let senders = [address.map(|address| self.cell(network(address))), tenant.map(|tenant| self.cell(tenant))];
+        let senders =
+            [address.map(|address| self.cell(AddressGroup::from(address))), tenant.map(|tenant| self.cell(tenant))];
         let mut share = BodyShare { bodies: Arc::clone(self), senders: [None; 2], is_coming: true, bytes: 0 };
         let left = self.max_coming.saturating_sub(self.coming.fetch_add(1, Ordering::Relaxed));
         for (place, sender) in share.senders.iter_mut().zip(senders) {
@@ -170,14 +171,6 @@ impl Drop for BodyShare {
     }
 }
 
-/// Whoever has one address of version 6 usually has the whole network of it.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) >> 64 << 64).into()),
-        v4 @ IpAddr::V4(_) => v4,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -222,10 +215,10 @@ mod tests {
         let held: Vec<_> = (0..10).filter_map(|last| bodies.begin(address(last), tenant).ok()).collect();
         assert_eq!(held.len(), 5);
         assert!(bodies.begin(address(1), None).is_ok(), "another tenant's");
-        let v6 = |text: &str| network(text.parse().expect("an address"));
+        let v6 = |text: &str| AddressGroup::from(text.parse::<IpAddr>().expect("an address"));
         assert_eq!(v6("2001:db8:1:2::1"), v6("2001:db8:1:2:ffff::9"));
         assert_ne!(v6("2001:db8:1:2::1"), v6("2001:db8:1:3::1"));
-        assert_eq!(v6("::ffff:203.0.113.1"), IpAddr::from([203, 0, 113, 1]));
+        assert_eq!(v6("::ffff:203.0.113.1"), AddressGroup::from(IpAddr::from([203, 0, 113, 1])));
     }
 
     proptest! {

@@ -5,14 +5,14 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::task::AbortHandle;
 
 use super::activity::Activity;
-use crate::inference::Inference;
+use crate::{inference::Inference, limits::AddressGroup};
 
 /// How many of the oldest connections are looked at for one that makes room.
 const MOST_LOOKED_AT: usize = 1000;
@@ -31,12 +31,12 @@ struct Open {
     next_id: u64,
     /// By their age, the oldest first.
     by_id: BTreeMap<u64, Slot>,
-    by_address: HashMap<IpAddr, usize>,
+    by_address: HashMap<AddressGroup, usize>,
 }
 
 #[derive(Debug)]
 struct Slot {
-    address: IpAddr,
+    address: AddressGroup,
     activity: Arc<Activity>,
     task: Option<AbortHandle>,
 }
@@ -67,7 +67,7 @@ impl Slots {
 
     /// Takes a slot for a connection from an address.
     pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Result<TakenSlot, ConnectionRefusal> {
-        let address = network(address);
+        let address = AddressGroup::from(address);
         let mut open = self.open();
         let from_there = open.by_address.get(&address).copied().unwrap_or_default();
         let (refusal, only) = if from_there >= self.max_per_address {
@@ -109,7 +109,7 @@ impl Slots {
 
 impl Open {
     /// The connection that makes room, of those of an address where one is named.
-    fn quietest(&self, only: Option<IpAddr>) -> Option<u64> {
+    fn quietest(&self, only: Option<AddressGroup>) -> Option<u64> {
         let fits = |slot: &Slot| only.is_none_or(|address| slot.address == address) && slot.task.is_some();
         let mut quietest: Option<(u32, u64)> = None;
         for (id, slot) in self.by_id.iter().filter(|(_, slot)| fits(slot)).take(MOST_LOOKED_AT) {
@@ -151,18 +151,6 @@ impl Drop for TakenSlot {
     fn drop(&mut self) {
         self.slots.open().remove(self.id);
         self.slots.inference.metrics().connection_closed();
-    }
-}
-
-/// What counts as one address: an IPv4 address, or the /64 network of an IPv6 address, of which a client has as many addresses as it
-/// likes.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(ip) => {
-            let [a, b, c, d, ..] = ip.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

@@ -19,6 +19,7 @@ use crate::{
         middleware::request_info::RequestInfo,
         problem::Problem,
     },
+    error::Error,
     inference::Inference,
 };
 
@@ -37,10 +38,7 @@ pub(super) async fn load(
     Extension(info): Extension<RequestInfo>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let RepositoryModelRequest { model_name: name, parameters, .. } = read(&inference, request).await?;
-    repository::know_model(&inference, &info, &name);
-    repository::change(inference, parameters.keys(), move |inference| inference.models().load(&name)).await?;
-    Ok(frames::reply(&Nothing {}))
+    change(inference, &info, request, |inference, name| inference.models().load(name)).await
 }
 
 /// Stops serving a model.
@@ -49,8 +47,18 @@ pub(super) async fn unload(
     Extension(info): Extension<RequestInfo>,
     request: Request,
 ) -> Result<Response, Problem> {
+    change(inference, &info, request, |inference, name| inference.models().unload(name)).await
+}
+
+/// Changes what is served of the model that the request names.
+async fn change(
+    inference: Arc<Inference>,
+    info: &RequestInfo,
+    request: Request,
+    change: fn(&Inference, &str) -> Result<(), Error>,
+) -> Result<Response, Problem> {
     let RepositoryModelRequest { model_name: name, parameters, .. } = read(&inference, request).await?;
-    repository::know_model(&inference, &info, &name);
-    repository::change(inference, parameters.keys(), move |inference| inference.models().unload(&name)).await?;
+    repository::know_model(&inference, info, &name);
+    repository::change(inference, parameters.keys(), move |inference| change(inference, &name)).await?;
     Ok(frames::reply(&Nothing {}))
 }

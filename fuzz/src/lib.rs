@@ -1,4 +1,4 @@
-//! What the fuzzers share.
+//! For all fuzzers: which panics are findings, and counts of what was seen.
 
 use std::{
     collections::{BTreeMap, HashSet},

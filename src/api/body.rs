@@ -42,7 +42,7 @@ pub(super) struct BodyLimits {
     pub pace: Pace,
 }
 
-/// How fast a body has to come.
+/// How long a body may take, and the least rate at which its bytes have to come.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
     /// How long the client may take to send everything.

@@ -78,7 +78,7 @@ impl Authenticator {
         self.tenants.header.as_deref()
     }
 
-    /// Who asks.
+    /// Finds out who asks, by what the request shows.
     ///
     /// # Errors
     /// Where keys are wanted and none of those shown opens anything.

@@ -22,7 +22,7 @@ const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// What proxies add to a request that they pass on.
 const OF_PROXIES: [&str; 4] = ["via", "forwarded", "x-forwarded-for", "x-real-ip"];
 
-/// What a route needs.
+/// Who may call a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::api) enum RouteAccess {
     /// Everybody may ask, key or not.
@@ -33,7 +33,7 @@ pub(in crate::api) enum RouteAccess {
     KeyOrLocal(Scope),
 }
 
-/// What each route needs.
+/// Who may call the route of that pattern.
 fn needs(route: &str) -> RouteAccess {
     match route {
         "/" | "/errors" | "/openapi.json" | "/docs" | "/docs/" | "/docs/{*rest}" => RouteAccess::Nothing,
@@ -50,7 +50,7 @@ fn needs(route: &str) -> RouteAccess {
     }
 }
 
-/// What each method of gRPC needs.
+/// Who may call the gRPC method of that path.
 fn needs_over_grpc(route: &str) -> RouteAccess {
     match route.strip_prefix("/inference.GRPCInferenceService/") {
         // Health checks and reflection, as the probes and the description of HTTP.
@@ -88,7 +88,7 @@ pub(in crate::api) async fn authenticate(
     }
 }
 
-/// Who asks, if he may.
+/// Finds out who sends the request, and refuses whoever may not call the route.
 pub(in crate::api) fn check(
     authenticator: &Authenticator,
     needs: RouteAccess,

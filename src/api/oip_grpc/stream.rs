@@ -120,7 +120,7 @@ impl Answers {
         self.running.push_back(RunningMessage(tokio::spawn(work.instrument(self.span.clone()))));
     }
 
-    /// How the stream ends.
+    /// The status that the stream ends with. A refusal of the whole stream is counted here.
     fn status(&self) -> Status {
         match &self.over {
             Some(Err(problem)) => {

@@ -247,27 +247,24 @@ mod tests {
 
     type Answers = Vec<Result<(Vec<Tensor>, usize), JobError>>;
 
+    /// A job of one row, and where its outputs will come.
+    fn job(value: f32, within: Duration) -> (Job, oneshot::Receiver<Result<RunOutput, JobError>>) {
+        let (reply, receiver) = oneshot::channel();
+        let now = Instant::now();
+        let pending = Pending { rows: 1, batchable: true, queued_at: now, deadline: now + within };
+        let inputs = vec![array![[value]].into_dyn().into()];
+        let (priority, share) = (Priority::default(), FairShare::default());
+        (Job { inputs, pending, priority, share, reply, meter: None }, receiver)
+    }
+
     fn answers(values: &[f32], buckets: &[usize]) -> (Answers, Vec<usize>) {
         let limits = BatchLimits { max_rows: 8, buckets: buckets.to_vec(), max_delay: None };
         let queue = Arc::new(Queue::new(16, 1, limits.clone(), LatencyProfile::default()));
         let replies: Vec<_> = values
             .iter()
             .map(|value| {
-                let (reply, receiver) = oneshot::channel();
-                let now = Instant::now();
-                let pending =
-                    Pending { rows: 1, batchable: true, queued_at: now, deadline: now + Duration::from_secs(60) };
-                let inputs = vec![array![[*value]].into_dyn().into()];
-                queue
-                    .push(Job {
-                        inputs,
-                        pending,
-                        priority: Priority::default(),
-                        share: FairShare::default(),
-                        reply,
-                        meter: None,
-                    })
-                    .expect("room");
+                let (job, receiver) = job(*value, Duration::from_secs(60));
+                queue.push(job).expect("room");
                 receiver
             })
             .collect();
@@ -355,21 +352,8 @@ mod tests {
                 thread::spawn(move || {
                     for i in 1..=500u16 {
                         let value = f32::from(i);
-                        let (reply, receiver) = oneshot::channel();
-                        let now = Instant::now();
-                        let deadline = now + Duration::from_secs(600);
-                        let pending = Pending { rows: 1, batchable: true, queued_at: now, deadline };
-                        let inputs = vec![array![[value]].into_dyn().into()];
-                        queue
-                            .push(Job {
-                                inputs,
-                                pending,
-                                priority: Priority::default(),
-                                share: FairShare::default(),
-                                reply,
-                                meter: None,
-                            })
-                            .expect("room");
+                        let (job, receiver) = job(value, Duration::from_secs(600));
+                        queue.push(job).expect("room");
                         // Each client waits for its answer, so that the queue runs empty now and then.
                         let ran = receiver.blocking_recv().expect("answered").expect("it ran");
                         assert_eq!(ran.outputs, [Tensor::from(array![[2.0 * value]].into_dyn())], "{client}");

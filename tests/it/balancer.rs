@@ -12,7 +12,9 @@ use std::{
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-use crate::harness::{Process, free_port, on_a_free_port, only, ounce, photo, png, program, root, series, sum, until};
+use crate::harness::{
+    Process, ended, free_port, on_a_free_port, only, ounce, photo, png, program, root, series, sum, until,
+};
 
 tests![
     behind_haproxy_nobody_notices_restarts_nor_a_replica_that_dies,
@@ -59,13 +61,7 @@ impl Replica {
     /// Asks it to end and waits until it has.
     async fn drain(&mut self) {
         self.process.signal("-TERM");
-        let mut ended = None;
-        until("it ends by itself", async || {
-            ended = self.process.child.try_wait().expect("a state");
-            ended.is_some()
-        })
-        .await;
-        assert!(ended.expect("it has ended").success());
+        assert!(ended(&mut self.process.child).await.success());
     }
 
     /// The sum of the series of a metric; 0 while there is none.

@@ -3,14 +3,21 @@
 use std::{
     collections::BTreeMap,
     io::{Read, Write},
-    net::{SocketAddr, TcpStream},
     process::Command,
     time::Duration,
 };
 
 use tokio::net::TcpSocket;
 
-use crate::harness::{Process, Server, ounce, photo, root, series, sum, until};
+use crate::{
+    frames::{
+        CONTINUATION, DATA, END_HEADERS, END_STREAM, GET_FRONT, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS,
+        frame, hello,
+    },
+    harness::{Process, Server, ounce, photo, root, series, sum, until},
+    scraped,
+    sockets::{address, answer, connect, rest},
+};
 
 tests![
     whoever_says_nothing_or_half_is_closed,
@@ -21,85 +28,10 @@ tests![
     floods_of_frames_hurt_nobody_else,
     a_request_has_one_host,
     a_head_has_at_most_64_kilobytes,
-    a_server_under_load_ends_without_tearing_an_answer,
-    a_silent_connection_does_not_delay_the_end,
 ];
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// Kinds of HTTP/2 frames.
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const CONTINUATION: u8 = 9;
-
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-
-/// `GET / HTTP/2` with `:authority: x`, in HPACK.
-const GET_FRONT: &[u8] = &[0x82, 0x86, 0x84, 0x41, 1, b'x'];
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = (payload.len() as u32).to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
-
-/// Preface and settings of an HTTP/2 client.
-fn hello(settings: &[u8]) -> Vec<u8> {
-    [PREFACE, &frame(SETTINGS, 0, 0, settings)].concat()
-}
-
-fn address(url: &str) -> SocketAddr {
-    url.trim_start_matches("http://").parse().expect("an address")
-}
-
-fn connect(url: &str) -> TcpStream {
-    let socket = TcpStream::connect(address(url)).expect("it listens");
-    socket.set_read_timeout(Some(Duration::from_secs(300))).expect("a timeout");
-    socket
-}
-
-/// All that the server still says until it ends the connection, by whichever end.
-fn rest(socket: &mut TcpStream) -> Vec<u8> {
-    let (mut all, mut buffer) = (Vec::new(), [0; 16384]);
-    loop {
-        match socket.read(&mut buffer) {
-            Ok(0) => return all,
-            Ok(read) => all.extend(&buffer[..read]),
-            Err(error) => {
-                let ended = [std::io::ErrorKind::ConnectionReset, std::io::ErrorKind::BrokenPipe];
-                assert!(ended.contains(&error.kind()), "the connection ends: {error}");
-                return all;
-            }
-        }
-    }
-}
-
-/// The status and the head of one answer, in small letters; its body is read, too. None where the connection ended before.
-fn answer(socket: &mut TcpStream) -> Option<(u16, String)> {
-    let mut all = Vec::new();
-    let mut buffer = [0; 16384];
-    loop {
-        if let Some(end) = all.windows(4).position(|four| four == b"\r\n\r\n") {
-            let head = String::from_utf8_lossy(&all[..end]).to_ascii_lowercase();
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok()).unwrap_or(0);
-            if all.len() >= end + 4 + length {
-                return Some((head[9..12].parse().expect("a status"), head));
-            }
-        }
-        match socket.read(&mut buffer) {
-            Ok(read) if read > 0 => all.extend(&buffer[..read]),
-            _ => return None,
-        }
-    }
-}
-
 async fn metrics(server: &Server) -> BTreeMap<String, f64> {
-    let answer = server.client.get(format!("{}/metrics", server.url)).send().await.expect("an answer");
-    series(&answer.text().await.expect("text"))
+    series(&scraped::metrics(server).await)
 }
 
 async fn refused(server: &Server, reason: &str) -> f64 {
@@ -373,76 +305,4 @@ async fn a_head_has_at_most_64_kilobytes() {
     };
     assert_eq!(ask(50_000), Some(200));
     assert!([Some(431), None].contains(&ask(80_000)), "it is refused, or the connection ends while the head is sent");
-}
-
-/// A client that asks without pause until the server goes, and then the number of its requests that were answered, or what tore one.
-fn ask_until_it_goes(url: &str) -> Result<usize, String> {
-    let mut answered = 0;
-    loop {
-        let Ok(mut socket) = TcpStream::connect(address(url)) else { return Ok(answered) };
-        loop {
-            let torn = |what: &str| Err(format!("{what} after {answered} answers"));
-            if socket.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").is_err() {
-                return torn("the request could not be sent");
-            }
-            let Some((_, head)) = answer(&mut socket) else { return torn("the connection ended before the answer") };
-            answered += 1;
-            if head.contains("connection: close") {
-                break;
-            }
-        }
-    }
-}
-
-async fn a_server_under_load_ends_without_tearing_an_answer() {
-    // A client that the machine lets wait for longer than idle connections linger may still send a request too late, so it may take
-    // more than one try to see that the server tears nothing.
-    for signal in ["-TERM", "-INT"] {
-        let mut torn = Vec::new();
-        for _ in 0..5 {
-            torn = torn_by(signal).await;
-            if torn.is_empty() {
-                break;
-            }
-        }
-        assert!(torn.is_empty(), "{signal} tears answers every time: {torn:?}");
-    }
-}
-
-/// Ends a server under load by this signal, and returns what that has torn.
-async fn torn_by(signal: &str) -> Vec<String> {
-    let mut server = Process::start(&root().join("models"), &[]).await;
-    let clients: Vec<_> = (0..16)
-        .map(|_| {
-            let url = server.url.clone();
-            std::thread::spawn(move || ask_until_it_goes(&url))
-        })
-        .collect();
-    until("there is load", async || {
-        let name = "ounce_http_responses_total{method=\"GET\",route=\"/livez\",status=\"200\"}";
-        server.metrics().await.get(name).is_some_and(|answers| *answers > 500.0)
-    })
-    .await;
-    server.signal(signal);
-    let ended = clients.into_iter().map(|client| client.join().expect("no panic"));
-    let torn = ended.filter_map(Result::err).collect();
-    assert!(server.child.wait().expect("it ends").success());
-    torn
-}
-
-async fn a_silent_connection_does_not_delay_the_end() {
-    // Longer than the test waits: who waits for the silent ones fails.
-    let settings = [("OUNCE_SHUTDOWN__GRACE_MS", "100000000"), ("OUNCE_REQUESTS__HEADER_TIMEOUT_MS", "100000000")];
-    let mut server = Process::start(&root().join("models"), &settings).await;
-    let asked = [hello(&[]), frame(HEADERS, END_STREAM | END_HEADERS, 1, GET_FRONT)].concat();
-    let silent: Vec<_> = [Vec::new(), PREFACE[..5].to_vec(), PREFACE.to_vec(), hello(&[]), asked, b"GET / HT".to_vec()]
-        .map(|said| {
-            let mut socket = connect(&server.url);
-            socket.write_all(&said).expect("sent");
-            socket
-        })
-        .into();
-    server.signal("-TERM");
-    until("it has ended", async || server.child.try_wait().expect("a state").is_some()).await;
-    drop(silent);
 }

@@ -7,8 +7,8 @@ use tokio::{
     net::TcpStream,
 };
 
-/// What a client says first: the preface, and settings that change nothing.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+/// What a client says first.
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What the last PING carries.
 const LAST: &[u8] = b"the last";
@@ -18,7 +18,7 @@ pub(crate) const HEADERS: u8 = 1;
 pub(crate) const RST_STREAM: u8 = 3;
 pub(crate) const SETTINGS: u8 = 4;
 pub(crate) const PING: u8 = 6;
-const GOAWAY: u8 = 7;
+pub(crate) const GOAWAY: u8 = 7;
 pub(crate) const WINDOW_UPDATE: u8 = 8;
 pub(crate) const CONTINUATION: u8 = 9;
 
@@ -26,6 +26,9 @@ pub(crate) const END_STREAM: u8 = 1;
 /// Of PING and SETTINGS.
 const ACK: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
+
+/// `GET / HTTP/2` with `:authority: x`, in HPACK.
+pub(crate) const GET_FRONT: &[u8] = &[0x82, 0x86, 0x84, 0x41, 1, b'x'];
 
 /// `GET` or `POST` of a path, as a block of header fields that are written out.
 pub(crate) fn head(method: &str, path: &str) -> Vec<u8> {
@@ -48,6 +51,11 @@ pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
     frame
 }
 
+/// What a client says first: the preface and its settings.
+pub(crate) fn hello(settings: &[u8]) -> Vec<u8> {
+    [PREFACE, &frame(SETTINGS, 0, 0, settings)].concat()
+}
+
 /// How a connection went on after the frames.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -62,7 +70,7 @@ pub(crate) async fn send(address: SocketAddr, frames: impl Iterator<Item = Vec<u
     let mut stream = TcpStream::connect(address).await.expect("it listens");
     let (mut from, mut to) = stream.split();
     let writing = async {
-        to.write_all(PREFACE).await?;
+        to.write_all(&hello(&[])).await?;
         for frame in frames {
             to.write_all(&frame).await?;
         }

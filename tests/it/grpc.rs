@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use crate::{
     harness::{Server, photo, program, python, root, sum, until},
     scraped::metrics,
+    triton::it_was_unloaded_and_loaded,
 };
 
 tests![
@@ -76,13 +77,7 @@ async fn clients_of_triton_and_grpc_work_unchanged() {
     let found = report["services"].to_string();
     assert!(services.iter().all(|service| found.contains(service)), "{found}");
     assert_eq!(report["methods"].as_array().map(Vec::len), Some(12), "{report}");
-    let states = |index: &Value| -> Vec<String> {
-        let models = index.as_array().expect("a list").iter();
-        models.map(|model| format!("{} {}", model["name"], model["state"]).replace('"', "")).collect()
-    };
-    assert_eq!(states(&report["unloaded"][0]), ["pedestrian READY", "pedestrian-presence UNAVAILABLE"]);
-    assert_eq!(states(&report["loaded"][0]), ["pedestrian READY", "pedestrian-presence READY"]);
-    assert_eq!([&report["unloaded"][1], &report["loaded"][1]], [false, true]);
+    it_was_unloaded_and_loaded(&report);
 
     let errors = &report["errors"];
     for (what, code, sentence) in [

@@ -6,7 +6,7 @@ use std::{
     io::{BufRead, BufReader},
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::Once,
     thread::JoinHandle,
 };
@@ -324,6 +324,17 @@ pub(crate) fn png(image: &image::RgbImage) -> Vec<u8> {
 pub(crate) fn is_chart(file: &Path) -> bool {
     let svg = std::fs::read_to_string(file).unwrap_or_default();
     svg.starts_with("<svg width=\"860\" height=\"640\"") && svg.ends_with("</svg>\n") && svg.contains("<polyline")
+}
+
+/// Waits until a process has ended, for as long as [`until`] does, and returns how it did.
+pub(crate) async fn ended(child: &mut Child) -> ExitStatus {
+    let mut ended = None;
+    until("it ends", async || {
+        ended = child.try_wait().expect("a state");
+        ended.is_some()
+    })
+    .await;
+    ended.expect("it has ended")
 }
 
 /// Asks until the answer is yes; fails when it is not after minutes, since then it never will be `what`, however busy the machine.

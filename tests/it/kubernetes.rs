@@ -10,7 +10,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    harness::{Server, ounce, root},
+    harness::{self, Server, ounce, root},
     runner::ignore,
 };
 
@@ -85,8 +85,10 @@ impl Cluster {
 
     /// The objects of a kind, but for those of a balancer in front.
     fn all(&self, kind: &str) -> Vec<&Value> {
-        let of_balancer = |object: &Value| object["metadata"]["labels"]["app.kubernetes.io/name"] == "ounce-balancer";
-        let ours = |object: &&Value| object["kind"] == kind && !of_balancer(object) && !is_balancer(&name_of(object));
+        let labelled = |object: &Value| object["metadata"]["labels"]["app.kubernetes.io/name"] == "ounce-balancer";
+        // Its ConfigMap has no label.
+        let of_balancer = |object: &Value| labelled(object) || name_of(object).starts_with("ounce-balancer");
+        let ours = |object: &&Value| object["kind"] == kind && !of_balancer(object);
         self.objects.iter().filter(ours).collect()
     }
 
@@ -149,11 +151,6 @@ impl Cluster {
 
 fn name_of(object: &Value) -> String {
     object["metadata"]["name"].as_str().expect("a name").to_owned()
-}
-
-/// Whether an object of that name is the balancer's: its ConfigMap has no label.
-fn is_balancer(name: &str) -> bool {
-    name.starts_with("ounce-balancer")
 }
 
 fn clusters() -> impl Iterator<Item = (Cluster, Option<&'static str>)> {
@@ -395,8 +392,7 @@ fn the_balancer_finds_every_replica_and_may_reach_it() {
     let folder = tempfile::tempdir().expect("tempdir");
     let file = folder.path().join("haproxy.cfg");
     std::fs::write(&file, text).expect("write");
-    let mut haproxy =
-        crate::harness::program("haproxy", "REQUIRE_BALANCERS", "Debian has it in the package of that name");
+    let mut haproxy = harness::program("haproxy", "REQUIRE_BALANCERS", "Debian has it in the package of that name");
     haproxy.env("OUNCE_REPLICAS", "ounce-replicas.ounce.svc.cluster.local").args(["-c", "-f"]).arg(&file);
     let checked = haproxy.output().expect("it starts");
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));

@@ -7,7 +7,7 @@ use std::{
 
 use futures_util::future::join_all;
 
-use crate::harness::{listens, ounce, photo, ready, series, until};
+use crate::harness::{ended, listens, ounce, photo, ready, series, until};
 
 tests![
     two_thousand_requests_are_answered_while_nobody_reads_the_log,
@@ -115,11 +115,5 @@ async fn an_end_does_not_wait_for_a_reader_that_stalls() {
     let client = reqwest::Client::new();
     server.fill(&client).await;
     server.terminate();
-    let mut ended = None;
-    until("it ends", async || {
-        ended = server.child.try_wait().expect("a state");
-        ended.is_some()
-    })
-    .await;
-    assert!(ended.expect("it has ended").success());
+    assert!(ended(&mut server.child).await.success());
 }

@@ -14,6 +14,7 @@ mod harness;
 mod scraped;
 mod siege;
 mod simulated;
+mod sockets;
 mod source;
 
 mod access;

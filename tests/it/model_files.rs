@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::harness::{Process, Server, photo, root, until};
+use crate::harness::{Process, Server, ended, photo, root, until};
 
 tests![
     files_that_block_or_never_end_are_refused_in_each_place,
@@ -140,11 +140,5 @@ async fn a_load_that_takes_too_long_is_given_up() {
     assert_eq!(answer.expect("an answer").status(), 200);
 
     server.signal("-TERM");
-    let mut ended = None;
-    until("it ends", async || {
-        ended = server.child.try_wait().expect("a state");
-        ended.is_some()
-    })
-    .await;
-    assert!(ended.expect("it has ended").success());
+    assert!(ended(&mut server.child).await.success());
 }

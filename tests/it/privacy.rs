@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    harness::{listens, ounce, photo, ready, root, until},
+    harness::{ended, listens, ounce, photo, ready, root},
     traces::collector,
 };
 
@@ -66,7 +66,7 @@ async fn a_marker_in_an_image_and_its_name_is_found_nowhere() {
     answers.extend(client.get(format!("{url}/metrics")).send().await.expect("one").bytes().await.expect("bytes"));
     let sent = std::process::Command::new("kill").args(["-TERM", &server.id().to_string()]).status();
     assert!(sent.expect("kill runs").success());
-    until("it ends", async || server.try_wait().expect("a state").is_some()).await;
+    ended(&mut server).await;
 
     let has = |bytes: &[u8]| bytes.windows(MARKER.len()).any(|part| part == MARKER.as_bytes());
     assert!(!has(&answers), "an answer or a metric has it");

@@ -24,7 +24,10 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::harness::{Process, photo, root, until};
+use crate::{
+    harness::{Process, photo, root, until},
+    sockets::whole,
+};
 
 tests![
     it_speaks_http1_and_http2_over_tls,
@@ -145,12 +148,8 @@ async fn ask(stream: &mut TlsStream<TcpStream>, request: &[u8]) -> std::io::Resu
             return Err(std::io::Error::other("it ended before the answer"));
         }
         all.extend(&buffer[..read]);
-        let Some(end) = all.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
-        let head = String::from_utf8_lossy(&all[..end]).to_ascii_lowercase();
-        let length: usize =
-            head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok()).unwrap_or(0);
-        if all.len() >= end + 4 + length {
-            return Ok((head[9..12].parse().expect("a status"), head.contains("connection: close")));
+        if let Some((status, head)) = whole(&all) {
+            return Ok((status, head.contains("connection: close")));
         }
     }
 }

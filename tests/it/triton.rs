@@ -52,6 +52,16 @@ async fn tritonclient_reads_metadata_and_infers_with_json_and_binary_tensors() {
     assert_eq!(stats["inference_count"], 16, "{stats}");
     assert!(stats["inference_stats"]["success"]["count"].as_u64().is_some_and(|count| count >= 7), "{stats}");
     assert!(first["batch_size"] == 1 && first["latest"]["p50_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{stats}");
+    it_was_unloaded_and_loaded(&report);
+
+    let error = |name: &str| report["errors"][name].as_str().expect("text").to_owned();
+    assert!(error("unknown model").contains("404") && error("unknown model").contains("`pedestrian`"), "{report}");
+    assert!(error("wrong shape").contains("400") && error("wrong shape").contains("[?, 3, 150, 150]"), "{report}");
+    assert!(error("unknown output").contains("400"), "{report}");
+}
+
+/// What a client of either protocol saw when it unloaded a model and loaded it again.
+pub(crate) fn it_was_unloaded_and_loaded(report: &Value) {
     let states = |index: &Value| -> Vec<String> {
         let models = index.as_array().expect("a list").iter();
         models.map(|model| format!("{} {}", model["name"], model["state"]).replace('"', "")).collect()
@@ -59,9 +69,4 @@ async fn tritonclient_reads_metadata_and_infers_with_json_and_binary_tensors() {
     assert_eq!(states(&report["unloaded"][0]), ["pedestrian READY", "pedestrian-presence UNAVAILABLE"]);
     assert_eq!(states(&report["loaded"][0]), ["pedestrian READY", "pedestrian-presence READY"]);
     assert_eq!([&report["unloaded"][1], &report["loaded"][1]], [false, true]);
-
-    let error = |name: &str| report["errors"][name].as_str().expect("text").to_owned();
-    assert!(error("unknown model").contains("404") && error("unknown model").contains("`pedestrian`"), "{report}");
-    assert!(error("wrong shape").contains("400") && error("wrong shape").contains("[?, 3, 150, 150]"), "{report}");
-    assert!(error("unknown output").contains("400"), "{report}");
 }

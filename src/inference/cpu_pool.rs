@@ -1,8 +1,12 @@
 //! Work on CPU threads beside those that serve sockets: bounded, measured, and charged to the request it is for.
 //!
-//! There is one queue before the threads, and one lock around it. [`ThreadQueue`] decides whose turn it is.
+//! There is one queue before the threads, and one lock around it. [`ThreadQueue`] decides whose turn it is. A thread that has done its
+//! work goes on with what is next, so no CPU waits for a request to hear that its turn has come.
 
 use std::{
+    any::Any,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -10,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::oneshot;
+use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{
     thread_queue::{Piece, PoolWait, ThreadQueue, Turn},
@@ -23,6 +27,9 @@ use crate::{
     vision::header::ImageHeader,
 };
 
+/// Work is brief if it takes no longer than it takes to hand it to another thread and back, on a busy machine.
+const BRIEF: Duration = Duration::from_micros(200);
+
 /// Runs one kind of work on tokio's blocking pool, on at most `threads` threads at a time, and one for small work.
 #[derive(Debug)]
 pub(super) struct CpuPool {
@@ -33,7 +40,7 @@ pub(super) struct CpuPool {
 #[derive(Debug)]
 struct Shared {
     threads: usize,
-    state: Mutex<ThreadQueue<oneshot::Sender<Turn>>>,
+    state: Mutex<ThreadQueue<PooledWork>>,
     /// The typical CPU time, so that it can be read without the lock.
     typical_nanos: AtomicU64,
 }
@@ -99,41 +106,55 @@ impl CpuPool {
         work: impl FnOnce() -> T + Send + 'static,
         is_typical: fn(&T) -> bool,
     ) -> Result<(T, WorkTime), PieceError> {
-        let asked = Instant::now();
-        let thread = self.thread(piece, asked).await?;
-        let (waited, meter) = (asked.elapsed(), meter.cloned());
-        let task = tokio::task::spawn_blocking(move || {
-            // The thread is held by the work and not by the request: a client that goes away does not make room for a second
-            // decode while the first still runs.
-            let cpu = CpuTime::of_this_thread();
-            let value = work();
-            let cpu = CpuTime::of_this_thread_since(cpu);
-            thread.done(&piece, cpu, is_typical(&value));
+        let (reply, answer) = oneshot::channel();
+        let (asked, meter) = (Instant::now(), meter.cloned());
+        let work = move |in_time: bool| {
+            if !in_time {
+                let _ = reply.send(Err(PieceError::TooLate));
+                return None;
+            }
+            // The client has gone.
+            if reply.is_closed() {
+                return None;
+            }
+            let (waited, before) = (asked.elapsed(), CpuTime::of_this_thread());
+            let value = catch_unwind(AssertUnwindSafe(work));
+            let cpu = CpuTime::of_this_thread_since(before);
             meter.iter().for_each(|meter| meter.charge(cpu.into()));
-            (value, cpu)
-        });
-        let (value, cpu) = task.await.map_err(|error| PieceError::Failed(format!("the work panicked: {error}")))?;
-        Ok((value, WorkTime { waited, cpu }))
+            let done = value.as_ref().ok().map(|value| PieceDone { cpu, typical: is_typical(value) });
+            let value = value.map_err(|cause| PieceError::Failed(format!("the work panicked: {}", message(&cause))));
+            let _ = reply.send(value.map(|value| (value, WorkTime { waited, cpu })));
+            done
+        };
+        let work = PooledWork { piece, work: Box::new(work), runtime: Handle::current() };
+        let ticket = self.shared.come(work, asked);
+        let mut waiting = WaitGuard { shared: &self.shared, ticket };
+        let answer = answer.await;
+        waiting.ticket = None;
+        answer.unwrap_or_else(|_| Err(PieceError::Failed("the threads ended".to_owned())))
     }
 
-    /// Waits for a thread.
-    async fn thread(&self, piece: Piece, now: Instant) -> Result<Thread, PieceError> {
-        let (ticket, turn) = {
-            let mut state = self.shared.lock();
-            if let Some(number) = state.start_at_once(&piece, now) {
-                return Ok(Thread { shared: Arc::clone(&self.shared), number: Some(number) });
-            }
-            let (turn, heard) = oneshot::channel();
-            let ticket = state.push(piece, turn);
-            state.hand_out(now, tell);
-            (ticket, heard)
-        };
-        let mut waiting = WaitGuard { shared: &self.shared, ticket, turn };
-        match (&mut waiting.turn).await {
-            Ok(Turn::Thread(number)) => Ok(Thread { shared: Arc::clone(&self.shared), number: Some(number) }),
-            Ok(Turn::TooLate) => Err(PieceError::TooLate),
-            Err(_) => Err(PieceError::Failed("the queue for threads was dropped".to_owned())),
+    /// Does a piece of work at once, on this thread, where such pieces are brief; else on one of the pool's threads.
+    ///
+    /// # Errors
+    /// As [`CpuPool::run_piece`].
+    pub(super) async fn run_brief<T: Send + 'static>(
+        &self,
+        piece: Piece,
+        meter: &Arc<Meter>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<(T, WorkTime), PieceError> {
+        let typical = self.typical();
+        if typical.is_zero() || typical > BRIEF {
+            return self.run_piece(piece, Some(meter), work, |_| true).await;
         }
+        let before = CpuTime::of_this_thread();
+        let value = catch_unwind(AssertUnwindSafe(work));
+        let cpu = CpuTime::of_this_thread_since(before);
+        meter.charge(cpu.into());
+        let value = value.map_err(|cause| PieceError::Failed(format!("the work panicked: {}", message(&cause))))?;
+        self.shared.learn(&mut self.shared.lock(), &piece, cpu);
+        Ok((value, WorkTime { waited: Duration::ZERO, cpu }))
     }
 
     /// Counts one request that waits for a thread or has one, until what comes back is dropped.
@@ -182,68 +203,117 @@ impl CpuPool {
     }
 }
 
+/// A piece of work that a thread does.
+struct PooledWork {
+    piece: Piece,
+    /// Given whether its turn came in time. It tells how it went, unless nothing can be learned from it.
+    work: Box<dyn FnOnce(bool) -> Option<PieceDone> + Send>,
+    runtime: Handle,
+}
+
+/// What a piece of work took.
+struct PieceDone {
+    cpu: CpuTime,
+    typical: bool,
+}
+
+impl fmt::Debug for PooledWork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PooledWork").field("piece", &self.piece).finish_non_exhaustive()
+    }
+}
+
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, ThreadQueue<oneshot::Sender<Turn>>> {
+    fn lock(&self) -> MutexGuard<'_, ThreadQueue<PooledWork>> {
         // No code that can panic changes the state half.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-/// Holds a thread; it goes to whoever is next when this is dropped.
-#[derive(Debug)]
-struct Thread {
-    shared: Arc<Shared>,
-    /// The number of the piece of work; none once it is done.
-    number: Option<u64>,
-}
-
-impl Thread {
-    /// The work is done: learns what it took, and gives the thread to whoever is next.
-    fn done(mut self, piece: &Piece, cpu: CpuTime, typical: bool) {
-        let Some(number) = self.number.take() else { return };
-        let (now, cpu) = (Instant::now(), Duration::from_nanos(cpu.nanos()));
-        let mut state = self.shared.lock();
-        if typical {
-            state.times.learn(piece.header, cpu, now);
-            let nanos = u64::try_from(state.times.typical().expected.as_nanos()).unwrap_or(u64::MAX);
-            self.shared.typical_nanos.store(nanos, Ordering::Relaxed);
+    /// A piece of work is done at once, or waits under a ticket.
+    fn come(self: &Arc<Self>, work: PooledWork, now: Instant) -> Option<QueueTicket> {
+        let mut state = self.lock();
+        if let Some(number) = state.start_at_once(&work.piece, now) {
+            drop(state);
+            self.spawn(work, number);
+            return None;
         }
-        state.end(number, Some(cpu));
-        state.hand_out(now, tell);
+        let ticket = state.push(work.piece, work);
+        let told = hand_out(&mut state);
+        drop(state);
+        self.tell(told).into_iter().for_each(|(work, number)| self.spawn(work, number));
+        Some(ticket)
+    }
+
+    /// Does the work on a thread, and then what is next, for as long as there is something.
+    fn spawn(self: &Arc<Self>, work: PooledWork, number: u64) {
+        let (shared, runtime) = (Arc::clone(self), work.runtime.clone());
+        runtime.spawn_blocking(move || {
+            let mut next = Some((work, number));
+            while let Some((PooledWork { piece, work, .. }, number)) = next.take() {
+                // The thread is held by the work and not by the request: a client that goes away does not make room for a
+                // second decode while the first still runs.
+                next = shared.end(number, work(true).map(|done| (piece, done)));
+            }
+        });
+    }
+
+    /// The work of that number is done: others have their turn. One piece of work is for the thread that is free now.
+    fn end(self: &Arc<Self>, number: u64, done: Option<(Piece, PieceDone)>) -> Option<(PooledWork, u64)> {
+        let told = {
+            let mut state = self.lock();
+            if let Some((piece, PieceDone { cpu, typical: true })) = &done {
+                self.learn(&mut state, piece, *cpu);
+            }
+            state.end(number, done.map(|(_, done)| Duration::from_nanos(done.cpu.nanos())));
+            hand_out(&mut state)
+        };
+        self.tell(told)
+    }
+
+    /// Tells all whose turn it is. One piece of work comes back, for a thread that is free.
+    fn tell(self: &Arc<Self>, told: Vec<(PooledWork, Turn)>) -> Option<(PooledWork, u64)> {
+        let mut next = None;
+        for (work, turn) in told {
+            match turn {
+                Turn::Thread(number) if next.is_none() => next = Some((work, number)),
+                Turn::Thread(number) => self.spawn(work, number),
+                Turn::TooLate => drop((work.work)(false)),
+            }
+        }
+        next
+    }
+
+    fn learn(&self, state: &mut ThreadQueue<PooledWork>, piece: &Piece, cpu: CpuTime) {
+        state.times.learn(piece.header, Duration::from_nanos(cpu.nanos()), Instant::now());
+        let nanos = u64::try_from(state.times.typical().expected.as_nanos()).unwrap_or(u64::MAX);
+        self.typical_nanos.store(nanos, Ordering::Relaxed);
     }
 }
 
-impl Drop for Thread {
-    fn drop(&mut self) {
-        if let Some(number) = self.number {
-            let mut state = self.shared.lock();
-            state.end(number, None);
-            state.hand_out(Instant::now(), tell);
-        }
-    }
+fn hand_out(state: &mut ThreadQueue<PooledWork>) -> Vec<(PooledWork, Turn)> {
+    let mut told = Vec::new();
+    state.hand_out(Instant::now(), |waiter, turn| told.push((waiter, turn)));
+    told
 }
 
-/// A request that waits for a thread. If it goes away, it leaves the queue, or gives back the thread that it was handed.
+/// A request that waits for its turn. If it goes away, it leaves the queue.
 struct WaitGuard<'a> {
     shared: &'a Shared,
-    ticket: QueueTicket,
-    turn: oneshot::Receiver<Turn>,
+    ticket: Option<QueueTicket>,
 }
 
 impl Drop for WaitGuard<'_> {
     fn drop(&mut self) {
-        let mut state = self.shared.lock();
-        // Threads are handed out under the lock, so it is either still waiting or has been told.
-        if !state.remove(self.ticket)
-            && let Ok(Turn::Thread(number)) = self.turn.try_recv()
-        {
-            state.end(number, None);
-            state.hand_out(Instant::now(), tell);
+        if let Some(ticket) = self.ticket {
+            let removed = self.shared.lock().remove(ticket);
+            // What it was to work on is freed without the lock.
+            drop(removed);
         }
     }
 }
 
-/// Tells a request whose turn it is. It listens for as long as it is in the queue, so the message arrives.
-fn tell(waiter: oneshot::Sender<Turn>, turn: Turn) {
-    let _ = waiter.send(turn);
+/// What a panic said.
+fn message(cause: &Box<dyn Any + Send>) -> &str {
+    let text = cause.downcast_ref::<&str>().copied();
+    text.or_else(|| cause.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
 }

@@ -7,7 +7,7 @@
 //! - [`admission`]: the one way in. `permit` bounds how many come in: `coming` those whose bodies are still to come, `memory` what
 //!   all of them take. `select` chooses the variant, `forecast` says when the answer would come.
 //! - [`images`], [`tensors`]: what is done for the two kinds of input, by `run` within the deadline, on the threads of a
-//!   `cpu_pool` and in the scheduler's queues. `thread_queue` says whose image is decoded next, by what `work_times` has
+//!   `cpu_pool` (`preprocess`) and in the scheduler's queues. `thread_queue` says whose image is decoded next, by what `work_times` has
 //!   learned; `pace` measures how fast the queues drain.
 //! - `record`: what is known about a request; `observers` and `shadow` hear how it ended.
 //! - [`tick`](mod@tick), `readings`, [`frontier`](mod@frontier): what is done once a second, what the gauges show, what variants can do.
@@ -24,6 +24,7 @@ mod observers;
 mod pace;
 pub mod permit;
 mod places;
+mod preprocess;
 mod readings;
 mod record;
 pub mod response;

@@ -98,6 +98,11 @@ impl Run {
 
     /// Queues inputs and waits for their outputs. When this future is dropped, the job is never computed.
     pub(super) async fn queue(&self, inputs: Vec<Tensor>) -> Result<RunOutput, Error> {
+        self.outputs(self.push(inputs)?).await
+    }
+
+    /// Queues inputs. Unless somebody waits for the outputs, the job is never computed.
+    pub(super) fn push(&self, inputs: Vec<Tensor>) -> Result<QueuedRun, Error> {
         let RequestContext { deadline, priority, share, .. } = self.context;
         let variant = self.variant();
         let (reply, answer) = oneshot::channel();
@@ -116,8 +121,13 @@ impl Run {
             PushError::DeadlineExceeded => self.deadline_exceeded(),
             PushError::Closed => Error::Closed,
         })?;
-        let mut leaving = Leaving { queue: &variant.queue, answered: false };
-        let answer = answer.await;
+        Ok(QueuedRun(answer))
+    }
+
+    /// Waits for the outputs of a job that is queued.
+    pub(super) async fn outputs(&self, queued: QueuedRun) -> Result<RunOutput, Error> {
+        let mut leaving = Leaving { queue: &self.variant().queue, answered: false };
+        let answer = queued.0.await;
         leaving.answered = true;
         match answer {
             Ok(Ok(ran)) => Ok(ran),
@@ -128,6 +138,10 @@ impl Run {
         }
     }
 }
+
+/// A job that is queued, whose outputs will come.
+#[derive(Debug)]
+pub(super) struct QueuedRun(oneshot::Receiver<Result<RunOutput, JobError>>);
 
 /// Guards a waiting job: if the request is dropped before its answer, the job is removed from the queue.
 struct Leaving<'a> {

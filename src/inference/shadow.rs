@@ -9,7 +9,8 @@ use std::{
 use super::{
     Inference,
     call::{Deadline, RequestContext},
-    images::{ImageInput, IncomingImage, KeptPixels, Postprocessed, postprocess, preprocess},
+    images::{ImageInput, Postprocessed, postprocess},
+    preprocess::{IncomingImage, KeptPixels, preprocess},
     record::{Observer, Outcome, RequestRecord, Route},
     run::Run,
 };
@@ -100,8 +101,8 @@ async fn compare(
     let run = Run::new(&inference.ledger, Account::Shadow, model, other, context);
     let image = IncomingImage::new(inference, ImageInput::Decoded(Arc::clone(&sample.image)));
     let ready = preprocess(inference, &run, image, KeptPixels::default()).await?;
-    let ran = run.queue(ready.preprocessed.inputs).await?;
-    let again = postprocess(&run, ran.outputs, ready.preprocessed.placement, sample.options, None);
+    let ran = run.outputs(ready.queued?).await?;
+    let again = postprocess(&run, ran.outputs, ready.placement, sample.options, None);
     let first = sample.prediction.clone();
     let work = move || again().map(|Postprocessed { prediction, .. }| first.agreement(&prediction));
     let (done, _) = inference.postprocessing.run(Some(&run.meter), work).await.map_err(|cause| run.failed(cause))?;

@@ -9,7 +9,8 @@ use super::{
     Inference,
     admission::Admitted,
     forecast::{Forecast, Forecasts},
-    images::{self, ImageInput, IncomingImage, KeptPixels},
+    images::ImageInput,
+    preprocess::{self, IncomingImage, KeptPixels},
     record::RequestRecord,
     response::{Response, TensorOutputs},
     run::{self, Run},
@@ -124,9 +125,9 @@ async fn run_images(
 }
 
 async fn run_image(inference: &Inference, run: &Run, image: IncomingImage) -> Result<ImageRun, Error> {
-    let ready = images::preprocess(inference, run, image, KeptPixels::default()).await?;
+    let ready = preprocess::preprocess(inference, run, image, KeptPixels::default()).await?;
     // Its room goes with it until the tensors have been run.
-    let ran = run.queue(ready.preprocessed.inputs).await?;
+    let ran = run.outputs(ready.queued?).await?;
     let mut times = ready.times;
     times.add(Stage::Queue, ran.queue_time);
     times.set(Stage::Inference, ran.run_time);

@@ -94,9 +94,9 @@ impl<W> ThreadQueue<W> {
         self.waiting.push(piece.share, piece.arrival, cost(piece.estimate.expected), (piece, waiter))
     }
 
-    /// Takes a piece of work out of the queue; false if it is not there any more.
-    pub(super) fn remove(&mut self, ticket: QueueTicket) -> bool {
-        self.waiting.remove(ticket).is_some()
+    /// Takes a piece of work out of the queue; none if it is not there any more.
+    pub(super) fn remove(&mut self, ticket: QueueTicket) -> Option<W> {
+        self.waiting.remove(ticket).map(|(_, waiter)| waiter)
     }
 
     /// Gives threads to those that are next, as long as there are threads.

@@ -105,7 +105,7 @@ macro_rules! smoke {
     };
 }
 
-smoke! { image body query accept keys oip_json oip_binary free_axis manifest settings }
+smoke! { image body query accept keys key_file oip_json oip_binary oip_grpc grpc_frames free_axis manifest settings }
 
 #[test]
 fn every_target_has_a_test_and_a_program() {

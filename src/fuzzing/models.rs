@@ -44,7 +44,9 @@ pub(super) fn settings(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let variables = text.lines().filter_map(|line| line.split_once('='));
     let variables = variables.map(|(name, value)| (format!("OUNCE_{name}"), value.to_owned()));
-    let built = Layers::defaults().and_then(|layers| layers.env(variables)).and_then(|layers| layers.build());
+    static DEFAULTS: OnceLock<Layers> = OnceLock::new();
+    let defaults = DEFAULTS.get_or_init(|| Layers::defaults().expect("valid settings")).clone();
+    let built = defaults.env(variables).and_then(|layers| layers.build());
     if let Err(refusal) = built {
         assert!(!refusal.to_string().is_empty());
     }

@@ -11,7 +11,7 @@ use fastrand::Rng;
 use super::TARGETS;
 
 /// How many mutations each target gets, unless `FUZZ_MUTATIONS` says otherwise.
-const MUTATIONS: usize = 500;
+const MUTATIONS: usize = 1000;
 
 /// The longest mutation in bytes.
 const LONGEST: usize = 64 << 10;

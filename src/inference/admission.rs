@@ -16,7 +16,6 @@ use super::{
     response::{ImageOutput, Response, TensorOutputs},
     select,
     tensors::{self, TensorInputs},
-    work_times::WorkEstimate,
 };
 use crate::{
     config::Task,
@@ -25,6 +24,7 @@ use crate::{
     lifecycle::LifecycleState,
     limits::Allowance,
     models::Model,
+    scheduler::work_times::WorkEstimate,
 };
 
 /// Once the body has been read, a forecast that is older than this is made again.

@@ -6,8 +6,9 @@ use clap::Args;
 
 use super::Settings;
 use crate::{
+    engine::thread_plan::usable_cpus,
     models::{BatchAxis, LoadedModel, Loader, ModelInfo, Selection, Variant},
-    scheduler::latency_profile::ProfilePoint,
+    scheduler::{latency_profile::ProfilePoint, worker::Machine},
     telemetry::{self, metrics::Metrics},
     vision::tensor::in_words,
 };
@@ -28,7 +29,7 @@ impl Models {
         if let Some(folder) = self.folder {
             config.models = folder;
         }
-        let loader = Loader::new(&config, Arc::new(Metrics::new()?), Arc::default())
+        let loader = Loader::new(&config, Arc::new(Metrics::new()?), Machine::new(usable_cpus()))
             .map_err(|error| anyhow::anyhow!(error.reason))?;
         let mut wrong = 0;
         for model in loader.load_all(&Selection::default()) {

@@ -16,7 +16,6 @@ use super::{
     response::{ImageOutput, Response, TensorOutputs},
     select,
     tensors::{self, TensorInputs},
-    work_times::WorkEstimate,
 };
 use crate::{
     config::Task,
@@ -25,6 +24,7 @@ use crate::{
     lifecycle::LifecycleState,
     limits::Allowance,
     models::Model,
+    scheduler::work_times::WorkEstimate,
 };
 
 /// Once the body has been read, a forecast that is older than this is made again.
@@ -78,7 +78,7 @@ impl Inference {
     /// # Errors
     /// [`Error::Busy`] when all places are taken, [`Error::OverBudget`] when the tenant may spend nothing.
     pub fn reserve(self: &Arc<Self>, model: Arc<Model>, tenant: Tenant) -> Result<Reserved, Error> {
-        self.let_in(model, tenant, self.gate.enter(|| self.decoding.expected()))
+        self.let_in(model, tenant, self.gate.enter(tenant, || self.decoding.expected()))
     }
 
     /// Lets a request send its body, from this address. It takes its place when it runs.
@@ -92,8 +92,7 @@ impl Inference {
         tenant: Tenant,
         address: Option<IpAddr>,
     ) -> Result<Reserved, Error> {
-        let share_of = self.ledger.tenants.are_several().then_some(tenant);
-        self.let_in(model, tenant, self.gate.receive(address, share_of, || self.decoding.expected()))
+        self.let_in(model, tenant, self.gate.receive(address, tenant, || self.decoding.expected()))
     }
 
     /// Lets a request send its body before anybody knows which model it asks: over gRPC, the body says so.
@@ -101,8 +100,7 @@ impl Inference {
     /// # Errors
     /// [`Error::Busy`] and [`Error::TooManyBodies`], as [`Inference::receive`].
     pub fn receive_unnamed(&self, tenant: Tenant, address: Option<IpAddr>) -> Result<Permit, Error> {
-        let share_of = self.ledger.tenants.are_several().then_some(tenant);
-        self.gate.receive(address, share_of, || self.decoding.expected())
+        self.gate.receive(address, tenant, || self.decoding.expected())
     }
 
     /// Goes on with a request that was received so, once its model is known.

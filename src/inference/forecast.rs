@@ -8,8 +8,6 @@ use super::{
     Inference,
     call::{Asker, Deadline},
     record::{Observer, Outcome, RequestRecord},
-    thread_queue::PoolWait,
-    work_times::WorkEstimate,
 };
 use crate::{
     error::Error,
@@ -17,6 +15,8 @@ use crate::{
     scheduler::{
         job::Priority,
         queue::{QueueStanding, WaitEstimate},
+        thread_queue::PoolWait,
+        work_times::WorkEstimate,
     },
 };
 

@@ -12,7 +12,6 @@ use super::{
 use crate::{
     capacity::Tally,
     config::{Config, ModelOverrides},
-    cost::DeviceClock,
     engine::{
         library::{self, Library},
         thread_plan::usable_cpus,
@@ -21,7 +20,7 @@ use crate::{
     routing::{RoutingPolicy, RoutingState, state::ShadowPolicy},
     scheduler::{
         queue::Queue,
-        worker::{self, WorkerConfig},
+        worker::{self, Machine, WorkerConfig},
     },
     tasks::PostprocessOptions,
     telemetry::metrics::Metrics,
@@ -33,7 +32,7 @@ pub struct Loader<'a> {
     pub(super) config: &'a Config,
     pub(super) library: Library,
     metrics: Arc<Metrics>,
-    device: Arc<DeviceClock>,
+    machine: Machine,
     pub(super) cpus: usize,
 }
 
@@ -68,9 +67,9 @@ impl<'a> Loader<'a> {
     ///
     /// # Errors
     /// When there is none, or it is too old.
-    pub fn new(config: &'a Config, metrics: Arc<Metrics>, device: Arc<DeviceClock>) -> Result<Self, ModelError> {
+    pub fn new(config: &'a Config, metrics: Arc<Metrics>, machine: Machine) -> Result<Self, ModelError> {
         let library = library::load(&config.runtime).map_err(|reason| ModelError { model: None, reason })?;
-        Ok(Self { config, library, metrics, device, cpus: usable_cpus() })
+        Ok(Self { config, library, metrics, machine, cpus: usable_cpus() })
     }
 
     /// ONNX Runtime's file.
@@ -186,7 +185,7 @@ impl<'a> Loader<'a> {
             limits,
             execution_mode: probe::execution_mode(&info.providers, opened.plan),
             pool_cpu_time: opened.pool_cpu_time,
-            device: Arc::clone(&self.device),
+            machine: self.machine.clone(),
             batch_sizes: self.metrics.batch_sizes(&model.name),
         };
         let start = |(number, engine)| worker::start(Arc::clone(&queue), number, Box::new(engine), config.clone());

@@ -20,6 +20,7 @@ use crate::{
     cost::{Account, CpuTime, Ledger},
     error::Error,
     lifecycle::{Lifecycle, LifecycleState},
+    scheduler::worker::Machine,
     telemetry::metrics::Metrics,
 };
 
@@ -30,6 +31,7 @@ pub struct Repository {
     lifecycle: Arc<Lifecycle>,
     ledger: Arc<Ledger>,
     metrics: Arc<Metrics>,
+    machine: Machine,
     entries: RwLock<BTreeMap<String, Entry>>,
     workers: Mutex<Vec<JoinHandle<()>>>,
     /// Held while a model is loaded or unloaded: one after the other.
@@ -69,12 +71,19 @@ pub struct ModelStatus {
 impl Repository {
     /// An empty one; [`Repository::load_all`] fills it.
     #[must_use]
-    pub fn new(config: Arc<Config>, lifecycle: Arc<Lifecycle>, ledger: Arc<Ledger>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        config: Arc<Config>,
+        lifecycle: Arc<Lifecycle>,
+        ledger: Arc<Ledger>,
+        metrics: Arc<Metrics>,
+        machine: Machine,
+    ) -> Self {
         Self {
             config,
             lifecycle,
             ledger,
             metrics,
+            machine,
             entries: RwLock::default(),
             workers: Mutex::default(),
             changing: Mutex::default(),
@@ -228,12 +237,11 @@ impl Repository {
     /// Loads one model of the folder and serves it, while others answer.
     pub(super) fn load_one(&self, name: &str, seen: u64) -> Result<(), Error> {
         let mut loading = self.ledger.track_loading(Account::Reload, name);
-        let (config, metrics, device) =
-            (Arc::clone(&self.config), Arc::clone(&self.metrics), Arc::clone(&self.ledger.device));
+        let (config, metrics, machine) = (Arc::clone(&self.config), Arc::clone(&self.metrics), self.machine.clone());
         let only = Selection::model(name);
         let done = self.within_limit(name, move || {
             let began = CpuTime::of_this_thread();
-            let loaded = Loader::new(&config, metrics, device).and_then(|loader| {
+            let loaded = Loader::new(&config, metrics, machine).and_then(|loader| {
                 let mut loaded = loader.load_all(&only);
                 loaded.pop().unwrap_or_else(|| Err(ModelError { model: None, reason: "it has gone".to_owned() }))
             });
@@ -336,7 +344,7 @@ impl Repository {
     }
 
     fn loader(&self) -> Result<Loader<'_>, ModelError> {
-        Loader::new(&self.config, Arc::clone(&self.metrics), Arc::clone(&self.ledger.device))
+        Loader::new(&self.config, Arc::clone(&self.metrics), self.machine.clone())
     }
 
     fn changing(&self) -> MutexGuard<'_, ()> {

@@ -10,9 +10,9 @@ pub(super) fn frame_beyond(file: &[u8], width: u32, height: u32) -> Option<(u32,
         let (across, down) = if name == b"VP8 " { lossy_size(frame)? } else { return None };
         (across > width || down > height).then_some((across, down))
     };
-    Chunks { rest: file.get(12..)? }.find_map(|(name, content)| match name {
+    RiffChunks { rest: file.get(12..)? }.find_map(|(name, content)| match name {
         // In an animation, a frame has its place and time first, and then chunks.
-        b"ANMF" => Chunks { rest: content.get(16..)? }.find_map(|(name, content)| beyond(name, content)),
+        b"ANMF" => RiffChunks { rest: content.get(16..)? }.find_map(|(name, content)| beyond(name, content)),
         _ => beyond(name, content),
     })
 }
@@ -24,18 +24,18 @@ fn lossy_size(frame: &[u8]) -> Option<(u32, u32)> {
 }
 
 /// The chunks of a file: each has a name and a content, of which as much comes as is there.
-struct Chunks<'a> {
+struct RiffChunks<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Iterator for Chunks<'a> {
+impl<'a> Iterator for RiffChunks<'a> {
     type Item = (&'a [u8; 4], &'a [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {
         let (name, rest) = self.rest.split_first_chunk()?;
         let (length, rest) = rest.split_first_chunk()?;
         let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
-        // Chunks begin at even places.
+        // RiffChunks begin at even places.
         self.rest = rest.get(length.saturating_add(length % 2)..).unwrap_or_default();
         Some((name, rest.get(..length).unwrap_or(rest)))
     }

@@ -21,7 +21,7 @@ use ounce::{
         policy::{BatchLimits, Pending},
         pool_cpu_time::PoolCpuTime,
         queue::Queue,
-        worker::{self, ExecutionMode, Machine, Stopwatch, WorkerConfig},
+        worker::{self, ExecutionMode, Stopwatch, WorkerConfig},
     },
     telemetry::metrics::Metrics,
     vision::tensor::Tensor,
@@ -142,7 +142,7 @@ fn real(per_second: f64, seconds: f64) -> Measured {
         limits: limits(),
         execution_mode: ExecutionMode::Device,
         pool_cpu_time: PoolCpuTime::default(),
-        machine: Machine::new(4),
+        device: Arc::default(),
         batch_sizes,
     };
     let worker = worker::start(Arc::clone(&queue), 0, Box::new(Sleeper), config).expect("a thread");

@@ -6,9 +6,8 @@ use clap::Args;
 
 use super::Settings;
 use crate::{
-    engine::thread_plan::usable_cpus,
     models::{BatchAxis, LoadedModel, Loader, ModelInfo, Selection, Variant},
-    scheduler::{latency_profile::ProfilePoint, worker::Machine},
+    scheduler::latency_profile::ProfilePoint,
     telemetry::{self, metrics::Metrics},
     vision::tensor::in_words,
 };
@@ -29,7 +28,7 @@ impl Models {
         if let Some(folder) = self.folder {
             config.models = folder;
         }
-        let loader = Loader::new(&config, Arc::new(Metrics::new()?), Machine::new(usable_cpus()))
+        let loader = Loader::new(&config, Arc::new(Metrics::new()?), Arc::default())
             .map_err(|error| anyhow::anyhow!(error.reason))?;
         let mut wrong = 0;
         for model in loader.load_all(&Selection::default()) {

@@ -16,6 +16,7 @@ use super::{
     response::{ImageOutput, Response, TensorOutputs},
     select,
     tensors::{self, TensorInputs},
+    work_times::WorkEstimate,
 };
 use crate::{
     config::Task,
@@ -24,7 +25,6 @@ use crate::{
     lifecycle::LifecycleState,
     limits::Allowance,
     models::Model,
-    scheduler::work_times::WorkEstimate,
 };
 
 /// Once the body has been read, a forecast that is older than this is made again.

@@ -8,6 +8,8 @@ use super::{
     Inference,
     call::{Asker, Deadline},
     record::{Observer, Outcome, RequestRecord},
+    thread_queue::PoolWait,
+    work_times::WorkEstimate,
 };
 use crate::{
     error::Error,
@@ -15,8 +17,6 @@ use crate::{
     scheduler::{
         job::Priority,
         queue::{QueueStanding, WaitEstimate},
-        thread_queue::PoolWait,
-        work_times::WorkEstimate,
     },
 };
 

@@ -10,17 +10,19 @@ use bytes::Bytes;
 use super::{
     Inference,
     admission::Admitted,
+    cpu_pool::WorkTime,
     memory::{Memory, Room},
     response::{DrawnImage, ImageFacts, ImageOutput, Response},
     run::{self, Run},
     shadow::{self, Sample},
+    thread_queue::Piece,
+    work_times::WorkEstimate,
 };
 use crate::{
     config::ImageLimits,
     cost::CpuTime,
     error::Error,
     limits::Allowance,
-    scheduler::{cpu_pool::WorkTime, thread_queue::Piece, work_times::WorkEstimate},
     tasks::{PostprocessOptions, Prediction},
     telemetry::{Stage, StageTimes},
     vision::{

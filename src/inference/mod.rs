@@ -6,14 +6,16 @@
 //! - [`call`]: what a front door asks for.
 //! - [`admission`]: the one way in. `permit` bounds how many come in: `coming` those whose bodies are still to come, `memory` what
 //!   all of them take. `select` chooses the variant, `forecast` says when the answer would come.
-//! - [`images`], [`tensors`]: what is done for the two kinds of input, by `run` within the deadline, on the threads and in
-//!   the queues of the scheduler; `pace` measures how fast the queues drain.
+//! - [`images`], [`tensors`]: what is done for the two kinds of input, by `run` within the deadline, on the threads of a
+//!   `cpu_pool` and in the scheduler's queues. `thread_queue` says whose image is decoded next, by what `work_times` has
+//!   learned; `pace` measures how fast the queues drain.
 //! - `record`: what is known about a request; `observers` and `shadow` hear how it ended.
 //! - [`tick`](mod@tick), `readings`, [`frontier`](mod@frontier): what is done once a second, what the gauges show, what variants can do.
 
 pub mod admission;
 pub mod call;
 mod coming;
+mod cpu_pool;
 mod forecast;
 pub mod frontier;
 pub mod images;
@@ -29,7 +31,9 @@ mod run;
 mod select;
 mod shadow;
 pub mod tensors;
+mod thread_queue;
 pub mod tick;
+mod work_times;
 
 use std::{
     sync::{
@@ -49,6 +53,7 @@ pub use self::{
     tick::ReplicaLoad,
 };
 use self::{
+    cpu_pool::CpuPool,
     forecast::ForecastGuard,
     observers::{CountInMetrics, LearnDemand, TallyLoad},
     pace::DrainPace,
@@ -64,7 +69,6 @@ use crate::{
     lifecycle::Lifecycle,
     limits::Limiter,
     models::{Model, ModelError, Repository, Selection},
-    scheduler::{cpu_pool::CpuPool, worker::Machine},
     stats::InFlight,
     telemetry::metrics::{GaugeSource, Metrics},
     vision::header::{ImageHeader, read_header},
@@ -83,7 +87,7 @@ pub struct Inference {
     models: Repository,
     gate: Arc<Gate>,
     /// Threads for work whose time grows with the size of the image: decoding, preprocessing, drawing.
-    decoding: Arc<CpuPool>,
+    decoding: CpuPool,
     /// Threads for work of a moment, so that it never waits behind a large image.
     postprocessing: CpuPool,
     /// Requests that are being answered.
@@ -107,20 +111,13 @@ impl Inference {
         let metrics = Arc::new(Metrics::new()?);
         let ledger = Ledger::new(&config, Arc::clone(&metrics));
         let limiter = Limiter::new(&config, Arc::clone(&metrics));
+        let models =
+            Repository::new(Arc::clone(&config), Arc::clone(&lifecycle), Arc::clone(&ledger), Arc::clone(&metrics));
         let threads = config.threads.decode.or(usable_cpus());
-        let decoding = Arc::new(CpuPool::new(threads, usable_cpus()));
-        let machine = Machine { cpus: Arc::clone(&decoding), device: Arc::clone(&ledger.device) };
-        let models = Repository::new(
-            Arc::clone(&config),
-            Arc::clone(&lifecycle),
-            Arc::clone(&ledger),
-            Arc::clone(&metrics),
-            machine,
-        );
         let this = Arc::new_cyclic(|this| Self {
             gate: Arc::new(Gate::new(&config, ledger.tenants.count())),
-            decoding,
-            postprocessing: CpuPool::new(threads, threads),
+            decoding: CpuPool::new(threads),
+            postprocessing: CpuPool::new(threads),
             working: InFlight::default(),
             pace: DrainPace::new(ledger.cpus, threads),
             observers: Arc::new([

@@ -10,6 +10,7 @@ use tokio::{sync::oneshot, time::timeout_at};
 use super::{
     admission::Admitted,
     call::RequestContext,
+    cpu_pool::PieceError,
     forecast::too_slow,
     record::{Outcome, RequestRecord},
     response::{Response, Timing},
@@ -21,7 +22,6 @@ use crate::{
     models::{Model, Variant},
     scheduler::{
         backlog::PushError,
-        cpu_pool::PieceError,
         job::{Job, JobError, RunOutput},
         policy::Pending,
         queue::Queue,

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     capacity::Tally,
     config::{Config, ModelOverrides},
+    cost::DeviceClock,
     engine::{
         library::{self, Library},
         thread_plan::usable_cpus,
@@ -20,7 +21,7 @@ use crate::{
     routing::{RoutingPolicy, RoutingState, state::ShadowPolicy},
     scheduler::{
         queue::Queue,
-        worker::{self, Machine, WorkerConfig},
+        worker::{self, WorkerConfig},
     },
     tasks::PostprocessOptions,
     telemetry::metrics::Metrics,
@@ -32,7 +33,7 @@ pub struct Loader<'a> {
     pub(super) config: &'a Config,
     pub(super) library: Library,
     metrics: Arc<Metrics>,
-    machine: Machine,
+    device: Arc<DeviceClock>,
     pub(super) cpus: usize,
 }
 
@@ -67,9 +68,9 @@ impl<'a> Loader<'a> {
     ///
     /// # Errors
     /// When there is none, or it is too old.
-    pub fn new(config: &'a Config, metrics: Arc<Metrics>, machine: Machine) -> Result<Self, ModelError> {
+    pub fn new(config: &'a Config, metrics: Arc<Metrics>, device: Arc<DeviceClock>) -> Result<Self, ModelError> {
         let library = library::load(&config.runtime).map_err(|reason| ModelError { model: None, reason })?;
-        Ok(Self { config, library, metrics, machine, cpus: usable_cpus() })
+        Ok(Self { config, library, metrics, device, cpus: usable_cpus() })
     }
 
     /// ONNX Runtime's file.
@@ -185,7 +186,7 @@ impl<'a> Loader<'a> {
             limits,
             execution_mode: probe::execution_mode(&info.providers, opened.plan),
             pool_cpu_time: opened.pool_cpu_time,
-            machine: self.machine.clone(),
+            device: Arc::clone(&self.device),
             batch_sizes: self.metrics.batch_sizes(&model.name),
         };
         let start = |(number, engine)| worker::start(Arc::clone(&queue), number, Box::new(engine), config.clone());

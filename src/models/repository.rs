@@ -20,7 +20,6 @@ use crate::{
     cost::{Account, CpuTime, Ledger},
     error::Error,
     lifecycle::{Lifecycle, LifecycleState},
-    scheduler::worker::Machine,
     telemetry::metrics::Metrics,
 };
 
@@ -31,7 +30,6 @@ pub struct Repository {
     lifecycle: Arc<Lifecycle>,
     ledger: Arc<Ledger>,
     metrics: Arc<Metrics>,
-    machine: Machine,
     entries: RwLock<BTreeMap<String, Entry>>,
     workers: Mutex<Vec<JoinHandle<()>>>,
     /// Held while a model is loaded or unloaded: one after the other.
@@ -71,19 +69,12 @@ pub struct ModelStatus {
 impl Repository {
     /// An empty one; [`Repository::load_all`] fills it.
     #[must_use]
-    pub fn new(
-        config: Arc<Config>,
-        lifecycle: Arc<Lifecycle>,
-        ledger: Arc<Ledger>,
-        metrics: Arc<Metrics>,
-        machine: Machine,
-    ) -> Self {
+    pub fn new(config: Arc<Config>, lifecycle: Arc<Lifecycle>, ledger: Arc<Ledger>, metrics: Arc<Metrics>) -> Self {
         Self {
             config,
             lifecycle,
             ledger,
             metrics,
-            machine,
             entries: RwLock::default(),
             workers: Mutex::default(),
             changing: Mutex::default(),
@@ -237,11 +228,12 @@ impl Repository {
     /// Loads one model of the folder and serves it, while others answer.
     pub(super) fn load_one(&self, name: &str, seen: u64) -> Result<(), Error> {
         let mut loading = self.ledger.track_loading(Account::Reload, name);
-        let (config, metrics, machine) = (Arc::clone(&self.config), Arc::clone(&self.metrics), self.machine.clone());
+        let (config, metrics, device) =
+            (Arc::clone(&self.config), Arc::clone(&self.metrics), Arc::clone(&self.ledger.device));
         let only = Selection::model(name);
         let done = self.within_limit(name, move || {
             let began = CpuTime::of_this_thread();
-            let loaded = Loader::new(&config, metrics, machine).and_then(|loader| {
+            let loaded = Loader::new(&config, metrics, device).and_then(|loader| {
                 let mut loaded = loader.load_all(&only);
                 loaded.pop().unwrap_or_else(|| Err(ModelError { model: None, reason: "it has gone".to_owned() }))
             });
@@ -344,7 +336,7 @@ impl Repository {
     }
 
     fn loader(&self) -> Result<Loader<'_>, ModelError> {
-        Loader::new(&self.config, Arc::clone(&self.metrics), self.machine.clone())
+        Loader::new(&self.config, Arc::clone(&self.metrics), Arc::clone(&self.ledger.device))
     }
 
     fn changing(&self) -> MutexGuard<'_, ()> {

@@ -13,13 +13,10 @@
 //! - [`forecast_errors`]: how far recent forecasts were off.
 //! - [`queue`]: the backlog behind a lock, with threads that wait for it.
 //! - [`worker`]: a thread that owns a session and runs batches.
-//! - [`cpu_pool`]: the CPUs of this machine, which decoding and the runs of models share. [`thread_queue`] says who has one next, by what
-//!   [`work_times`] has learned.
 //! - [`pool_cpu_time`]: CPU time of runs on a session's own threads.
 //! - [`stats`]: statistics of the runs so far.
 
 pub mod backlog;
-pub mod cpu_pool;
 pub mod fair_queue;
 pub mod forecast_errors;
 pub mod job;
@@ -28,6 +25,4 @@ pub mod policy;
 pub mod pool_cpu_time;
 pub mod queue;
 pub mod stats;
-pub mod thread_queue;
-pub mod work_times;
 pub mod worker;

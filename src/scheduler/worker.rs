@@ -9,14 +9,12 @@ use std::{
 };
 
 use super::{
-    cpu_pool::{CpuPool, CpuTurn},
     job::{Job, JobError, RunOutput},
     latency_profile::RunTiming,
     policy::BatchLimits,
     pool_cpu_time::PoolCpuTime,
     queue::Queue,
     stats::CompletedRun,
-    thread_queue::ModelRun,
 };
 use crate::{
     cost::{CpuTime, DeviceClock, ResourceUsage},
@@ -36,27 +34,10 @@ pub struct WorkerConfig {
     pub execution_mode: ExecutionMode,
     /// CPU time by batch size, used where a run's own CPU time cannot be measured.
     pub pool_cpu_time: PoolCpuTime,
-    /// What it shares with the workers of other models.
-    pub machine: Machine,
-    /// Where the sizes of batches are counted.
-    pub batch_sizes: BatchSizeSeries,
-}
-
-/// What all runs share: the CPUs of this machine, and its GPU.
-#[derive(Debug, Clone)]
-pub struct Machine {
-    /// The CPUs, which runs share with decoding.
-    pub cpus: Arc<CpuPool>,
     /// Clock that divides the GPU's time among the runs on it.
     pub device: Arc<DeviceClock>,
-}
-
-impl Machine {
-    /// So many CPUs, and a GPU that nothing runs on yet.
-    #[must_use]
-    pub fn new(cpus: usize) -> Self {
-        Self { cpus: Arc::new(CpuPool::new(cpus, cpus)), device: Arc::default() }
-    }
+    /// Where the sizes of batches are counted.
+    pub batch_sizes: BatchSizeSeries,
 }
 
 /// Where a run computes. This decides how its service time and CPU time are measured.
@@ -105,9 +86,8 @@ struct Worker<'a> {
 
 impl Worker<'_> {
     fn run(&mut self, mut jobs: Vec<Job>) {
-        let rows: usize = jobs.iter().map(|job| job.pending.rows).sum();
-        let cpus = self.cpus(rows);
         let (begun, cpu) = (Instant::now(), CpuTime::of_this_thread());
+        let rows: usize = jobs.iter().map(|job| job.pending.rows).sum();
         // A job that shares its run with no other runs as it is; a batch is padded to a size that may run.
         let padded_rows =
             if jobs.iter().all(|job| job.pending.batchable) { self.config.limits.padded_rows(rows) } else { rows };
@@ -116,12 +96,11 @@ impl Worker<'_> {
             _ => gather(&jobs, padded_rows, &mut self.buffers),
         };
         let gather = begun.elapsed();
-        let on_device = (self.config.execution_mode == ExecutionMode::Device)
-            .then(|| self.config.machine.device.begin(Instant::now()));
+        let on_device =
+            (self.config.execution_mode == ExecutionMode::Device).then(|| self.config.device.begin(Instant::now()));
         let stopwatch = Stopwatch::start();
         let result = gathered.and_then(|inputs| run_catching_panics(&mut *self.engine, inputs));
         let timing = stopwatch.stop(self.config.execution_mode);
-        drop(cpus);
         let gpu = on_device.map(|run| run.end(Instant::now())).unwrap_or_default();
         // When a batch fails, it is not known yet which job is at fault, so no job pays for the failed run.
         if result.is_ok() || jobs.len() == 1 {
@@ -170,18 +149,6 @@ impl Worker<'_> {
             job.charge(scatter_cpu.into());
             job.answer(answer);
         }
-    }
-
-    /// Waits for the CPUs of a run of so many rows. On a device, it needs none.
-    fn cpus(&self, rows: usize) -> Option<CpuTurn> {
-        let threads = match self.config.execution_mode {
-            ExecutionMode::WorkerThread => 1,
-            ExecutionMode::ThreadPool(threads) => threads,
-            ExecutionMode::Device => return None,
-        };
-        let rows = u32::try_from(rows).unwrap_or(u32::MAX);
-        let expected = self.queue.service_times().least_service_time.saturating_mul(rows);
-        self.config.machine.cpus.cpus_for(ModelRun { threads, expected })
     }
 
     /// CPU time of a run, including the gathering of its rows, which began when this thread's clock read `since`.
@@ -308,7 +275,7 @@ mod tests {
             limits,
             execution_mode: ExecutionMode::WorkerThread,
             pool_cpu_time: PoolCpuTime::default(),
-            machine: Machine::new(2),
+            device: Arc::default(),
             batch_sizes,
         };
         let engine = Doubler::default();
@@ -371,7 +338,7 @@ mod tests {
             limits,
             execution_mode: ExecutionMode::Device,
             pool_cpu_time: PoolCpuTime::default(),
-            machine: Machine::new(2),
+            device: Arc::default(),
             batch_sizes,
         };
         let workers: Vec<_> = (0..3)

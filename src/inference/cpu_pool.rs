@@ -1,5 +1,4 @@
-//! Work on CPU threads beside those that serve sockets: bounded, measured, and charged to the request it is for. Runs of models on
-//! CPUs ask here for their CPUs, too ([`CpuPool::cpus_for`]).
+//! Work on CPU threads beside those that serve sockets: bounded, measured, and charged to the request it is for.
 //!
 //! There is one queue before the threads, and one lock around it. [`ThreadQueue`] decides whose turn it is.
 
@@ -14,19 +13,19 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
-    fair_queue::QueueTicket,
-    thread_queue::{ModelRun, Piece, PoolWait, ThreadQueue, Turn},
+    thread_queue::{Piece, PoolWait, ThreadQueue, Turn},
     work_times::WorkEstimate,
 };
 use crate::{
     cost::{CpuTime, FairShare, Meter},
+    scheduler::fair_queue::QueueTicket,
     stats::{InFlight, InFlightGuard},
     vision::header::ImageHeader,
 };
 
 /// Runs one kind of work on tokio's blocking pool, on at most `threads` threads at a time, and one for small work.
 #[derive(Debug)]
-pub struct CpuPool {
+pub(super) struct CpuPool {
     in_flight: InFlight,
     shared: Arc<Shared>,
 }
@@ -41,7 +40,7 @@ struct Shared {
 
 /// Why a piece of work was not done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PieceError {
+pub(super) enum PieceError {
     /// Its turn came too late.
     TooLate,
     /// It panicked, or could not be started; with the cause.
@@ -50,7 +49,7 @@ pub enum PieceError {
 
 /// What a piece of work took.
 #[derive(Debug, Clone, Copy)]
-pub struct WorkTime {
+pub(super) struct WorkTime {
     /// Waiting for a thread.
     pub waited: Duration,
     /// CPU time of the thread.
@@ -58,11 +57,9 @@ pub struct WorkTime {
 }
 
 impl CpuPool {
-    /// Does so many pieces of work at a time, and lets so many CPUs be used in all.
-    #[must_use]
-    pub fn new(threads: usize, cpus: usize) -> Self {
+    pub(super) fn new(threads: usize) -> Self {
         let threads = threads.max(1);
-        let state = ThreadQueue::new(threads, cpus);
+        let state = ThreadQueue::new(threads);
         let shared = Shared { threads, state: Mutex::new(state), typical_nanos: AtomicU64::new(0) };
         Self { in_flight: InFlight::default(), shared: Arc::new(shared) }
     }
@@ -72,7 +69,7 @@ impl CpuPool {
     ///
     /// # Errors
     /// With the cause when the work panicked.
-    pub async fn run<T: Send + 'static>(
+    pub(super) async fn run<T: Send + 'static>(
         &self,
         meter: Option<&Arc<Meter>>,
         work: impl FnOnce() -> T + Send + 'static,
@@ -85,7 +82,7 @@ impl CpuPool {
     }
 
     /// A piece of work of typical length that is wanted however late it is.
-    pub fn piece(&self, share: FairShare) -> Piece {
+    pub(super) fn piece(&self, share: FairShare) -> Piece {
         let estimate = WorkEstimate { expected: self.typical(), least: Duration::ZERO };
         Piece { share, arrival: Instant::now(), latest: None, header: None, estimate }
     }
@@ -95,7 +92,7 @@ impl CpuPool {
     ///
     /// # Errors
     /// When its turn came too late, or the work panicked.
-    pub async fn run_piece<T: Send + 'static>(
+    pub(super) async fn run_piece<T: Send + 'static>(
         &self,
         piece: Piece,
         meter: Option<&Arc<Meter>>,
@@ -120,11 +117,11 @@ impl CpuPool {
     }
 
     /// Waits for a thread.
-    async fn thread(&self, piece: Piece, now: Instant) -> Result<CpuTurn, PieceError> {
+    async fn thread(&self, piece: Piece, now: Instant) -> Result<Thread, PieceError> {
         let (ticket, turn) = {
             let mut state = self.shared.lock();
             if let Some(number) = state.start_at_once(&piece, now) {
-                return Ok(CpuTurn { shared: Arc::clone(&self.shared), number: Some(number) });
+                return Ok(Thread { shared: Arc::clone(&self.shared), number: Some(number) });
             }
             let (turn, heard) = oneshot::channel();
             let ticket = state.push(piece, turn);
@@ -133,58 +130,39 @@ impl CpuPool {
         };
         let mut waiting = WaitGuard { shared: &self.shared, ticket, turn };
         match (&mut waiting.turn).await {
-            Ok(Turn::Thread(number)) => Ok(CpuTurn { shared: Arc::clone(&self.shared), number: Some(number) }),
+            Ok(Turn::Thread(number)) => Ok(Thread { shared: Arc::clone(&self.shared), number: Some(number) }),
             Ok(Turn::TooLate) => Err(PieceError::TooLate),
             Err(_) => Err(PieceError::Failed("the queue for threads was dropped".to_owned())),
         }
     }
 
-    /// Waits until a run of a model has CPUs, which it has until what comes back is dropped. Blocks.
-    pub fn cpus_for(&self, run: ModelRun) -> Option<CpuTurn> {
-        let thread = |number| CpuTurn { shared: Arc::clone(&self.shared), number: Some(number) };
-        let turn = {
-            let (mut state, now) = (self.shared.lock(), Instant::now());
-            if let Some(number) = state.start_run_at_once(run, now) {
-                return Some(thread(number));
-            }
-            let (turn, heard) = oneshot::channel();
-            state.push_run(run, turn);
-            state.hand_out(now, tell);
-            heard
-        };
-        match turn.blocking_recv() {
-            Ok(Turn::Thread(number)) => Some(thread(number)),
-            Ok(Turn::TooLate) | Err(_) => None,
-        }
-    }
-
     /// Counts one request that waits for a thread or has one, until what comes back is dropped.
-    pub fn enter(&self) -> InFlightGuard<'_> {
+    pub(super) fn enter(&self) -> InFlightGuard<'_> {
         self.in_flight.enter()
     }
 
     /// The number of requests that wait or are worked on.
-    pub fn in_flight(&self) -> usize {
+    pub(super) fn in_flight(&self) -> usize {
         self.in_flight.count()
     }
 
     /// The number of threads.
-    pub fn threads(&self) -> usize {
+    pub(super) fn threads(&self) -> usize {
         self.shared.threads
     }
 
     /// The CPU time that a piece of work typically takes.
-    pub fn typical(&self) -> Duration {
+    pub(super) fn typical(&self) -> Duration {
         Duration::from_nanos(self.shared.typical_nanos.load(Ordering::Relaxed))
     }
 
     /// Estimates the CPU time of a piece of work.
-    pub fn estimate(&self, header: Option<ImageHeader>) -> WorkEstimate {
+    pub(super) fn estimate(&self, header: Option<ImageHeader>) -> WorkEstimate {
         self.shared.lock().times.estimate(header, Instant::now())
     }
 
     /// How long a piece of work would wait that takes `expected` and arrives at `arrival`, in which its priority counts.
-    pub fn wait(&self, share: FairShare, arrival: Instant, expected: Duration) -> PoolWait {
+    pub(super) fn wait(&self, share: FairShare, arrival: Instant, expected: Duration) -> PoolWait {
         if self.in_flight() == 0 {
             return PoolWait::default();
         }
@@ -192,14 +170,14 @@ impl CpuPool {
     }
 
     /// How long a typical piece of work that comes now waits and takes, behind all that are here.
-    pub fn expected(&self) -> Duration {
+    pub(super) fn expected(&self) -> Duration {
         let ahead = u32::try_from(self.in_flight()).unwrap_or(u32::MAX);
         let threads = u32::try_from(self.threads()).unwrap_or(u32::MAX);
         self.typical().saturating_mul(ahead.saturating_add(1).div_ceil(threads))
     }
 
     /// Whether a piece of work that comes now would wait.
-    pub fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.in_flight() >= self.threads()
     }
 }
@@ -211,15 +189,15 @@ impl Shared {
     }
 }
 
-/// Holds a thread, or the CPUs of a run; they go to whoever is next when this is dropped.
+/// Holds a thread; it goes to whoever is next when this is dropped.
 #[derive(Debug)]
-pub struct CpuTurn {
+struct Thread {
     shared: Arc<Shared>,
     /// The number of the piece of work; none once it is done.
     number: Option<u64>,
 }
 
-impl CpuTurn {
+impl Thread {
     /// The work is done: learns what it took, and gives the thread to whoever is next.
     fn done(mut self, piece: &Piece, cpu: CpuTime, typical: bool) {
         let Some(number) = self.number.take() else { return };
@@ -235,7 +213,7 @@ impl CpuTurn {
     }
 }
 
-impl Drop for CpuTurn {
+impl Drop for Thread {
     fn drop(&mut self) {
         if let Some(number) = self.number {
             let mut state = self.shared.lock();

@@ -1,8 +1,4 @@
-//! Decides who has a CPU next. Pure: the time comes in, and a [`Turn`] goes out.
-//!
-//! Two kinds of work share the CPUs: pieces of work on the threads of a pool (decoding), and runs of models on CPUs. No more of
-//! both are done at a time than there are CPUs, so that each goes at full speed and ends soon. A run goes first: its image has been
-//! decoded already.
+//! Decides whose work the next free thread of a pool does. Pure: the time comes in, and a [`Turn`] goes out.
 //!
 //! A [`FairQueue`] says who is next: tenants by their shares, a tenant's own work by priority and arrival. The cost of a piece
 //! of work is the CPU time that it is estimated to take, so one large image of a tenant counts as many small ones. Work whose
@@ -11,28 +7,23 @@
 //! Large work does not keep small work waiting: where all threads are busy with work that takes at least [`MUCH_LARGER`] times
 //! as long, one small piece after the other is done beside it, on one thread more.
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use super::{
-    fair_queue::{Ahead, FairQueue, QueueTicket},
-    work_times::{WorkEstimate, WorkTimes},
+use super::work_times::{WorkEstimate, WorkTimes};
+use crate::{
+    cost::FairShare,
+    scheduler::fair_queue::{Ahead, FairQueue, QueueTicket},
+    vision::header::ImageHeader,
 };
-use crate::{cost::FairShare, vision::header::ImageHeader};
 
 /// Work is small beside work that takes so many times as long.
 const MUCH_LARGER: u32 = 8;
 
-/// The work that waits for CPUs, and that which has them. `W` is how a waiter is told.
+/// The work that waits for the threads of a pool, and that which they do. `W` is how a waiter is told.
 #[derive(Debug)]
-pub struct ThreadQueue<W> {
-    /// The most pieces of work at a time.
+pub(super) struct ThreadQueue<W> {
     threads: usize,
-    cpus: usize,
     waiting: FairQueue<(Piece, W)>,
-    runs: VecDeque<(ModelRun, W)>,
     running: Vec<Running>,
     started: u64,
     /// What work of this pool takes.
@@ -41,7 +32,7 @@ pub struct ThreadQueue<W> {
 
 /// What is known about a piece of work before it is done.
 #[derive(Debug, Clone, Copy)]
-pub struct Piece {
+pub(super) struct Piece {
     /// Whose it is.
     pub share: FairShare,
     /// Its arrival, in which its priority counts.
@@ -54,38 +45,26 @@ pub struct Piece {
     pub estimate: WorkEstimate,
 }
 
-/// A run of a model on CPUs.
-#[derive(Debug, Clone, Copy)]
-pub struct ModelRun {
-    /// The number of threads that it runs on.
-    pub threads: usize,
-    /// How long it takes.
-    pub expected: Duration,
-}
-
-/// Work that has CPUs.
+/// A piece of work that has a thread.
 #[derive(Debug, Clone, Copy)]
 struct Running {
     number: u64,
-    cpus: usize,
-    /// Whose piece of work it is; none for a run of a model.
-    piece_of: Option<FairShare>,
+    share: FairShare,
     expected: Duration,
     since: Instant,
 }
 
 /// What a piece of work that waited hears.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
+pub(super) enum Turn {
     /// It has a thread, under that number.
     Thread(u64),
-    /// It came too late, and is not wanted any more.
     TooLate,
 }
 
 /// How long a piece of work that comes now would wait.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct PoolWait {
+pub(super) struct PoolWait {
     /// Time until it gets a thread, if each thread has a CPU to itself.
     pub wait: Duration,
     /// CPU time of the work that is done before it.
@@ -95,66 +74,39 @@ pub struct PoolWait {
 }
 
 impl<W> ThreadQueue<W> {
-    /// For so many pieces of work at a time, and so many CPUs; each piece can have one.
-    pub fn new(threads: usize, cpus: usize) -> Self {
-        let cpus = cpus.max(threads);
-        let (running, times) = (Vec::with_capacity(cpus + 1), WorkTimes::default());
-        Self { threads, cpus, waiting: FairQueue::default(), runs: VecDeque::new(), running, started: 0, times }
+    pub(super) fn new(threads: usize) -> Self {
+        let running = Vec::with_capacity(threads + 1);
+        Self { threads, waiting: FairQueue::default(), running, started: 0, times: WorkTimes::default() }
     }
 
     /// Gives a thread to a piece of work if it need not wait: its number.
-    pub fn start_at_once(&mut self, piece: &Piece, now: Instant) -> Option<u64> {
-        let fits = match self.room() {
-            FreeCpus::Any => true,
-            FreeCpus::Small => is_small(piece.estimate.expected, self.shortest()),
-            FreeCpus::None => false,
-        };
-        (self.waiting.is_empty() && self.runs.is_empty() && fits).then(|| {
+    pub(super) fn start_at_once(&mut self, piece: &Piece, now: Instant) -> Option<u64> {
+        let fits = self.running.len() < self.threads
+            || (self.running.len() == self.threads && self.is_small(piece.estimate.expected));
+        (self.waiting.is_empty() && fits).then(|| {
             self.waiting.pass(piece.share, cost(piece.estimate.expected));
             self.start(piece, now)
         })
     }
 
-    /// Gives CPUs to a run of a model if it need not wait: its number.
-    pub fn start_run_at_once(&mut self, run: ModelRun, now: Instant) -> Option<u64> {
-        (self.runs.is_empty() && self.run_fits(run)).then(|| self.begin(run.threads, None, run.expected, now))
-    }
-
-    /// Puts a run of a model into the queue.
-    pub fn push_run(&mut self, run: ModelRun, waiter: W) {
-        self.runs.push_back((run, waiter));
-    }
-
     /// Puts a piece of work into the queue.
-    pub fn push(&mut self, piece: Piece, waiter: W) -> QueueTicket {
+    pub(super) fn push(&mut self, piece: Piece, waiter: W) -> QueueTicket {
         self.waiting.push(piece.share, piece.arrival, cost(piece.estimate.expected), (piece, waiter))
     }
 
     /// Takes a piece of work out of the queue; false if it is not there any more.
-    pub fn remove(&mut self, ticket: QueueTicket) -> bool {
+    pub(super) fn remove(&mut self, ticket: QueueTicket) -> bool {
         self.waiting.remove(ticket).is_some()
     }
 
-    /// Gives CPUs to those that are next, as long as there are any.
-    pub fn hand_out(&mut self, now: Instant, mut tell: impl FnMut(W, Turn)) {
-        while let Some((run, _)) = self.runs.front() {
-            let run = *run;
-            if !self.run_fits(run) {
-                return;
-            }
-            let number = self.begin(run.threads, None, run.expected, now);
-            if let Some((_, waiter)) = self.runs.pop_front() {
-                tell(waiter, Turn::Thread(number));
-            }
-        }
-        while !self.waiting.is_empty() {
-            let next = match self.room() {
-                FreeCpus::Any => self.waiting.pop(),
-                FreeCpus::Small => {
-                    let shortest = self.shortest();
-                    self.waiting.pop_if(|cost| is_small(Duration::from_nanos(cost), shortest))
-                }
-                FreeCpus::None => return,
+    /// Gives threads to those that are next, as long as there are threads.
+    pub(super) fn hand_out(&mut self, now: Instant, mut tell: impl FnMut(W, Turn)) {
+        while !self.waiting.is_empty() && self.running.len() <= self.threads {
+            let next = if self.running.len() < self.threads {
+                self.waiting.pop()
+            } else {
+                let shortest = self.shortest();
+                self.waiting.pop_if(|cost| is_small(Duration::from_nanos(cost), shortest))
             };
             let Some((share, (piece, waiter))) = next else { return };
             if piece.latest.is_some_and(|latest| latest <= now) {
@@ -168,11 +120,11 @@ impl<W> ThreadQueue<W> {
     }
 
     /// Takes the thread back from a piece of work, for which `cpu` was used, as far as that is known.
-    pub fn end(&mut self, number: u64, cpu: Option<Duration>) {
+    pub(super) fn end(&mut self, number: u64, cpu: Option<Duration>) {
         let Some(index) = self.running.iter().position(|running| running.number == number) else { return };
         let running = self.running.swap_remove(index);
-        if let (Some(share), Some(cpu)) = (running.piece_of, cpu) {
-            self.waiting.correct(share, cost(running.expected), cost(cpu));
+        if let Some(cpu) = cpu {
+            self.waiting.correct(running.share, cost(running.expected), cost(cpu));
         }
         if self.running.is_empty() && self.waiting.is_empty() {
             self.waiting.rest();
@@ -180,13 +132,12 @@ impl<W> ThreadQueue<W> {
     }
 
     /// How long a piece of work would wait that takes `expected` and arrives at `arrival`, in which its priority counts.
-    pub fn wait(&self, share: FairShare, arrival: Instant, expected: Duration, now: Instant) -> PoolWait {
+    pub(super) fn wait(&self, share: FairShare, arrival: Instant, expected: Duration, now: Instant) -> PoolWait {
         // Small work waits for other small work only, where the threads are busy with large work.
         let large = expected * MUCH_LARGER;
-        let with_large = self.running.iter().filter(|running| running.expected >= large).map(|running| running.cpus);
-        let beside = with_large.sum::<usize>() >= self.threads;
+        let beside = self.running.iter().filter(|running| running.expected >= large).count() >= self.threads;
         let counts = |other: Duration| !beside || other < large;
-        let free = self.waiting.is_empty() && self.room() == FreeCpus::Any;
+        let free = self.waiting.is_empty() && self.running.len() < self.threads;
         let Ahead { cost, items } = self.waiting.ahead_of(share, arrival, |cost| counts(Duration::from_nanos(cost)));
         let (mut work_ahead, mut ahead) = (Duration::from_nanos(cost), items);
         for running in self.running.iter().filter(|running| counts(running.expected)) {
@@ -199,50 +150,19 @@ impl<W> ThreadQueue<W> {
     }
 
     fn start(&mut self, piece: &Piece, now: Instant) -> u64 {
-        self.begin(1, Some(piece.share), piece.estimate.expected, now)
-    }
-
-    fn begin(&mut self, cpus: usize, piece_of: Option<FairShare>, expected: Duration, now: Instant) -> u64 {
         self.started += 1;
-        let number = self.started;
-        self.running.push(Running { number, cpus, piece_of, expected, since: now });
+        let (number, share, expected) = (self.started, piece.share, piece.estimate.expected);
+        self.running.push(Running { number, share, expected, since: now });
         number
     }
 
-    /// What piece of work could begin now.
-    fn room(&self) -> FreeCpus {
-        let pieces = self.running.iter().filter(|running| running.piece_of.is_some()).count();
-        let cpus = self.cpus_in_use();
-        if cpus < self.cpus && pieces < self.threads {
-            FreeCpus::Any
-        } else if cpus <= self.cpus && pieces <= self.threads {
-            FreeCpus::Small
-        } else {
-            FreeCpus::None
-        }
-    }
-
-    fn run_fits(&self, run: ModelRun) -> bool {
-        let cpus = self.cpus_in_use();
-        cpus == 0 || cpus + run.threads <= self.cpus || (cpus <= self.cpus && is_small(run.expected, self.shortest()))
-    }
-
-    fn cpus_in_use(&self) -> usize {
-        self.running.iter().map(|running| running.cpus).sum()
+    fn is_small(&self, expected: Duration) -> bool {
+        is_small(expected, self.shortest())
     }
 
     fn shortest(&self) -> Duration {
         self.running.iter().map(|running| running.expected).min().unwrap_or_default()
     }
-}
-
-/// What piece of work could begin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum FreeCpus {
-    Any,
-    /// One that is small beside all that is being done.
-    Small,
-    None,
 }
 
 /// Whether work is small beside other work. Of work that takes no time, nothing is known yet.
@@ -286,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_small_image_does_not_wait_for_large_ones() {
-        let (now, mut queue) = (Instant::now(), ThreadQueue::new(2, 2));
+        let (now, mut queue) = (Instant::now(), ThreadQueue::new(2));
         for name in 0..10 {
             come(&mut queue, piece(0, 700, now), name, now);
         }
@@ -304,7 +224,7 @@ mod tests {
 
     #[test]
     fn work_ahead_is_shared_out_and_what_is_late_is_dropped() {
-        let (now, mut queue) = (Instant::now(), ThreadQueue::new(2, 2));
+        let (now, mut queue) = (Instant::now(), ThreadQueue::new(2));
         assert_eq!(queue.wait(FairShare::default(), now, ms(4), now), PoolWait::default());
         for name in 0..6 {
             come(&mut queue, piece(0, 4, now), name, now);
@@ -320,48 +240,13 @@ mod tests {
         assert_eq!(told.iter().filter(|(_, turn)| *turn != Turn::TooLate).count(), 1);
     }
 
-    #[test]
-    fn a_run_has_a_cpu_before_the_next_image_and_no_more_are_at_work_than_there_are_cpus() {
-        let (now, mut queue) = (Instant::now(), ThreadQueue::new(2, 2));
-        let run = |threads| ModelRun { threads, expected: ms(2) };
-        assert_eq!(queue.start_run_at_once(run(1), now), Some(1));
-        assert_eq!(come(&mut queue, piece(0, 4, now), 10, now), [(10, Turn::Thread(2))]);
-        assert_eq!(come(&mut queue, piece(0, 4, now), 11, now), [], "both CPUs are at work");
-        assert_eq!(queue.start_run_at_once(run(1), now), None);
-        queue.push_run(run(1), 20);
-        queue.end(2, Some(ms(4)));
-        assert_eq!(handed(&mut queue, now), [(20, Turn::Thread(3))]);
-        queue.end(1, None);
-        assert_eq!(handed(&mut queue, now), [(11, Turn::Thread(4))]);
-        queue.push_run(run(2), 21);
-        assert_eq!(come(&mut queue, piece(0, 4, now), 12, now), []);
-        queue.end(3, None);
-        assert_eq!(handed(&mut queue, now), [], "a run on two threads waits for both CPUs, and keeps them free");
-        queue.end(4, None);
-        assert_eq!(handed(&mut queue, now), [(21, Turn::Thread(5))]);
-        queue.end(5, None);
-        assert_eq!(handed(&mut queue, now), [(12, Turn::Thread(6))]);
-    }
-
-    #[test]
-    fn a_run_does_not_wait_for_large_images_nor_a_small_image_for_long_runs() {
-        let (now, mut queue) = (Instant::now(), ThreadQueue::new(2, 2));
-        come(&mut queue, piece(0, 700, now), 0, now);
-        come(&mut queue, piece(0, 700, now), 1, now);
-        assert_eq!(queue.start_run_at_once(ModelRun { threads: 2, expected: ms(2) }, now), Some(3));
-        let mut queue = ThreadQueue::new(2, 2);
-        assert_eq!(queue.start_run_at_once(ModelRun { threads: 2, expected: ms(200) }, now), Some(1));
-        assert_eq!(come(&mut queue, piece(0, 4, now), 0, now), [(0, Turn::Thread(2))]);
-        assert_eq!(come(&mut queue, piece(0, 4, now), 1, now), [], "one at a time");
-    }
-
     proptest! {
         /// No thread is idle while work waits, no more threads are used than there are and one, nobody is forgotten.
         #[test]
         fn all_are_served_and_no_thread_idles(
             threads in 1usize..4, work in prop::collection::vec((0usize..3, 1u64..1_000, 0u64..50), 1..100)
         ) {
-            let (start, mut queue) = (Instant::now(), ThreadQueue::new(threads, threads));
+            let (start, mut queue) = (Instant::now(), ThreadQueue::new(threads));
             let (mut now, mut ends, mut served) = (start, Vec::new(), 0);
             let mut coming = work.iter();
             loop {

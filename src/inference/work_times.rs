@@ -19,7 +19,7 @@ const SIZES: usize = 7;
 
 /// Estimate of one piece of work.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct WorkEstimate {
+pub(super) struct WorkEstimate {
     /// CPU time that it takes, most likely.
     pub expected: Duration,
     /// CPU time that it takes at least; zero where that has to be learned first.
@@ -28,7 +28,7 @@ pub struct WorkEstimate {
 
 /// CPU time of the latest pieces of work.
 #[derive(Debug, Default)]
-pub struct WorkTimes {
+pub(super) struct WorkTimes {
     of_all: Recent<KEPT_OF_ALL>,
     // Nanoseconds a pixel.
     by_kind: [[Recent<KEPT>; SIZES]; Coding::COUNT],
@@ -69,7 +69,7 @@ impl<const N: usize> Recent<N> {
 
 impl WorkTimes {
     /// Learns what a piece of work took.
-    pub fn learn(&mut self, header: Option<ImageHeader>, cpu: Duration, now: Instant) {
+    pub(super) fn learn(&mut self, header: Option<ImageHeader>, cpu: Duration, now: Instant) {
         self.of_all.record(nanos(cpu), now);
         if let Some(header) = header {
             let recent = &mut self.by_kind[header.coding as usize][size(header)];
@@ -78,12 +78,12 @@ impl WorkTimes {
     }
 
     /// The median of the latest pieces of work.
-    pub fn typical(&self) -> WorkEstimate {
+    pub(super) fn typical(&self) -> WorkEstimate {
         WorkEstimate { expected: duration(self.of_all.median), least: duration(self.of_all.least) }
     }
 
     /// Estimates a piece of work, of which the image's header tells most.
-    pub fn estimate(&self, header: Option<ImageHeader>, now: Instant) -> WorkEstimate {
+    pub(super) fn estimate(&self, header: Option<ImageHeader>, now: Instant) -> WorkEstimate {
         let Some(header) = header else { return self.typical() };
         let (kind, size) = (&self.by_kind[header.coding as usize], size(header));
         if let Some(known) = kind.get(size).filter(|recent| recent.count > 0) {

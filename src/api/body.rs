@@ -33,6 +33,9 @@ const PIECE: usize = 64 << 10;
 /// Takes memory for so many bytes of a body in all, or says why there is none.
 pub(super) type Hold<'a> = &'a (dyn Fn(usize) -> Result<(), Error> + Sync);
 
+/// Refuses a body by what has come of it.
+pub(super) type Check<'a> = &'a (dyn Fn(&[u8]) -> Result<(), Problem> + Sync);
+
 /// How large a body may be, and how long it may take.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BodyLimits {
@@ -126,6 +129,17 @@ impl Upload {
 
     /// Reads the whole body, up to `limit` bytes, and takes memory for it as it comes.
     pub(super) async fn read(&mut self, limit: usize, pace: Pace, hold: Hold<'_>) -> Result<Bytes, Problem> {
+        self.read_checked(limit, pace, hold, &|_| Ok(())).await
+    }
+
+    /// As [`Upload::read`], and ends with the refusal of `check`, which sees what has come each time that more has.
+    pub(super) async fn read_checked(
+        &mut self,
+        limit: usize,
+        pace: Pace,
+        hold: Hold<'_>,
+        check: Check<'_>,
+    ) -> Result<Bytes, Problem> {
         let announced = self.declared.unwrap_or(limit).min(limit);
         let mut body = self.limited(limit)?;
         let started = Instant::now();
@@ -151,6 +165,7 @@ impl Upload {
             let Ok(data) = frame.map_err(|error| torn(&*error, limit))?.into_data() else { continue };
             if received == 0 {
                 // A small body comes in one piece, and is not copied at all.
+                check(&data)?;
                 hold(data.len())?;
                 first = data;
                 continue;
@@ -163,6 +178,7 @@ impl Upload {
             }
             all.extend_from_slice(&std::mem::take(&mut first));
             all.extend_from_slice(&data);
+            check(&all)?;
         }
         Ok(if first.is_empty() { all.freeze() } else { first })
     }

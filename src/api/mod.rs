@@ -29,9 +29,6 @@ use std::sync::Arc;
 
 use axum::http::Extensions;
 
-#[cfg(any(test, feature = "fuzzing"))]
-#[doc(hidden)]
-pub use self::rest::fuzzing;
 pub use self::{
     host::wrong_host,
     peer::Peer,
@@ -39,6 +36,9 @@ pub use self::{
     routes::{admin, app, app_with},
 };
 use self::{middleware::request_info::RequestInfo, problem::Problem};
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub use self::{oip_grpc::fuzzing as grpc_fuzzing, rest::fuzzing};
 use crate::{
     auth::Identity,
     cost::Tenant,

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 /// What every key begins with, so that people and scanners of repositories know one when they see it.
-const PREFIX: &str = "ounce_";
+pub(super) const PREFIX: &str = "ounce_";
 
 /// A key as its owner has it. It is shown once, when it is made, and kept nowhere.
 pub struct ApiKey(String);

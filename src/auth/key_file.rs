@@ -98,7 +98,7 @@ pub fn read(path: &Path) -> Result<Vec<KeyEntry>, String> {
     parse(&text)
 }
 
-fn parse(text: &str) -> Result<Vec<KeyEntry>, String> {
+pub(super) fn parse(text: &str) -> Result<Vec<KeyEntry>, String> {
     let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim).enumerate();
     let entries = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
     let entry = |(place, line)| KeyEntry::parse(line).map_err(|why| format!("line {}: {why}", place + 1));

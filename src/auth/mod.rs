@@ -10,6 +10,9 @@
 pub mod authenticator;
 pub mod call_source;
 mod denied;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod key;
 pub mod key_file;
 mod key_ring;

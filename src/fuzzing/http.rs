@@ -9,13 +9,13 @@ use super::first_line;
 use crate::{api::fuzzing as api, auth::Authenticator, config::Layers, inference::Inference, telemetry::TraceContext};
 
 /// A server without models, with small limits, two tenants and the default settings otherwise.
-struct Idle {
-    inference: Arc<Inference>,
+pub(super) struct Idle {
+    pub(super) inference: Arc<Inference>,
     authenticator: Authenticator,
-    runtime: tokio::runtime::Runtime,
+    pub(super) runtime: tokio::runtime::Runtime,
 }
 
-fn idle() -> &'static Idle {
+pub(super) fn idle() -> &'static Idle {
     static IDLE: OnceLock<Idle> = OnceLock::new();
     IDLE.get_or_init(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

@@ -5,6 +5,7 @@
 //! and AddressSanitizer, which also find what no assertion can: memory errors, and memory or time out of proportion. `smoke` runs
 //! the corpora and a few thousand mutations of them with the unit tests. `docs/fuzzing.md` says how to run and to add targets.
 
+mod grpc;
 mod http;
 mod images;
 mod models;
@@ -32,8 +33,11 @@ pub const TARGETS: &[FuzzTarget] = &[
     FuzzTarget { name: "query", run: http::query },
     FuzzTarget { name: "accept", run: http::accept },
     FuzzTarget { name: "keys", run: http::keys },
+    FuzzTarget { name: "key_file", run: models::key_file },
     FuzzTarget { name: "oip_json", run: oip::json },
     FuzzTarget { name: "oip_binary", run: oip::binary },
+    FuzzTarget { name: "oip_grpc", run: oip::grpc },
+    FuzzTarget { name: "grpc_frames", run: grpc::frames },
     FuzzTarget { name: "free_axis", run: models::free_axis },
     FuzzTarget { name: "manifest", run: models::manifest },
     FuzzTarget { name: "settings", run: models::settings },

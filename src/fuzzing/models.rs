@@ -1,7 +1,11 @@
-//! What an operator gives: model files, manifests, settings. They are trusted, and still must not crash or fill a server.
+//! What an operator gives: model files, manifests, settings, keys. They are trusted, and still must not crash or fill a server.
+
+use std::sync::OnceLock;
 
 use crate::{
-    config::Layers,
+    auth,
+    config::{Config, Layers},
+    cost::Tenants,
     engine,
     manifest::Manifest,
     vision::{
@@ -40,8 +44,17 @@ pub(super) fn settings(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let variables = text.lines().filter_map(|line| line.split_once('='));
     let variables = variables.map(|(name, value)| (format!("OUNCE_{name}"), value.to_owned()));
-    let built = Layers::defaults().and_then(|layers| layers.env(variables)).and_then(|layers| layers.build());
+    static DEFAULTS: OnceLock<Layers> = OnceLock::new();
+    let defaults = DEFAULTS.get_or_init(|| Layers::defaults().expect("valid settings")).clone();
+    let built = defaults.env(variables).and_then(|layers| layers.build());
     if let Err(refusal) = built {
         assert!(!refusal.to_string().is_empty());
     }
+}
+
+/// The file of `auth.keys_file`.
+pub(super) fn key_file(bytes: &[u8]) {
+    static TENANTS: OnceLock<Tenants> = OnceLock::new();
+    let tenants = TENANTS.get_or_init(|| Tenants::new(&Config::defaults().expect("valid settings")));
+    auth::fuzzing::key_file(&String::from_utf8_lossy(bytes), tenants);
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::first_line;
 use crate::{
     inference::TensorInputs,
-    oip::{MAX_IMAGES, ModelSignature, read_http_body},
+    oip::{GrpcTarget, InferRequest, MAX_IMAGES, ModelSignature, OipError, read_grpc_message, read_http_body},
     vision::tensor::{ElementType, Port},
 };
 
@@ -43,14 +43,32 @@ fn inputs() -> &'static [Port] {
     })
 }
 
+/// A message `ModelInferRequest`.
+pub(super) fn grpc(bytes: &[u8]) {
+    let message = Bytes::copy_from_slice(bytes);
+    // The server finds the model first.
+    if GrpcTarget::of(&message).is_err() {
+        return;
+    }
+    for inputs in [inputs(), &inputs()[..1]] {
+        hold(inputs, message.len(), |signature| read_grpc_message(signature, &message));
+    }
+}
+
 fn read(inputs: &[Port], body: &[u8], header_length: Option<usize>) {
+    let bytes = Bytes::copy_from_slice(body);
+    hold(inputs, body.len(), |signature| read_http_body(signature, &bytes, header_length));
+}
+
+/// Reads a request of that length for a model with these inputs.
+fn hold(inputs: &[Port], length: usize, read: impl FnOnce(&ModelSignature<'_>) -> Result<InferRequest, OipError>) {
     let output = |name: &str| Port { name: name.to_owned(), element: ElementType::F32, shape: vec![None, Some(2)] };
     let outputs = [output("scores"), output("more")];
     let signature = ModelSignature { inputs, outputs: &outputs, image_input: 0, max_image_bytes: MAX_IMAGE_BYTES };
-    match read_http_body(&signature, &Bytes::copy_from_slice(body), header_length) {
+    match read(&signature) {
         Ok(request) => {
             assert!(request.outputs.iter().all(|wanted| wanted.index < outputs.len()), "{:?}", request.outputs);
-            check(&request.inputs, body.len());
+            check(&request.inputs, length);
         }
         Err(refusal) => assert!(!refusal.to_string().is_empty()),
     }

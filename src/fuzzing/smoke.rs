@@ -11,7 +11,7 @@ use fastrand::Rng;
 use super::TARGETS;
 
 /// How many mutations each target gets, unless `FUZZ_MUTATIONS` says otherwise.
-const MUTATIONS: usize = 500;
+const MUTATIONS: usize = 1000;
 
 /// The longest mutation in bytes.
 const LONGEST: usize = 64 << 10;
@@ -105,7 +105,7 @@ macro_rules! smoke {
     };
 }
 
-smoke! { image body query accept keys oip_json oip_binary free_axis manifest settings }
+smoke! { image body query accept keys key_file oip_json oip_binary oip_grpc grpc_frames free_axis manifest settings }
 
 #[test]
 fn every_target_has_a_test_and_a_program() {

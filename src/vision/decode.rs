@@ -20,6 +20,7 @@ use super::{
     footprint::{Header, peak_bytes},
     jpeg::{JpegDecoder, JpegFailure, JpegScale},
     sniff::{Sniffed, sniff},
+    webp,
 };
 use crate::config::ImageLimits;
 
@@ -225,6 +226,11 @@ fn decode_as(
     let mut decoder = reader.into_decoder().map_err(failed)?;
     let (width, height) = decoder.dimensions();
     check_size(format, width, height, limits)?;
+    if format == SourceFormat::Webp
+        && let Some((across, down)) = webp::frame_beyond(bytes, width, height)
+    {
+        return Err(broken(format, &format!("a frame of {across}×{down} pixels is in a picture of {width}×{height}")));
+    }
     memory.reserve(decoder.total_bytes()).map_err(|_| {
         let most = WIDEST_PIXEL_BYTES;
         broken(format, &format!("its pixels take more memory than allowed (at most {most} bytes each are planned for)"))
@@ -237,6 +243,9 @@ fn decode_as(
     if !room(DecodeNeeds { peak, pixels }) {
         return Err(DecodeError::NoMemory { bytes: peak });
     }
+    // From here on, the decoder may take what was asked for, and not what the largest image would take.
+    memory.max_alloc = Some(peak.saturating_add(DECODER_SLACK_BYTES));
+    decoder.set_limits(memory).map_err(failed)?;
 
     let exact = match format {
         SourceFormat::Jpeg => {

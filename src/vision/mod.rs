@@ -25,3 +25,4 @@ pub mod jpeg;
 pub mod prepare;
 pub mod sniff;
 pub mod tensor;
+mod webp;

@@ -23,6 +23,7 @@ pub(crate) const WINDOW_UPDATE: u8 = 8;
 pub(crate) const CONTINUATION: u8 = 9;
 
 pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const PADDED: u8 = 8;
 /// Of PING and SETTINGS.
 const ACK: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
@@ -40,6 +41,16 @@ pub(crate) fn head(method: &str, path: &str) -> Vec<u8> {
         block.extend_from_slice(value.as_bytes());
     }
     block
+}
+
+/// A field of a head, written out.
+pub(crate) fn field(name: &str, value: &str) -> Vec<u8> {
+    let mut field = vec![0x00];
+    for text in [name, value] {
+        field.push(u8::try_from(text.len()).expect("a short text"));
+        field.extend_from_slice(text.as_bytes());
+    }
+    field
 }
 
 /// A frame.
@@ -68,9 +79,14 @@ pub(crate) enum Outcome {
 /// Sends frames on a connection of their own until the server has read them all or has ended the connection; then hangs up.
 pub(crate) async fn send(address: SocketAddr, frames: impl Iterator<Item = Vec<u8>>) -> Outcome {
     let mut stream = TcpStream::connect(address).await.expect("it listens");
+    send_on(&mut stream, &[], frames).await
+}
+
+/// As [`send`], with these settings, on a connection that is still there afterwards.
+pub(crate) async fn send_on(stream: &mut TcpStream, settings: &[u8], frames: impl Iterator<Item = Vec<u8>>) -> Outcome {
     let (mut from, mut to) = stream.split();
     let writing = async {
-        to.write_all(&hello(&[])).await?;
+        to.write_all(&hello(settings)).await?;
         for frame in frames {
             to.write_all(&frame).await?;
         }
@@ -103,7 +119,10 @@ fn outcome(seen: &mut Vec<u8>) -> Option<Outcome> {
         }
         let frame: Vec<u8> = seen.drain(..length).collect();
         match (kind, flags) {
-            (GOAWAY, _) => return Some(Outcome::Ended),
+            (GOAWAY, _) => {
+                println!("GOAWAY: {}", frame[13..].escape_ascii());
+                return Some(Outcome::Ended);
+            }
             (PING, ACK) if frame[9..] == *LAST => return Some(Outcome::WentOn),
             _ => {}
         }

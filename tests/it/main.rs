@@ -37,8 +37,11 @@ mod grpc;
 mod hang_up;
 mod health;
 mod hostile;
+mod hostile_bodies;
 mod hostile_cves;
 mod hostile_framing;
+mod hostile_grpc;
+mod hostile_windows;
 mod kubernetes;
 mod ledger;
 mod lifecycle;
@@ -92,8 +95,11 @@ fn main() -> std::process::ExitCode {
         hang_up::tests(),
         health::tests(),
         hostile::tests(),
+        hostile_bodies::tests(),
         hostile_cves::tests(),
         hostile_framing::tests(),
+        hostile_grpc::tests(),
+        hostile_windows::tests(),
         kubernetes::tests(),
         ledger::tests(),
         lifecycle::tests(),

@@ -44,7 +44,7 @@ struct SharedInfo {
 
 impl RequestInfo {
     /// A request with the client's id, when that is short and visible ASCII; else with a new one.
-    fn new(headers: &HeaderMap) -> Self {
+    pub(in crate::api) fn new(headers: &HeaderMap) -> Self {
         let theirs = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
         let sane = |id: &&str| (1..=MAX_ID_BYTES).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
         let id = theirs.filter(sane).map_or_else(|| Ulid::generate().to_string(), ToOwned::to_owned);

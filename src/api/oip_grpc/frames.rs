@@ -12,7 +12,7 @@ use prost::Message;
 use tonic::{Code, Status};
 
 use crate::api::{
-    body::{BodyLimits, Upload},
+    body::{BodyLimits, Hold, Pace, Upload},
     compressed::{self, MOST_UNPACKED, Packing},
     problem::{Problem, kinds},
 };
@@ -107,12 +107,34 @@ fn prefix(received: &[u8]) -> Option<(u8, usize)> {
     Some((*flag, usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX)))
 }
 
+/// Reads the body of a call that has one message. It is refused as soon as it cannot be one: nothing is kept for a message that is
+/// too large, or behind one that is whole.
+pub(super) async fn read_only(
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+    pace: Pace,
+    hold: Hold<'_>,
+) -> Result<Packed, Problem> {
+    let packing = packing(headers)?;
+    let check = |received: &[u8]| match whole_length(received, limit)? {
+        Some(whole) if received.len() > whole => Err(left_behind(received.len() - whole)),
+        Some(_) | None => Ok(()),
+    };
+    let body = Upload::new(headers, body).read_checked(limit + PREFIX, pace, hold, &check).await?;
+    only(body, packing, limit)
+}
+
+fn left_behind(bytes: usize) -> Problem {
+    Problem::bad_body(format!("{bytes} bytes are left behind the message"))
+}
+
 /// The one message of a body that has come whole.
 pub(super) fn only(body: Bytes, packing: Packing, limit: usize) -> Result<Packed, Problem> {
     let mut received = BytesMut::from(body);
     match take(&mut received, packing, limit)? {
         Some(message) if received.is_empty() => Ok(message),
-        Some(_) => Err(Problem::bad_body(format!("{} bytes are left behind the message", received.len()))),
+        Some(_) => Err(left_behind(received.len())),
         None => Err(Problem::bad_body("the body ended before its message was whole")),
     }
 }
@@ -123,9 +145,8 @@ pub(super) async fn read<M: Message + Default>(
     body: Body,
     limits: BodyLimits,
 ) -> Result<M, Problem> {
-    let packing = packing(headers)?;
-    let body = Upload::new(headers, body).read(MAX_SMALL_BYTES, limits.pace, &|_| Ok(())).await?;
-    let bytes = only(body, packing, MAX_SMALL_BYTES)?.unpack(MAX_SMALL_BYTES)?;
+    let message = read_only(headers, body, MAX_SMALL_BYTES, limits.pace, &|_| Ok(())).await?;
+    let bytes = message.unpack(MAX_SMALL_BYTES)?;
     M::decode(bytes).map_err(|error| Problem::bad_body(format!("the message cannot be read: {error}")))
 }
 
@@ -186,6 +207,22 @@ mod tests {
         insta::assert_snapshot!(refusal(framed(2, 2, b"ab"), Packing::Plain), @"a message begins with 2, which is neither 0 nor 1");
         insta::assert_snapshot!(refusal(framed(1, 2, b"ab"), Packing::Plain), @"a message is compressed, but there is no grpc-encoding");
         insta::assert_snapshot!(refusal(Bytes::new(), Packing::Plain), @"the body ended before its message was whole");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_one_message_is_refused_before_it_has_all_come() {
+        use futures_util::{StreamExt, stream};
+        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, CONTENT_TYPE)]);
+        let second = std::time::Duration::from_secs(1);
+        let pace = Pace { time: 3600 * second, grace: 3600 * second, bytes_per_second: 0 };
+        let refused = async |begin: &'static [u8]| {
+            // More would come for ever.
+            let begin = stream::iter([Ok::<_, std::io::Error>(&begin[..2]), Ok(&begin[2..])]);
+            let body = Body::from_stream(begin.chain(stream::pending()));
+            read_only(&headers, body, 10, pace, &|_| Ok(())).await.expect_err("refused").detail
+        };
+        insta::assert_snapshot!(refused(b"\0\xff\xff\xff\xff").await, @"the message has 4294967295 bytes, more than the limit of 10; OUNCE_PICTURES__MAX_BYTES sets it");
+        insta::assert_snapshot!(refused(b"\0\0\0\0\x01abc").await, @"2 bytes are left behind the message");
     }
 
     #[test]

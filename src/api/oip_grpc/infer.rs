@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     api::{
-        body::{BodyLimits, Upload},
+        body::BodyLimits,
         client_address::client_address,
         heavy,
         middleware::request_info::RequestInfo,
@@ -42,13 +42,12 @@ pub(super) async fn infer(
 ) -> Result<Response, Problem> {
     let received = Instant::now();
     let (head, body) = request.into_parts();
-    let packing = frames::packing(&head.headers)?;
     let call = Call::new(inference, info, &head, received)?;
     let most = call.limits.tensors();
     let permit = call.receive()?;
-    let mut upload = Upload::new(&head.headers, body);
-    let body = upload.read(most + frames::PREFIX, call.limits.pace, &|bytes| permit.hold(bytes)).await?;
-    let answer = call.answer(frames::only(body, packing, most)?, permit, received).await;
+    let hold = |bytes| permit.hold(bytes);
+    let message = frames::read_only(&head.headers, body, most, call.limits.pace, &hold).await?;
+    let answer = call.answer(message, permit, received).await;
     answer.map(|answer| frames::reply(&answer)).map_err(|refused| refused.problem)
 }
 

@@ -10,6 +10,8 @@
 //! - `infer`, `stream`, `metadata`, `statistics`, `repository`, `health`, `reflection`: the methods.
 
 pub(super) mod frames;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod health;
 mod infer;
 mod messages;

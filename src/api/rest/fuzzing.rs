@@ -64,7 +64,7 @@ pub fn keys(authenticator: &Authenticator, headers: HeaderMap) {
 }
 
 /// A refusal blames the client, and can be told.
-fn is_the_clients(problem: &Problem) {
+pub(in crate::api) fn is_the_clients(problem: &Problem) {
     assert!(problem.status().is_client_error() && !problem.detail.is_empty(), "{problem:?}");
     drop(problem.render(None));
 }

@@ -66,6 +66,18 @@ fn a_bomb_is_refused_by_its_header() {
     assert!(matches!(open(&bytes), Err(DecodeError::TooManyPixels { width: 16_384, height: 16_384, .. })));
 }
 
+/// The size that is checked is that of the canvas; what lies in it may say another.
+#[test]
+fn a_frame_larger_than_its_image_is_refused_before_it_is_decoded() {
+    let mut webp = b"RIFF\x2e\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0\x63\0\0\x63\0\0".to_vec();
+    webp.extend(b"VP8 \x10\0\0\0\xd0\x17\0\x9d\x01\x2a\xff\x3f\xff\x3f\x92\xff\x95\xf6\xb2\xe9");
+    insta::assert_snapshot!(open(&webp).expect_err("refused"), @"the WebP picture cannot be decoded: a frame of 16383×16383 pixels is in a picture of 100×100; check that it was sent whole and opens elsewhere");
+    // A screen of 10×10, and on it a frame of 8000×8000 with two colours.
+    let mut gif = b"GIF89a\x0a\0\x0a\0\x80\0\0\0\0\0\xff\xff\xff".to_vec();
+    gif.extend(b",\0\0\0\0\x40\x1f\x40\x1f\0\x02\x02\x4c\x01\0;");
+    insta::assert_snapshot!(open(&gif).expect_err("refused"), @"the GIF picture cannot be decoded: Memory limit exceeded; check that it was sent whole and opens elsewhere");
+}
+
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |c, _| if c & 1 == 1 { 0xEDB8_8320 ^ (c >> 1) } else { c >> 1 })

@@ -1,0 +1,3 @@
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(init: ounce_fuzz::start(), |bytes: &[u8]| ounce::fuzzing::run("grpc_frames", bytes));

@@ -74,7 +74,13 @@ pub(in crate::api) async fn authenticate(
         return next.run(request).await;
     }
     let (head, body) = request.into_parts();
-    match check(&authenticator, needs, &head) {
+    let mut checked = check(&authenticator, needs, &head);
+    // Whoever signs tokens changes keys now and then.
+    if checked.as_ref().is_err_and(Denied::wants_token_keys) {
+        authenticator.fetch_token_keys_soon().await;
+        checked = check(&authenticator, needs, &head);
+    }
+    match checked {
         Ok(identity) => {
             request = Request::from_parts(head, body);
             request.extensions_mut().insert(identity);
@@ -103,11 +109,7 @@ pub(in crate::api) fn check(
         RouteAccess::Key(scope) | RouteAccess::KeyOrLocal(scope) => identity.allow(scope)?,
     }
     if let RouteAccess::KeyOrLocal(_) = needs {
-        tracing::info!(
-            key = identity.key_name.as_deref(),
-            path = head.uri.path(),
-            "a call that changes something is let in"
-        );
+        tracing::info!(key = identity.by.log_name(), path = head.uri.path(), "a call that changes something is let in");
     }
     Ok(identity)
 }

@@ -11,9 +11,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
+use super::rate_limit::count_denied;
 use crate::{
     api::{body::Upload, peer::Peer, problem::Problem},
     auth::{Authenticator, CallSource, Credentials, Denied, Identity, Scope},
+    inference::Inference,
 };
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -63,7 +65,7 @@ fn needs_over_grpc(route: &str) -> RouteAccess {
 
 /// Finds out who asks, and refuses the request when he may not.
 pub(in crate::api) async fn authenticate(
-    State(authenticator): State<Arc<Authenticator>>,
+    State((authenticator, inference)): State<(Arc<Authenticator>, Arc<Inference>)>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -87,9 +89,11 @@ pub(in crate::api) async fn authenticate(
             next.run(request).await
         }
         Err(denied) => {
-            let problem = Problem::from(denied);
+            let (problem, headers) = count_denied(&inference, &head, Problem::from(denied));
             Upload::new(&head.headers, body).drain(&problem).await;
-            problem.into_response()
+            let mut response = problem.into_response();
+            response.headers_mut().extend(headers);
+            response
         }
     }
 }

@@ -21,6 +21,8 @@ pub enum Roots {
     System,
     /// Those that the authorities of a PEM file have signed.
     File(PathBuf),
+    /// None: no server is believed over TLS, and in the clear none shows any.
+    Nobody,
     /// All. Nobody knows who answers.
     Anybody,
 }
@@ -36,6 +38,7 @@ impl Roots {
                 let verifier = Arc::new(BelievesAnybody(provider));
                 builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
             }
+            Self::Nobody => builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth(),
             Self::System => builder.with_root_certificates(of_system()).with_no_client_auth(),
             Self::File(path) => {
                 let cannot = |why: &dyn std::fmt::Display| {

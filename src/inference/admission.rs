@@ -257,6 +257,7 @@ impl Admitted {
 
     /// Takes the place in flight, now that the body is there.
     pub(super) fn take_place(&mut self) -> Result<(), Error> {
+        self.record.has_body = true;
         self.permit.take_place(|| self.inference.decoding.expected())?;
         self.record.arrived();
         Ok(())

@@ -140,6 +140,17 @@ pub enum Error {
         /// Time until a place may be free.
         retry_after: Duration,
     },
+    /// The tenant has as many requests in flight as are left for other tenants.
+    #[error(
+        "{in_flight} requests of this tenant are in flight, as many as are left for other tenants; try again in {} s \
+         (requests.max_in_flight bounds all of them)", seconds(*.retry_after)
+    )]
+    TenantBusy {
+        /// Number of the tenant's requests in flight.
+        in_flight: usize,
+        /// Time until a place may be free.
+        retry_after: Duration,
+    },
     /// The bodies of other requests leave too little memory for this request.
     #[error("there is no room for another {bytes} bytes now; try again in {} s", seconds(*.retry_after))]
     NoRoom {
@@ -205,7 +216,7 @@ impl Error {
             Self::Closed => "draining",
             Self::LoadFailed { .. } => "load_failed",
             Self::NoFolder(_) => "no_folder",
-            Self::Busy { .. } | Self::NoRoom { .. } => "busy",
+            Self::Busy { .. } | Self::TenantBusy { .. } | Self::NoRoom { .. } => "busy",
             Self::TooManyBodies => "bodies",
             Self::NoMemory { .. } => "memory",
             Self::Starting => "not_ready",

@@ -217,9 +217,9 @@ impl From<Error> for Problem {
             Error::LoadFailed { .. } => Self::new(&kinds::LOAD_FAILED, detail),
             Error::NoFolder(_) => Self::new(&kinds::NO_FOLDER, detail),
             Error::Closed => Self::new(&kinds::DRAINING, detail).retry_after(Duration::from_secs(1)),
-            Error::Busy { retry_after, .. } | Error::NoRoom { retry_after, .. } => {
-                Self::new(&kinds::BUSY, detail).retry_after(retry_after)
-            }
+            Error::Busy { retry_after, .. }
+            | Error::TenantBusy { retry_after, .. }
+            | Error::NoRoom { retry_after, .. } => Self::new(&kinds::BUSY, detail).retry_after(retry_after),
             Error::TooManyBodies => Self::new(&kinds::TOO_MANY_BODIES, detail).retry_after(Duration::from_secs(1)),
             Error::NoMemory { retry_after, .. } => Self::new(&kinds::NO_MEMORY, detail).retry_after(retry_after),
             Error::Starting => Self::new(&kinds::NOT_READY, detail).retry_after(Duration::from_secs(1)),
@@ -373,6 +373,7 @@ mod tests {
             (Error::LoadFailed { model: model(), reason: "torn".into(), still_serving: None }, 400, None),
             (Error::NoFolder("gone".into()), 500, None),
             (Error::Busy { in_flight: 9, retry_after: Duration::ZERO }, 429, Some("1")),
+            (Error::TenantBusy { in_flight: 9, retry_after: Duration::ZERO }, 429, Some("1")),
             (Error::TooManyBodies, 429, Some("1")),
             (Error::NoMemory { bytes: 9, retry_after: wait }, 503, Some("2")),
             (Error::Starting, 503, Some("1")),

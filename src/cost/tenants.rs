@@ -11,7 +11,8 @@ use crate::config::{Config, MaxPriority, Weight};
 pub struct Tenant(usize);
 
 impl Tenant {
-    pub(super) fn index(self) -> usize {
+    /// The index: 0 is the default tenant.
+    pub(crate) fn index(self) -> usize {
         self.0
     }
 }
@@ -61,10 +62,10 @@ impl Tenants {
         self.names.iter().position(|known| known == name).map(Tenant)
     }
 
-    /// Whether there are others beside the default tenant.
+    /// The number of tenants, the default one included.
     #[must_use]
-    pub fn are_several(&self) -> bool {
-        self.names.len() > 1
+    pub fn count(&self) -> usize {
+        self.names.len()
     }
 
     /// The name of a tenant.

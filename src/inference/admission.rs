@@ -79,7 +79,7 @@ impl Inference {
     /// # Errors
     /// [`Error::Busy`] when all places are taken, [`Error::OverBudget`] when the tenant may spend nothing.
     pub fn reserve(self: &Arc<Self>, model: Arc<Model>, tenant: Tenant) -> Result<Reserved, Error> {
-        self.let_in(model, tenant, true, self.gate.enter(|| self.decoding.expected()))
+        self.let_in(model, tenant, true, self.gate.enter(tenant, || self.decoding.expected()))
     }
 
     /// Lets a request send its body, from this address. It takes its place when it runs.
@@ -93,8 +93,7 @@ impl Inference {
         tenant: Tenant,
         address: Option<IpAddr>,
     ) -> Result<Reserved, Error> {
-        let share_of = self.ledger.tenants.are_several().then_some(tenant);
-        self.let_in(model, tenant, false, self.gate.receive(address, share_of, || self.decoding.expected()))
+        self.let_in(model, tenant, false, self.gate.receive(address, tenant, || self.decoding.expected()))
     }
 
     /// Lets a request send its body before anybody knows which model it asks: over gRPC, the body says so.
@@ -102,8 +101,7 @@ impl Inference {
     /// # Errors
     /// [`Error::Busy`] and [`Error::TooManyBodies`], as [`Inference::receive`].
     pub fn receive_unnamed(&self, tenant: Tenant, address: Option<IpAddr>) -> Result<Permit, Error> {
-        let share_of = self.ledger.tenants.are_several().then_some(tenant);
-        self.gate.receive(address, share_of, || self.decoding.expected())
+        self.gate.receive(address, tenant, || self.decoding.expected())
     }
 
     /// Goes on with a request that was received so, once its model is known.

@@ -23,6 +23,7 @@ mod memory;
 mod observers;
 mod pace;
 pub mod permit;
+mod places;
 mod readings;
 mod record;
 pub mod response;
@@ -114,7 +115,7 @@ impl Inference {
             Repository::new(Arc::clone(&config), Arc::clone(&lifecycle), Arc::clone(&ledger), Arc::clone(&metrics));
         let threads = config.threads.decode.or(usable_cpus());
         let this = Arc::new_cyclic(|this| Self {
-            gate: Arc::new(Gate::new(&config)),
+            gate: Arc::new(Gate::new(&config, ledger.tenants.count())),
             decoding: CpuPool::new(threads),
             postprocessing: CpuPool::new(threads),
             working: InFlight::default(),

@@ -7,19 +7,17 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
 use super::{
     coming::{BodyShare, ComingBodies, NoShare},
     memory::{Memory, Room},
+    places::{NoPlace, Place, Places},
 };
 use crate::{config::Config, cost::Tenant, error::Error};
 
 /// The places and the memory of one server.
 #[derive(Debug)]
 pub(super) struct Gate {
-    places: Arc<Semaphore>,
-    max_in_flight: usize,
+    places: Arc<Places>,
     pub memory: Arc<Memory>,
     pub bodies: Arc<ComingBodies>,
 }
@@ -30,32 +28,36 @@ pub(super) struct Gate {
 #[must_use = "the request's place is given up when the permit is dropped"]
 pub struct Permit {
     gate: Arc<Gate>,
+    tenant: Tenant,
     held: Mutex<Held>,
 }
 
 #[derive(Debug, Default)]
 struct Held {
-    place: Option<OwnedSemaphorePermit>,
+    place: Option<Place>,
     share: Option<BodyShare>,
     body: Option<Room>,
 }
 
 impl Gate {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config, tenants: usize) -> Self {
         let memory = Memory::new(&config.memory);
         let half = usize::try_from(memory.max_bytes() / 2).unwrap_or(usize::MAX);
         let max_body_bytes = config.requests.max_body_bytes.get().min(half);
         Self {
-            places: semaphore(config.requests.max_in_flight.get()),
-            max_in_flight: config.requests.max_in_flight.get(),
+            places: Arc::new(Places::new(config.requests.max_in_flight.get(), tenants)),
             memory: Arc::new(memory),
             bodies: Arc::new(ComingBodies::new(config.bodies.max_coming.get(), max_body_bytes)),
         }
     }
 
     /// Takes a place for a request that is there already. `retry_after` is when one may be free.
-    pub(super) fn enter(self: &Arc<Self>, retry_after: impl FnOnce() -> Duration) -> Result<Permit, Error> {
-        let permit = Permit { gate: Arc::clone(self), held: Mutex::default() };
+    pub(super) fn enter(
+        self: &Arc<Self>,
+        tenant: Tenant,
+        retry_after: impl FnOnce() -> Duration,
+    ) -> Result<Permit, Error> {
+        let permit = Permit { gate: Arc::clone(self), tenant, held: Mutex::default() };
         permit.take_place(retry_after)?;
         Ok(permit)
     }
@@ -64,19 +66,14 @@ impl Gate {
     pub(super) fn receive(
         self: &Arc<Self>,
         address: Option<IpAddr>,
-        tenant: Option<Tenant>,
+        tenant: Tenant,
         retry_after: impl FnOnce() -> Duration,
     ) -> Result<Permit, Error> {
-        if self.places.available_permits() == 0 {
-            return Err(self.busy(retry_after()));
-        }
-        let share = self.bodies.begin(address, tenant).map_err(|_| Error::TooManyBodies)?;
+        self.places.ask(tenant).map_err(|why| busy(why, retry_after()))?;
+        let share_of = self.places.are_shared().then_some(tenant);
+        let share = self.bodies.begin(address, share_of).map_err(|_| Error::TooManyBodies)?;
         let held = Held { share: Some(share), ..Held::default() };
-        Ok(Permit { gate: Arc::clone(self), held: Mutex::new(held) })
-    }
-
-    fn busy(&self, retry_after: Duration) -> Error {
-        Error::Busy { in_flight: self.max_in_flight, retry_after }
+        Ok(Permit { gate: Arc::clone(self), tenant, held: Mutex::new(held) })
     }
 }
 
@@ -87,8 +84,8 @@ impl Permit {
         if held.place.is_some() {
             return Ok(());
         }
-        let place = Arc::clone(&self.gate.places).try_acquire_owned();
-        held.place = Some(place.map_err(|_| self.gate.busy(retry_after()))?);
+        let place = self.gate.places.take(self.tenant);
+        held.place = Some(place.map_err(|why| busy(why, retry_after()))?);
         if let Some(share) = &mut held.share {
             share.arrived();
         }
@@ -142,7 +139,9 @@ impl Permit {
     }
 }
 
-/// As many permits as asked for, or as tokio can count.
-pub(super) fn semaphore(permits: usize) -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)))
+fn busy(why: NoPlace, retry_after: Duration) -> Error {
+    match why {
+        NoPlace::All(in_flight) => Error::Busy { in_flight, retry_after },
+        NoPlace::Tenant(in_flight) => Error::TenantBusy { in_flight, retry_after },
+    }
 }

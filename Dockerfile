@@ -67,6 +67,9 @@ FROM scratch AS cpu
 COPY --from=libraries /mnt /
 COPY --from=fetch-cpu /fetch/.runtime/cpu/*.so* /usr/local/lib/
 COPY --from=fetch-cpu /fetch/.runtime/cpu/LICENSE /fetch/.runtime/cpu/ThirdPartyNotices.txt /licenses/onnxruntime/
+# Whose certificates are believed, when ounce asks an identity provider for its keys.
+COPY --from=fetch /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
+COPY --from=fetch /usr/share/doc/ca-certificates/copyright /licenses/ca-certificates/
 COPY LICENSE /licenses/ounce/
 COPY models /models
 COPY --from=sbom-cpu /sbom/ounce.cdx.json /usr/share/sbom/
@@ -105,6 +108,8 @@ RUN python3 runtime/sbom.py /sbom metadata.json .runtime/gpu
 FROM ${CUDA_IMAGE} AS gpu
 COPY --from=fetch-gpu /fetch/.runtime/gpu/*.so* /usr/local/lib/
 COPY --from=fetch-gpu /fetch/.runtime/gpu/LICENSE /fetch/.runtime/gpu/ThirdPartyNotices.txt /licenses/onnxruntime/
+COPY --from=fetch /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
+COPY --from=fetch /usr/share/doc/ca-certificates/copyright /licenses/ca-certificates/
 COPY LICENSE /licenses/ounce/
 COPY models /models
 COPY --from=sbom-gpu /sbom/ounce.cdx.json /usr/share/sbom/

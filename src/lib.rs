@@ -11,7 +11,7 @@
 //! | [`server`] | sockets, the shutdown signal | a server that answers until it has drained |
 //! | [`api`] | HTTP requests | calls to `inference`, and its answers as HTTP responses; the only room with status codes |
 //! | [`oip`] | the bytes of the Open Inference Protocol | tensors and parameters, and back; knows no transport |
-//! | [`auth`] | the keys that a request shows | who asks, and what may be asked for |
+//! | [`auth`] | the keys and tokens that a request shows | who asks, and what may be asked for |
 //! | [`inference`] | a target, terms, an image or tensors | a [`Response`](inference::Response) with its timing and cost: `reserve → admit → run` |
 //! | [`models`] | the folder of model folders | [`Model`](models::Model)s that run, kept up to date |
 //! | [`tasks`] | a graph's outputs | a [`Prediction`](tasks::Prediction): how it is decoded, written, drawn, compared, scored |
@@ -23,7 +23,8 @@
 //! | [`cost`] | CPU and GPU time | dollars, on accounts that add up to the price of the replica |
 //! | [`limits`] | who asks, from where | what he may still use, or why not |
 //! | [`telemetry`] | what happened | metrics, logs, traces |
-//! | [`manifest`], [`stats`], [`config`], [`lifecycle`], [`error`] | | the leaves: what every room may use |
+//! | [`http_client`] | a URL, whom to trust | what its server answers, over TLS or in the clear |
+//! | [`files`], [`manifest`], [`stats`], [`config`], [`lifecycle`], [`error`] | | the leaves: what every room may use |
 //!
 //! Beside them stands `fuzzing`, entrances for fuzzers, which is compiled for tests and with the feature of that name only.
 //!
@@ -38,9 +39,11 @@ pub mod config;
 pub mod cost;
 pub mod engine;
 pub mod error;
+pub mod files;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod http_client;
 pub mod inference;
 pub mod lifecycle;
 pub mod limits;

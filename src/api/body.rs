@@ -114,6 +114,10 @@ pub(super) struct Upload {
     declared: Option<usize>,
     /// Whether the client waits for a `100 Continue`, which goes out when the body is first asked for.
     waits: bool,
+    /// How many bytes have come.
+    came: usize,
+    /// Whether it was read to its end.
+    given: bool,
 }
 
 impl Upload {
@@ -124,6 +128,8 @@ impl Upload {
             body,
             declared: text(header::CONTENT_LENGTH).and_then(|value| value.parse().ok()),
             waits: text(header::EXPECT).is_some(),
+            came: 0,
+            given: false,
         }
     }
 
@@ -141,7 +147,12 @@ impl Upload {
         check: Check<'_>,
     ) -> Result<Bytes, Problem> {
         let announced = self.declared.unwrap_or(limit).min(limit);
-        let mut body = self.limited(limit)?;
+        if let Some(declared) = self.declared.filter(|declared| *declared > limit) {
+            return Err(Problem::too_large(&format!("the body has {declared} bytes"), limit));
+        }
+        self.waits = false;
+        // It ends with an error after `limit` bytes.
+        let mut body = Limited::new(&mut self.body, limit);
         let started = Instant::now();
         let mut first = Bytes::new();
         let mut all = BytesMut::new();
@@ -163,6 +174,7 @@ impl Upload {
             };
             let Some(frame) = frame else { break };
             let Ok(data) = frame.map_err(|error| torn(&*error, limit))?.into_data() else { continue };
+            self.came = received + data.len();
             if received == 0 {
                 // A small body comes in one piece, and is not copied at all.
                 check(&data)?;
@@ -180,35 +192,33 @@ impl Upload {
             all.extend_from_slice(&data);
             check(&all)?;
         }
+        self.given = true;
         Ok(if first.is_empty() { all.freeze() } else { first })
-    }
-
-    /// The body as it comes in, ending with an error after `limit` bytes; none of it when more is announced.
-    fn limited(&mut self, limit: usize) -> Result<Limited<&mut Body>, Problem> {
-        if let Some(declared) = self.declared.filter(|declared| *declared > limit) {
-            return Err(Problem::too_large(&format!("the body has {declared} bytes"), limit));
-        }
-        self.waits = false;
-        Ok(Limited::new(&mut self.body, limit))
     }
 
     /// Reads on after a refusal, without keeping anything: a connection that is closed over unread bytes is reset, and
     /// the client never learns why. This costs a bounded amount, and nothing where the client waits to be asked or is slow.
-    pub(super) async fn drain(&mut self, refusal: &Problem) {
+    ///
+    /// Returns whether the body came to its end although the request was refused before: its client did want an answer.
+    pub(super) async fn drain(&mut self, refusal: &Problem) -> bool {
         if self.waits || *refusal.kind == kinds::SLOW_BODY {
-            return;
+            return false;
         }
+        let mut read = 0;
         let rest = async {
-            let mut read = 0;
-            while let Some(Ok(frame)) = self.body.frame().await {
-                read += frame.data_ref().map_or(0, Bytes::len);
+            loop {
+                match self.body.frame().await {
+                    None => return true,
+                    Some(Err(_)) => return false,
+                    Some(Ok(frame)) => read += frame.data_ref().map_or(0, Bytes::len),
+                }
                 if read > DRAINED {
-                    break;
+                    return false;
                 }
             }
         };
-        // Whether it ended or the time was up makes no difference.
-        drop(tokio::time::timeout(DRAIN_TIME, rest).await);
+        let ended = tokio::time::timeout(DRAIN_TIME, rest).await.unwrap_or(false);
+        ended && !self.given && self.came + read > 0
     }
 }
 

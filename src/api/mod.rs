@@ -29,13 +29,13 @@ use std::sync::Arc;
 
 use axum::http::Extensions;
 
+use self::{body::Upload, middleware::request_info::RequestInfo, problem::Problem};
 pub use self::{
     host::wrong_host,
     peer::Peer,
     rest::wire::AnswerBody,
     routes::{admin, app, app_with},
 };
-use self::{middleware::request_info::RequestInfo, problem::Problem};
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub use self::{oip_grpc::fuzzing as grpc_fuzzing, rest::fuzzing};
@@ -56,6 +56,14 @@ fn find_model(inference: &Inference, info: &RequestInfo, name: String) -> Result
     let model = inference.find(&Target::Model { name, task: None })?;
     info.set_model(&model.info.name);
     Ok(model)
+}
+
+/// Reads on after a refusal, so that the client sees it. Where the body comes to its end all the same, its client did want an answer.
+async fn drain(inference: &Inference, info: &RequestInfo, upload: &mut Upload, refusal: &Problem) {
+    let came = upload.drain(refusal).await;
+    if let (true, Some(model), Some(reason)) = (came, info.model(), refusal.refusal()) {
+        inference.count_refused_body(model, reason);
+    }
 }
 
 /// The size of an input, in bytes or elements, from which on work is done off the threads that serve sockets.

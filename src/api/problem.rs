@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 
 use self::kinds::ProblemKind;
 use crate::{
-    auth::Denied,
+    auth::{Denied, TokenError},
     error::{Error, over_image_limit, seconds},
     oip::OipError,
 };
@@ -32,6 +32,8 @@ pub(super) struct Problem {
     /// Why the request was refused, in one word for the metrics.
     reason: &'static str,
     retry_after: Option<Duration>,
+    /// What was wrong with what the client showed, as RFC 6750 has it; where there is none, the kind says it.
+    challenge: Option<String>,
 }
 
 /// A problem as it is sent.
@@ -109,7 +111,7 @@ impl Problem {
             detail.truncate(end);
             detail.push('…');
         }
-        Self { kind, detail, reason: kind.reason, retry_after: None }
+        Self { kind, detail, reason: kind.reason, retry_after: None, challenge: None }
     }
 
     /// A parameter, header or body that cannot be used.
@@ -155,14 +157,13 @@ impl Problem {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds(wait)));
         }
         // As RFC 6750 has it: what was wrong with the key, where there was one.
-        let challenge = match self.kind.slug {
+        let challenge = match (&self.challenge, self.kind.slug) {
+            (Some(challenge), _) => HeaderValue::try_from(challenge.as_str()).ok(),
             _ if self.kind.status != StatusCode::UNAUTHORIZED => None,
-            slug if slug == kinds::NO_KEY.slug => Some("Bearer"),
-            _ => Some("Bearer error=\"invalid_token\""),
+            (None, slug) if slug == kinds::NO_KEY.slug => Some(HeaderValue::from_static("Bearer")),
+            (None, _) => Some(HeaderValue::from_static("Bearer error=\"invalid_token\"")),
         };
-        if let Some(challenge) = challenge {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
-        }
+        headers.extend(challenge.map(|challenge| (header::WWW_AUTHENTICATE, challenge)));
         headers
     }
 
@@ -233,16 +234,41 @@ impl From<Error> for Problem {
 impl From<Denied> for Problem {
     fn from(denied: Denied) -> Self {
         let kind = match denied {
-            Denied::NoKey | Denied::TwoKeys => &kinds::NO_KEY,
+            Denied::NoKey | Denied::NoKeyOrToken | Denied::TwoKeys => &kinds::NO_KEY,
             Denied::WrongKey => &kinds::WRONG_KEY,
             Denied::ExpiredKey { .. } => &kinds::EXPIRED_KEY,
-            Denied::LackingScope { .. } => &kinds::LACKING_SCOPE,
+            Denied::BadToken(TokenError::Expired) => &kinds::EXPIRED_TOKEN,
+            Denied::BadToken(_) => &kinds::WRONG_TOKEN,
+            Denied::NoTokenKeys => &kinds::NO_TOKEN_KEYS,
+            Denied::LackingScope { .. } | Denied::TokenLacksScope { .. } => &kinds::LACKING_SCOPE,
             Denied::FromAfar(_) | Denied::Proxied(_) | Denied::ForeignPage(_) | Denied::ForeignHost(_) => {
                 &kinds::NOT_LOCAL
             }
         };
-        Self::new(kind, denied.to_string())
+        let problem = Self::new(kind, denied.to_string());
+        match &denied {
+            Denied::BadToken(_) => {
+                let challenge =
+                    format!("Bearer error=\"invalid_token\", error_description=\"{}\"", quotable(&problem.detail));
+                Self { challenge: Some(challenge), ..problem }
+            }
+            Denied::TokenLacksScope { wanted, .. } => {
+                let scope = quotable(wanted);
+                Self { challenge: Some(format!("Bearer error=\"insufficient_scope\", scope=\"{scope}\"")), ..problem }
+            }
+            Denied::NoTokenKeys => problem.retry_after(TOKEN_KEYS_RETRY),
+            _ => problem,
+        }
     }
+}
+
+/// When a client may come again whose token cannot be checked yet.
+const TOKEN_KEYS_RETRY: Duration = Duration::from_secs(5);
+
+/// A text that may stand between quotation marks in a header (RFC 6750, section 3).
+fn quotable(text: &str) -> String {
+    let fits = |c: char| matches!(c, ' ' | '!' | '#'..='[' | ']'..='~');
+    text.chars().map(|c| if fits(c) { c } else { '\'' }).collect()
 }
 
 impl From<OipError> for Problem {

@@ -115,7 +115,7 @@ fn layered(routes: Router, inference: Arc<Inference>, auth: Arc<Authenticator>, 
         false => routes.layer(from_fn_with_state(Arc::clone(&inference), rate_limit::limit)),
     };
     routes
-        .layer(from_fn_with_state(auth, auth::authenticate))
+        .layer(from_fn_with_state((auth, Arc::clone(&inference)), auth::authenticate))
         .layer(from_fn_with_state(inference, outcomes::count_outcome))
         .layer(from_fn(access_log::log_request))
         .layer(from_fn_with_state(traces, trace_context::trace_request))

@@ -1,25 +1,37 @@
-//! Says who asks, by the keys that a request shows.
+//! Says who asks, by the keys and tokens that a request shows.
 //!
-//! With `auth.mode = "keys"` a key of `auth.keys_file`, or a client's certificate, opens what its scopes name, and without one
-//! nothing is opened. With `"open"` everybody may do everything (what changes something: from this machine only, see
+//! With `auth.mode = "keys"` a key of `auth.keys_file`, a token of `auth.oidc`, or a client's certificate, opens what its scopes name, and
+//! without one nothing is opened. With `"open"` everybody may do everything (what changes something: from this machine only, see
 //! [`CallSource`](super::CallSource)), and the keys of `[tenants]` only say who pays.
 
 use std::time::SystemTime;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 
-use super::{Denied, Identity, Scope, Scopes, key_file, key_store::KeyStore};
+use super::{
+    Denied, Identity, Scope, Scopes, ShownBy, key_file,
+    key_store::KeyStore,
+    oidc::{TokenVerifier, looks_like_token},
+};
 use crate::{
     config::{AuthMode, Config},
     cost::{Tenant, Tenants},
+    files,
 };
 
 /// Says who asks.
 #[derive(Debug)]
 pub struct Authenticator {
     tenants: Tenants,
-    /// The keys that open something; none where everything is open.
+    /// What opens something; none where everything is open.
+    doors: Option<Doors>,
+}
+
+/// What opens something.
+#[derive(Debug)]
+struct Doors {
     keys: Option<KeyStore>,
+    tokens: Option<TokenVerifier>,
 }
 
 /// What a request shows of who sent it.
@@ -42,34 +54,43 @@ impl Authenticator {
     /// Reads the keys, where the settings want some. The tenants of the keys are added to the settings, so that each has an account.
     ///
     /// # Errors
-    /// When the file of keys cannot be used.
+    /// When the file of keys, or a file of `auth.oidc`, cannot be used.
     pub fn new(config: &mut Config) -> anyhow::Result<Self> {
-        let path = match (config.auth.mode, &config.auth.keys_file) {
-            (AuthMode::Keys, Some(path)) => path.clone(),
-            (AuthMode::Open, _) => return Ok(Self::open(config)),
-            // Settings that were read exclude that; those of an embedding program may have been put together otherwise.
-            (AuthMode::Keys, None) => bail!("auth.mode = \"keys\" wants a file of keys (auth.keys_file)"),
-        };
-        let wrong =
-            |why: String| anyhow::anyhow!("the file of keys {} (auth.keys_file) cannot be used: {why}", path.display());
-        let entries = key_file::read(&path).map_err(wrong)?;
-        for entry in &entries {
-            config.tenants.entry(entry.tenant.clone()).or_default();
+        if config.auth.mode == AuthMode::Open {
+            return Ok(Self::open(config));
         }
-        let store = KeyStore::new(path.clone(), entries, Tenants::new(config)).map_err(wrong)?;
-        Ok(Self { tenants: Tenants::new(config), keys: Some(store) })
+        let tokens = config.auth.oidc.issuer().map(|issuer| TokenVerifier::new(&issuer)).transpose();
+        let tokens = tokens.map_err(anyhow::Error::msg)?;
+        let keys = config.auth.keys_file.clone().map(|path| {
+            let wrong = || format!("the file of keys {} (auth.keys_file) cannot be used", path.display());
+            let reading = path.clone();
+            let entries = files::soon(move || key_file::read(&reading)).map_err(|error| error.to_string()).flatten();
+            let entries = entries.map_err(anyhow::Error::msg).with_context(wrong)?;
+            for entry in &entries {
+                config.tenants.entry(entry.tenant.clone()).or_default();
+            }
+            KeyStore::new(path.clone(), entries, Tenants::new(config)).map_err(anyhow::Error::msg).with_context(wrong)
+        });
+        let keys = keys.transpose()?;
+        if keys.is_none() && tokens.is_none() {
+            // Settings that were read exclude that; those of an embedding program may have been put together otherwise.
+            bail!(
+                "auth.mode = \"keys\" wants a file of keys (auth.keys_file), or an identity provider (auth.oidc.issuer)"
+            );
+        }
+        Ok(Self { tenants: Tenants::new(config), doors: Some(Doors { keys, tokens }) })
     }
 
     /// Everything is open to everybody.
     #[must_use]
     pub fn open(config: &Config) -> Self {
-        Self { tenants: Tenants::new(config), keys: None }
+        Self { tenants: Tenants::new(config), doors: None }
     }
 
-    /// Whether only keys open something.
+    /// Whether only keys, tokens and certificates open something.
     #[must_use]
     pub fn wants_keys(&self) -> bool {
-        self.keys.is_some()
+        self.doors.is_some()
     }
 
     /// The header whose value names a tenant, in lower case, where the settings have one.
@@ -84,16 +105,37 @@ impl Authenticator {
     /// Where keys are wanted and none of those shown opens anything.
     pub fn identify(&self, shown: &Credentials<'_>, now: SystemTime) -> Result<Identity, Denied> {
         let of_certificate = shown.certificate_tenant.map(|name| self.tenants.named(name).unwrap_or_default());
-        match &self.keys {
-            None => Ok(Identity { tenant: self.payer(shown, of_certificate), scopes: Scopes::ALL, key_name: None }),
-            Some(store) => Self::by_key(store, shown, of_certificate, now),
+        match &self.doors {
+            None => {
+                Ok(Identity { tenant: self.payer(shown, of_certificate), scopes: Scopes::ALL, by: ShownBy::Nothing })
+            }
+            Some(doors) => self.through(doors, shown, of_certificate, now),
         }
     }
 
-    /// Takes the keys of the file, if it has changed. To be called again and again. Blocks.
+    /// Takes the keys of the files, if they have changed. To be called again and again. Blocks.
     pub fn reload(&self) {
-        if let Some(store) = &self.keys {
-            store.reload();
+        let Some(doors) = &self.doors else { return };
+        if let Some(keys) = &doors.keys {
+            keys.reload();
+        }
+        if let Some(tokens) = &doors.tokens {
+            tokens.keys.reload();
+        }
+    }
+
+    /// Fetches the keys of the identity provider, again and again. It returns at once where none are fetched, and else never.
+    pub async fn keep_token_keys_fresh(&self) {
+        if let Some(tokens) = self.doors.as_ref().and_then(|doors| doors.tokens.as_ref()) {
+            tokens.keys.keep_fresh().await;
+        }
+    }
+
+    /// Waits for keys of the identity provider that were asked for just now, unless they were asked for a moment ago. For a request that is
+    /// denied and [`Denied::wants_token_keys`]; then it is to be asked once more who sends it.
+    pub async fn fetch_token_keys_soon(&self) {
+        if let Some(tokens) = self.doors.as_ref().and_then(|doors| doors.tokens.as_ref()) {
+            tokens.keys.fetch_soon().await;
         }
     }
 
@@ -107,8 +149,9 @@ impl Authenticator {
         of_certificate.unwrap_or_else(|| self.tenants.find([None; 2], shown.tenant_header))
     }
 
-    fn by_key(
-        store: &KeyStore,
+    fn through(
+        &self,
+        doors: &Doors,
         shown: &Credentials<'_>,
         of_certificate: Option<Tenant>,
         now: SystemTime,
@@ -116,12 +159,18 @@ impl Authenticator {
         if shown.twice {
             return Err(Denied::TwoKeys);
         }
-        let ring = store.ring();
+        let ring = doors.keys.as_ref().map(KeyStore::ring);
         let mut denied = None;
         // A gateway may have put a token of its own into `Authorization`; then the key is in the other header.
-        for key in shown.keys.into_iter().flatten().filter(|key| !key.is_empty()) {
-            match ring.find(key, now) {
-                Ok(identity) => return Ok(identity.clone()),
+        for (place, key) in shown.keys.into_iter().enumerate() {
+            let Some(key) = key.filter(|key| !key.is_empty()) else { continue };
+            let found = match (&doors.tokens, &ring) {
+                (Some(tokens), _) if place == 0 && looks_like_token(key) => self.by_token(tokens, key),
+                (_, Some(ring)) => ring.find(key, now).cloned(),
+                (_, None) => Err(Denied::WrongKey),
+            };
+            match found {
+                Ok(identity) => return Ok(identity),
                 // That a key has expired says more than that another is not known.
                 Err(why @ Denied::ExpiredKey { .. }) => denied = Some(why),
                 Err(why) => denied = denied.or(Some(why)),
@@ -130,10 +179,18 @@ impl Authenticator {
         match (denied, of_certificate) {
             (Some(denied), _) => Err(denied),
             (None, Some(tenant)) => {
-                Ok(Identity { tenant, scopes: OF_CERTIFICATES.into_iter().collect(), key_name: None })
+                Ok(Identity { tenant, scopes: OF_CERTIFICATES.into_iter().collect(), by: ShownBy::Certificate })
             }
+            (None, None) if doors.tokens.is_some() => Err(Denied::NoKeyOrToken),
             (None, None) => Err(Denied::NoKey),
         }
+    }
+
+    /// Whose token that is. A tenant that the server does not know has no account: his requests are the default tenant's.
+    fn by_token(&self, tokens: &TokenVerifier, token: &str) -> Result<Identity, Denied> {
+        let verified = tokens.verify(token)?;
+        let tenant = verified.tenant.and_then(|name| self.tenants.named(&name)).unwrap_or_default();
+        Ok(Identity { tenant, scopes: verified.scopes, by: ShownBy::Token(tokens.scope_prefix()) })
     }
 }
 
@@ -235,7 +292,7 @@ mod tests {
         let variables = [("OUNCE_AUTH__MODE", "keys"), ("OUNCE_AUTH__KEYS_FILE", "/nowhere/keys.jsonl")];
         let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let config = Layers::defaults().and_then(|layers| layers.env(variables)).and_then(|layers| layers.build());
-        let error = Authenticator::new(&mut config.expect("valid")).expect_err("refused").to_string();
+        let error = format!("{:#}", Authenticator::new(&mut config.expect("valid")).expect_err("refused"));
         assert_eq!(
             error,
             "the file of keys /nowhere/keys.jsonl (auth.keys_file) cannot be used: No such file or directory (os error 2)"

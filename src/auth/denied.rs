@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::SystemTime};
 
-use super::{Scope, Scopes};
+use super::{Scope, Scopes, TokenError};
 
 /// Why a call is not allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -10,6 +10,9 @@ pub enum Denied {
     /// The request shows no key.
     #[error("this call needs a key; send it as `Authorization: Bearer KEY` or `x-api-key: KEY`")]
     NoKey,
+    /// The request shows neither a key nor a token.
+    #[error("this call needs a key or a token of the identity provider; send it as `Authorization: Bearer …`")]
+    NoKeyOrToken,
     /// The request shows two keys in one header's name, and nobody knows which is meant.
     #[error("the request has two headers with a key of the same name; send one")]
     TwoKeys,
@@ -34,6 +37,20 @@ pub enum Denied {
         /// What the key has.
         scopes: Scopes,
     },
+    /// The token opens nothing.
+    #[error(transparent)]
+    BadToken(#[from] TokenError),
+    /// The keys of the identity provider have not come yet.
+    #[error("the identity provider's keys, by which tokens are checked, have not come yet; the server's log says why")]
+    NoTokenKeys,
+    /// The token does not open calls of this kind.
+    #[error("this call needs a token with the scope `{wanted}`, and this one opens {}; ask the identity provider for it", or_nothing(*.scopes))]
+    TokenLacksScope {
+        /// What the call needs, by its name in tokens.
+        wanted: String,
+        /// What the token opens.
+        scopes: Scopes,
+    },
     /// Without keys only this machine may change something.
     #[error(
         "without keys, calls that change something are taken from this machine only, and this one comes from {}; call from there, or \
@@ -56,4 +73,16 @@ pub enum Denied {
         "without keys, calls that change something are not taken under the name {0}; ask for localhost or for the server's IP address"
     )]
     ForeignHost(String),
+}
+
+fn or_nothing(scopes: Scopes) -> String {
+    if scopes.is_empty() { "nothing".to_owned() } else { scopes.to_string() }
+}
+
+impl Denied {
+    /// Whether keys of the identity provider that come later might change it.
+    #[must_use]
+    pub fn wants_token_keys(&self) -> bool {
+        matches!(self, Self::NoTokenKeys | Self::BadToken(TokenError::UnknownKey))
+    }
 }

@@ -6,12 +6,12 @@
 //!
 //! Sentences about the file never repeat what stands in it: somebody may have put a key there.
 
-use std::{fs::File, io::Read, path::Path, time::SystemTime};
+use std::{path::Path, time::SystemTime};
 
 use serde_json::{Map, Value, json};
 
 use super::{KeyHash, Scopes};
-use crate::config::is_plain_name;
+use crate::{config::is_plain_name, files};
 
 /// The largest file that is read: room for some 50,000 keys.
 const MAX_BYTES: u64 = 16 << 20;
@@ -85,16 +85,7 @@ impl KeyEntry {
 /// # Errors
 /// One sentence that says what cannot be used, in which line.
 pub fn read(path: &Path) -> Result<Vec<KeyEntry>, String> {
-    let file = path.metadata().map_err(|error| error.to_string())?;
-    if !file.is_file() {
-        return Err("it is no regular file".to_owned());
-    }
-    let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_string(&mut text));
-    read.map_err(|error| error.to_string())?;
-    if text.len() as u64 > MAX_BYTES {
-        return Err(format!("it has more than {MAX_BYTES} bytes"));
-    }
+    let text = files::read_text(path, MAX_BYTES).map_err(|error| error.to_string())?;
     parse(&text)
 }
 

@@ -6,7 +6,7 @@ use std::{
     time::SystemTime,
 };
 
-use super::{Denied, Identity, KeyEntry, KeyHash};
+use super::{Denied, Identity, KeyEntry, KeyHash, ShownBy};
 use crate::cost::Tenants;
 
 /// All keys that are known.
@@ -38,7 +38,7 @@ impl KeyRing {
                 strangers.insert(tenant);
             }
             let name: Arc<str> = name.into();
-            let identity = Identity { tenant: known.unwrap_or_default(), scopes, key_name: Some(Arc::clone(&name)) };
+            let identity = Identity { tenant: known.unwrap_or_default(), scopes, by: ShownBy::Key(Arc::clone(&name)) };
             let key = KnownKey { hash, expires, identity, name: Arc::clone(&name) };
             if let Some(other) = by_id.insert(hash.id(), key) {
                 return Err(format!("`{}` and `{name}` are the same key", other.name));

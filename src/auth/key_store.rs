@@ -1,46 +1,24 @@
-//! The keys as their file has them, also when it changes.
-//!
-//! The file is looked at again and again, since nothing else works everywhere: a Kubernetes secret changes by a symbolic link that is
-//! swapped two folders up. A new file that cannot be used changes nothing: the keys from before stay, and the log says why.
+//! The keys as their file has them, also when it changes. A new file that cannot be used changes nothing: the keys from before stay, and
+//! the log says why.
 
 use std::{
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    path::PathBuf,
+    sync::{Arc, PoisonError, RwLock},
 };
 
-use super::{KeyEntry, key_file, key_ring::KeyRing};
+use super::{
+    KeyEntry, key_file,
+    key_ring::KeyRing,
+    watched_file::{FileChange, WatchedFile},
+};
 use crate::cost::Tenants;
 
 /// The keys of a file.
 #[derive(Debug)]
 pub(super) struct KeyStore {
-    path: PathBuf,
+    file: WatchedFile,
     tenants: Tenants,
     ring: RwLock<Arc<KeyRing>>,
-    seen: Mutex<Seen>,
-}
-
-/// What was found at the last look.
-#[derive(Debug, Default)]
-struct Seen {
-    /// The file whose keys are in force.
-    fingerprint: Option<FileFingerprint>,
-    /// What was wrong, so that it is logged once.
-    trouble: Option<String>,
-}
-
-/// What changes when a file does: device, inode, size, and the times of its last changes in nanoseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct FileFingerprint([i128; 5]);
-
-impl FileFingerprint {
-    fn of(path: &Path) -> Option<Self> {
-        let file = path.metadata().ok()?;
-        let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
-        let (modified, changed) = (nanos(file.mtime(), file.mtime_nsec()), nanos(file.ctime(), file.ctime_nsec()));
-        Some(Self([file.dev().into(), file.ino().into(), file.len().into(), modified, changed]))
-    }
 }
 
 impl KeyStore {
@@ -53,8 +31,7 @@ impl KeyStore {
         if ring.len() == 0 {
             tracing::warn!(file = %path.display(), "the file of keys has none yet: nobody is let in");
         }
-        // The first look reads the file once more, so that no change in between is missed.
-        Ok(Self { path, tenants, ring: RwLock::new(Arc::new(ring)), seen: Mutex::default() })
+        Ok(Self { file: WatchedFile::new(path), tenants, ring: RwLock::new(Arc::new(ring)) })
     }
 
     /// The keys that are in force.
@@ -64,44 +41,32 @@ impl KeyStore {
 
     /// Looks whether the file has changed, and if so takes its keys. Blocks.
     pub(super) fn reload(&self) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = FileFingerprint::of(&self.path);
-        if before.is_some() && before == seen.fingerprint {
-            return;
-        }
-        let read = key_file::read(&self.path).and_then(|entries| KeyRing::new(entries, &self.tenants));
-        if FileFingerprint::of(&self.path) != before {
-            // It is being written. The next look finds it whole.
-            return;
-        }
-        let file = self.path.display();
-        match read {
-            Ok(ring) => {
-                ring.warn_of_strangers();
-                let keys = ring.len();
-                let first = seen.fingerprint.is_none() && seen.trouble.is_none();
-                *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ring);
-                *seen = Seen { fingerprint: before, trouble: None };
-                match (keys, first) {
-                    (0, _) => tracing::warn!(%file, "the file of keys has none any more: nobody is let in"),
-                    (_, true) => {}
-                    (_, false) => tracing::info!(%file, keys, "the file of keys has changed; its keys are in force"),
-                }
-            }
-            // A file that cannot be read may be readable the next time without having changed, so it is tried again.
-            Err(why) if seen.trouble.as_ref() == Some(&why) => {}
-            Err(why) => {
+        let read = |path: &std::path::Path| KeyRing::new(key_file::read(path)?, &self.tenants);
+        let Some(change) = self.file.look(read) else { return };
+        let file = self.file.path().display();
+        let (ring, first) = match change {
+            FileChange::First(ring) => (ring, true),
+            FileChange::New(ring) => (ring, false),
+            FileChange::Trouble(why) => {
                 let keys = self.ring().len();
                 tracing::error!(%file, keys, "the file of keys (auth.keys_file) cannot be used: {why}; the keys from before stay in force");
-                seen.trouble = Some(why);
+                return;
             }
+        };
+        ring.warn_of_strangers();
+        let keys = ring.len();
+        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ring);
+        match (keys, first) {
+            (0, _) => tracing::warn!(%file, "the file of keys has none any more: nobody is let in"),
+            (_, true) => {}
+            (_, false) => tracing::info!(%file, keys, "the file of keys has changed; its keys are in force"),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::symlink, time::SystemTime};
+    use std::{fs, os::unix::fs::symlink, path::Path, time::SystemTime};
 
     use super::{
         super::{ApiKey, Denied, KeyHash, Scope, Scopes},

@@ -1,6 +1,6 @@
 //! A small HTTP client for commands that send one request.
 
-use std::{error::Error, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
@@ -10,6 +10,8 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
+
+use crate::http_client::root_cause;
 
 /// Largest body that is read.
 const MAX_BYTES: usize = 16 << 20;
@@ -58,13 +60,4 @@ fn send(server: &str, path: &str, request: Builder, timeout: Duration) -> anyhow
     let answer = runtime.block_on(async { tokio::time::timeout(timeout, asking).await });
     let Ok(answer) = answer else { bail!("{url} did not answer within {} ms", timeout.as_millis()) };
     answer.map_err(|why| anyhow::anyhow!("{url} does not answer: {why}"))
-}
-
-/// The innermost cause of an error, as in "Connection refused" instead of "client error".
-fn root_cause(error: &(dyn Error + 'static)) -> String {
-    let mut error = error;
-    while let Some(cause) = error.source() {
-        error = cause;
-    }
-    error.to_string()
 }

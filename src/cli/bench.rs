@@ -7,7 +7,10 @@ use clap::Args;
 use indicatif::ProgressBar;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::tools::bench::{self, BenchProgress, BenchReport, BenchTarget, LoadPlan, LoadSeries, RunControl};
+use crate::{
+    http_client::Roots,
+    tools::bench::{self, BenchProgress, BenchReport, BenchTarget, LoadPlan, LoadSeries, RunControl},
+};
 
 /// Load a server with pictures: how fast it answers, how many it can take, what they cost.
 ///
@@ -16,7 +19,7 @@ use crate::tools::bench::{self, BenchProgress, BenchReport, BenchTarget, LoadPla
 /// correction for coordinated omission. --sweep finds capacity by the first and offers fractions of it by the second.
 #[derive(Debug, Args)]
 pub(super) struct Bench {
-    /// Where to: http://HOST:PORT, with /v1/detect or any other path that takes a picture by POST
+    /// Where to: http://HOST:PORT or https://HOST:PORT, with /v1/detect or any other path that takes a picture by POST
     url: String,
     /// A picture to send, or a folder of pictures; may be given again, then they are sent in turn
     #[arg(long = "picture", value_name = "FILE|DIR")]
@@ -42,6 +45,12 @@ pub(super) struct Bench {
     /// A header to send, as in 'Authorization: Bearer KEY'; may be given again
     #[arg(long, value_name = "NAME: VALUE", value_parser = header)]
     header: Vec<(String, String)>,
+    /// Over https: believe the server whose certificate an authority of this file has signed (PEM), instead of those of the system
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
+    cacert: Option<PathBuf>,
+    /// Over https: believe any server
+    #[arg(long)]
+    insecure: bool,
     /// Print JSON instead of the table
     #[arg(long)]
     json: bool,
@@ -64,7 +73,12 @@ impl Bench {
         } else {
             bench::read_images(&self.images)
         };
-        let target = BenchTarget::new(&self.url, images.map_err(anyhow::Error::msg)?, &self.header);
+        let roots = match (&self.cacert, self.insecure) {
+            (Some(path), _) => Roots::File(path.clone()),
+            (None, true) => Roots::Anybody,
+            (None, false) => Roots::System,
+        };
+        let target = BenchTarget::new(&self.url, images.map_err(anyhow::Error::msg)?, &self.header, &roots);
         let target = target.map_err(anyhow::Error::msg)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let report = runtime.block_on(self.measure(&target))?;

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, str::FromStr};
 
 use serde::Deserialize;
 
-use super::{Config, unless_empty};
+use super::{Config, OidcConfig, unless_empty};
 
 /// The address of the admin listener where the settings say `auto`: that of TorchServe's management API.
 const AUTO: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8081);
@@ -17,20 +17,25 @@ pub struct AuthConfig {
     /// The file of keys.
     #[serde(deserialize_with = "unless_empty")]
     pub keys_file: Option<PathBuf>,
+    /// The identity provider whose tokens open calls, too.
+    pub oidc: OidcConfig,
 }
 
 impl AuthConfig {
     /// Checks that the settings do not contradict each other: the key that is wrong, and why.
     pub(super) fn check(&self, config: &Config) -> Result<(), (String, String)> {
         let wrong = |key: &str, reason: &str| Err((key.to_owned(), reason.to_owned()));
+        self.oidc.check()?;
+        let issuer = self.oidc.issuer();
         if self.mode == AuthMode::Open {
             let reason = "it opens nothing while auth.mode is \"open\"; set auth.mode = \"keys\", too";
-            return if self.keys_file.is_some() { wrong("auth.keys_file", reason) } else { Ok(()) };
+            let set = [("auth.keys_file", self.keys_file.is_some()), ("auth.oidc.issuer", issuer.is_some())];
+            return set.into_iter().find(|(_, set)| *set).map_or(Ok(()), |(key, _)| wrong(key, reason));
         }
-        if self.keys_file.is_none() {
+        if self.keys_file.is_none() && issuer.is_none() {
             return wrong(
                 "auth.keys_file",
-                "auth.mode = \"keys\" wants a file of keys; `ounce key new --file FILE` makes one",
+                "auth.mode = \"keys\" wants a file of keys; `ounce key new --file FILE` makes one; or an identity provider (auth.oidc.issuer)",
             );
         }
         if config.cost.tenant_header.is_some() {
@@ -124,7 +129,7 @@ mod tests {
         let keys = ("OUNCE_AUTH__MODE", "keys");
         let file = ("OUNCE_AUTH__KEYS_FILE", "keys.jsonl");
         insta::assert_snapshot!(sentence(&[("OUNCE_AUTH__MODE", "key")]), @r#"OUNCE_AUTH__MODE sets `auth.mode` to "key": unknown variant `key`, expected `open` or `keys`"#);
-        insta::assert_snapshot!(sentence(&[keys]), @r#"default sets `auth.keys_file` to "": auth.mode = "keys" wants a file of keys; `ounce key new --file FILE` makes one"#);
+        insta::assert_snapshot!(sentence(&[keys]), @r#"default sets `auth.keys_file` to "": auth.mode = "keys" wants a file of keys; `ounce key new --file FILE` makes one; or an identity provider (auth.oidc.issuer)"#);
         insta::assert_snapshot!(sentence(&[file]), @r#"OUNCE_AUTH__KEYS_FILE sets `auth.keys_file` to "keys.jsonl": it opens nothing while auth.mode is "open"; set auth.mode = "keys", too"#);
         insta::assert_snapshot!(sentence(&[keys, file, ("OUNCE_COST__TENANT_HEADER", "x-tenant")]), @r#"OUNCE_COST__TENANT_HEADER sets `cost.tenant_header` to "x-tenant": with auth.mode = "keys" the key says who pays, and no header; leave it out"#);
         let of_tenant = sentence(&[keys, file, ("OUNCE_TENANTS__ACME__API_KEYS", "geheim")]);

@@ -10,6 +10,7 @@ mod layers;
 mod limits;
 mod loading;
 mod memory;
+mod oidc;
 #[cfg(test)]
 mod page;
 mod proxy;
@@ -30,6 +31,7 @@ pub use self::{
     limits::{Cap, ClientLimits, InForce, LimitsConfig, Places, Positive},
     loading::LoadingConfig,
     memory::{BodiesConfig, MemoryConfig},
+    oidc::{OidcConfig, TokenIssuer, TokenKeySource, WebAddress},
     proxy::{ForwardHeader, Networks, ProxyConfig},
     runtime::{Fallback, Flavour, ProviderChoice, RuntimeConfig},
     telemetry::{LogConfig, LogFormat, TelemetryConfig},

@@ -11,6 +11,7 @@ use super::{
     call::{Asker, InputKind, RequestContext, Target, Terms},
     forecast::{Forecast, Forecasts},
     images::{self, ImageRequest},
+    observers::is_for_room,
     permit::Permit,
     record::{RequestRecord, Route},
     response::{ImageOutput, Response, TensorOutputs},
@@ -78,7 +79,7 @@ impl Inference {
     /// # Errors
     /// [`Error::Busy`] when all places are taken, [`Error::OverBudget`] when the tenant may spend nothing.
     pub fn reserve(self: &Arc<Self>, model: Arc<Model>, tenant: Tenant) -> Result<Reserved, Error> {
-        self.let_in(model, tenant, self.gate.enter(tenant, || self.decoding.expected()))
+        self.let_in(model, tenant, true, self.gate.enter(tenant, || self.decoding.expected()))
     }
 
     /// Lets a request send its body, from this address. It takes its place when it runs.
@@ -92,7 +93,7 @@ impl Inference {
         tenant: Tenant,
         address: Option<IpAddr>,
     ) -> Result<Reserved, Error> {
-        self.let_in(model, tenant, self.gate.receive(address, tenant, || self.decoding.expected()))
+        self.let_in(model, tenant, false, self.gate.receive(address, tenant, || self.decoding.expected()))
     }
 
     /// Lets a request send its body before anybody knows which model it asks: over gRPC, the body says so.
@@ -108,16 +109,18 @@ impl Inference {
     /// # Errors
     /// [`Error::OverBudget`] when the tenant may spend nothing.
     pub fn name(self: &Arc<Self>, permit: Permit, model: Arc<Model>, tenant: Tenant) -> Result<Reserved, Error> {
-        self.let_in(model, tenant, Ok(permit))
+        self.let_in(model, tenant, true, Ok(permit))
     }
 
     fn let_in(
         self: &Arc<Self>,
         model: Arc<Model>,
         tenant: Tenant,
+        has_body: bool,
         permit: Result<Permit, Error>,
     ) -> Result<Reserved, Error> {
-        let record = RequestRecord::new(&self.observers, model);
+        let mut record = RequestRecord::new(&self.observers, model);
+        record.has_body = has_body;
         let permit = match permit {
             Ok(permit) => permit,
             Err(error) => return Err(record.fail(error)),
@@ -125,6 +128,16 @@ impl Inference {
         match self.budget(tenant) {
             Ok(_) => Ok(Reserved { inference: Arc::clone(self), permit, record, tenant, allowance: None }),
             Err(error) => Err(record.fail(error)),
+        }
+    }
+
+    /// Counts a request of this model that was refused before its body came, for this reason, now that its body has come all the same: its
+    /// client wanted an answer. Where the reason is want of room, another replica would have given one.
+    pub fn count_refused_body(&self, model: &str, reason: &str) {
+        if is_for_room(reason)
+            && let Ok(model) = self.models.model(model)
+        {
+            model.tally.refused_for_room();
         }
     }
 
@@ -182,6 +195,11 @@ impl Reserved {
         self.record.hold(&self.permit, bytes)
     }
 
+    /// Says that the whole body is there.
+    pub fn body_is_there(&mut self) {
+        self.record.has_body = true;
+    }
+
     /// Gives back all but so many bytes of the memory that the body has taken.
     pub fn shrink_body(&self, bytes: usize) {
         self.permit.shrink_body(bytes);
@@ -237,6 +255,7 @@ impl Admitted {
 
     /// Takes the place in flight, now that the body is there.
     pub(super) fn take_place(&mut self) -> Result<(), Error> {
+        self.record.has_body = true;
         self.permit.take_place(|| self.inference.decoding.expected())?;
         self.record.arrived();
         Ok(())

@@ -1,7 +1,7 @@
 //! Who hears of requests: the metrics, the routing, the capacity.
 
 use super::record::{Observer, Outcome, RequestRecord};
-use crate::{error::Error, routing::Reason, telemetry::metrics::REFUSED_FOR_ROOM};
+use crate::{routing::Reason, telemetry::metrics::REFUSED_FOR_ROOM};
 
 /// Counts answers in the metrics. Refusals are counted by the front door, from what is really sent.
 #[derive(Debug)]
@@ -55,7 +55,8 @@ impl Observer for LearnDemand {
     }
 }
 
-/// Counts what requests ask of this replica: answers, and refusals that another replica would have answered.
+/// Counts what requests ask of this replica: answers, and refusals that another replica would have answered. Who is refused before his body
+/// came may not have one, and asks for nothing yet: [`Inference::count_refused_body`](super::Inference::count_refused_body).
 #[derive(Debug)]
 pub(super) struct TallyLoad;
 
@@ -67,13 +68,13 @@ impl Observer for TallyLoad {
                 tally.degraded(record.images, record.overhead);
             }
             (Outcome::Answered(_), Some(route)) => tally.answered(route.variant, record.images, record.overhead),
-            (Outcome::Refused(error), _) if is_for_room(error) => tally.refused_for_room(),
+            (Outcome::Refused(error), _) if record.has_body && is_for_room(error.reason()) => tally.refused_for_room(),
             _ => {}
         }
     }
 }
 
-/// Whether the request was refused because this replica is full, so that another one would have answered it.
-fn is_for_room(error: &Error) -> bool {
-    REFUSED_FOR_ROOM.contains(&error.reason())
+/// Whether a request was refused because this replica is full, so that another one would have answered it.
+pub(super) fn is_for_room(reason: &str) -> bool {
+    REFUSED_FOR_ROOM.contains(&reason)
 }

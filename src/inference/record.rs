@@ -72,6 +72,8 @@ pub(super) struct RequestRecord {
     progress: Progress,
     /// Whether observers know that it was admitted. A request whose body never came asks for nothing.
     counted: bool,
+    /// Whether its body is there.
+    pub has_body: bool,
     /// Why there was no room for its body, if there was none.
     no_room: OnceLock<Error>,
 }
@@ -108,6 +110,7 @@ impl RequestRecord {
             sample: None,
             progress: Progress::Reserved,
             counted: false,
+            has_body: false,
             no_room: OnceLock::new(),
         }
     }
@@ -124,6 +127,11 @@ impl RequestRecord {
 
     /// The body is there.
     pub(super) fn arrived(&mut self) {
+        self.has_body = true;
+        self.tell_admitted();
+    }
+
+    fn tell_admitted(&mut self) {
         if self.route.is_some() && !std::mem::replace(&mut self.counted, true) {
             self.observers.iter().for_each(|observer| observer.admitted(self));
         }
@@ -143,6 +151,7 @@ impl RequestRecord {
         let mut record = Self::new(&self.observers, Arc::clone(&self.model));
         record.route = self.route;
         record.counted = self.counted;
+        record.has_body = self.has_body;
         record
     }
 
@@ -176,7 +185,7 @@ impl RequestRecord {
 
     fn tell(&mut self, outcome: &Outcome<'_>) {
         if matches!(outcome, Outcome::Refused(_)) {
-            self.arrived();
+            self.tell_admitted();
         }
         self.progress = Progress::Finished;
         self.observers.iter().for_each(|observer| observer.finished(self, outcome));

@@ -126,6 +126,22 @@ impl Limiter {
             addresses.map(|addresses| addresses.client(address)),
             self.tenants.get(tenant).map(|tenant| Client::Tenant(Arc::clone(tenant))),
         ];
+        self.admit_clients(clients)
+    }
+
+    /// Counts a request of somebody who showed nothing that opens anything, by his address: who guesses keys asks, too. No tenant's limit is
+    /// drawn from, or guesses would use it up.
+    ///
+    /// # Errors
+    /// The address's limit is reached.
+    pub fn count_stranger(self: &Arc<Self>, address: IpAddr) -> Result<Vec<Standing>, Refusal> {
+        let client = self.addresses.as_ref().map(|addresses| addresses.client(address));
+        // The place in flight is free again at once: nothing runs.
+        let allowance = self.admit_clients([client, None])?;
+        Ok(allowance.map(|allowance| allowance.standings()).unwrap_or_default())
+    }
+
+    fn admit_clients(self: &Arc<Self>, clients: [Option<Client>; 2]) -> Result<Option<Allowance>, Refusal> {
         if clients.iter().all(Option::is_none) {
             return Ok(None);
         }

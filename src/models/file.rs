@@ -1,20 +1,18 @@
 //! Reads a variant's file: checks it, unpacks it, and names other formats taken for ONNX.
-//!
-//! Only regular files are read, and no more of them than a bound: a pipe would block, a device may never end.
 
 use std::{
     fmt::Write as _,
-    fs::{File, OpenOptions},
-    io::{self, ErrorKind, Read},
-    os::unix::fs::OpenOptionsExt,
+    io::{self, ErrorKind},
     path::Path,
 };
 
-use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
 use super::folder::VariantFile;
-use crate::engine::session::GraphSource;
+use crate::{
+    engine::session::GraphSource,
+    files::{self, FileError, read_at_most},
+};
 
 /// The largest manifest, and the largest file of labels.
 const MAX_TEXT_BYTES: u64 = 16 << 20;
@@ -46,17 +44,13 @@ pub fn open(variant: &VariantFile, max_bytes: u64) -> Result<GraphSource, String
 /// # Errors
 /// With a sentence: it is not there, no regular file, or too large.
 pub(super) fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, String> {
-    let (file, size) = open_regular(path)?;
-    let too_large = |size: u64| {
-        let shown = path.display();
-        format!("{shown} has {size} bytes, but a model file may have {max_bytes} (setting `loading.max_bytes`)")
-    };
-    if size > max_bytes {
-        return Err(too_large(size));
-    }
-    // It may grow while it is read.
-    let bytes = read_at_most(file, max_bytes, size).map_err(|error| cannot_be_read(path, &error))?;
-    if bytes.len() as u64 > max_bytes { Err(too_large(bytes.len() as u64)) } else { Ok(bytes) }
+    files::read(path, max_bytes).map_err(|error| match error {
+        FileError::TooLarge { bytes, .. } => {
+            let shown = path.display();
+            format!("{shown} has {bytes} bytes, but a model file may have {max_bytes} (setting `loading.max_bytes`)")
+        }
+        other => cannot_be_read(path, &other),
+    })
 }
 
 /// Reads a manifest or a file of labels.
@@ -64,40 +58,21 @@ pub(super) fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, String> {
 /// # Errors
 /// With a sentence: it is not there, no regular file, no text, or too large.
 pub(super) fn read_text(path: &Path) -> Result<String, String> {
-    let (file, size) = open_regular(path)?;
-    let bytes = read_at_most(file, MAX_TEXT_BYTES, size).map_err(|error| cannot_be_read(path, &error))?;
-    if bytes.len() as u64 > MAX_TEXT_BYTES {
-        return Err(format!("{} has more than the {MAX_TEXT_BYTES} bytes that a text may have here", path.display()));
-    }
-    String::from_utf8(bytes).map_err(|_| format!("{} is no text in UTF-8", path.display()))
+    files::read_text(path, MAX_TEXT_BYTES).map_err(|error| cannot_be_read(path, &error))
 }
 
-/// Opens a regular file, links followed, and says how large it is. It is asked what it is once it is open, so that it
-/// cannot become something else in between; and opened in a way that does not wait for a pipe's other end.
-fn open_regular(path: &Path) -> Result<(File, u64), String> {
-    let flags = OFlags::NONBLOCK.bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
-    let file = file.map_err(|error| cannot_be_read(path, &error))?;
-    let about = file.metadata().map_err(|error| cannot_be_read(path, &error))?;
-    match about.is_file() {
-        true => Ok((file, about.len())),
-        false => Err(format!(
-            "{} is no regular file, but a folder, a pipe or a device: put the file itself there",
-            path.display()
-        )),
-    }
-}
-
-fn read_at_most(from: impl Read, max_bytes: u64, expected: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(usize::try_from(expected.min(max_bytes)).unwrap_or_default());
-    from.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-fn cannot_be_read(path: &Path, error: &io::Error) -> String {
-    match error.kind() {
-        ErrorKind::NotFound => format!("{} does not exist", path.display()),
-        _ => format!("{} cannot be read: {error}", path.display()),
+fn cannot_be_read(path: &Path, error: &FileError) -> String {
+    let shown = path.display();
+    match error {
+        FileError::Unreadable(error) if error.kind() == ErrorKind::NotFound => format!("{shown} does not exist"),
+        FileError::NotRegular => {
+            format!("{shown} is no regular file, but a folder, a pipe or a device: put the file itself there")
+        }
+        FileError::TooLarge { max_bytes, .. } => {
+            format!("{shown} has more than the {max_bytes} bytes that a text may have here")
+        }
+        FileError::NoText => format!("{shown} is no text in UTF-8"),
+        FileError::Unreadable(_) | FileError::TooSlow => format!("{shown} cannot be read: {error}"),
     }
 }
 
@@ -138,7 +113,7 @@ fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, fs, process::Command};
+    use std::{collections::BTreeMap, fs, io::Read, process::Command};
 
     use super::*;
 

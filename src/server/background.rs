@@ -25,6 +25,11 @@ pub(super) async fn tick_every_second(inference: Arc<Inference>) {
     }
 }
 
+/// Keeps the keys of the identity provider fresh. It ends at once where none are fetched.
+pub(super) async fn keep_token_keys_fresh(authenticator: Arc<Authenticator>) {
+    authenticator.keep_token_keys_fresh().await;
+}
+
 /// Looks every second whether the file of keys has changed. It ends at once where there is none.
 pub(super) async fn watch_keys(authenticator: Arc<Authenticator>) {
     while authenticator.wants_keys() {

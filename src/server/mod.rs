@@ -141,6 +141,8 @@ pub async fn run_only(
     let tls = config.tls.files().map(|files| Tls::new(files, &config)).transpose()?.map(Arc::new);
     let export = Export::start(&config.telemetry)?;
     let authenticator = Arc::new(Authenticator::new(&mut config)?);
+    // They come while the models are loaded, and nobody waits for them.
+    let fetching_keys = tokio::spawn(background::keep_token_keys_fresh(Arc::clone(&authenticator)));
     let inference = Inference::new(config)?;
     let (tell_phase, phase) = watch::channel(Phase::Serving);
     let address = listeners.main.local_addr()?;
@@ -197,6 +199,7 @@ pub async fn run_only(
     drain::wait_for(servers, grace + limits.linger + life::FAREWELL).await?;
     ticking.abort();
     watching_keys.abort();
+    fetching_keys.abort();
     reloading.abort();
     tokio::task::spawn_blocking(move || inference.close()).await?;
     export.end().await;

@@ -24,10 +24,10 @@ tests![
 ];
 
 /// An endpoint: what it wants, and what it answers with an empty body to those who may ask.
-type Endpoint = (&'static str, &'static str, Option<Scope>, u16);
+pub(crate) type Endpoint = (&'static str, &'static str, Option<Scope>, u16);
 
 /// Every endpoint. A model is unloaded before it is loaded.
-const ENDPOINTS: [Endpoint; 49] = [
+pub(crate) const ENDPOINTS: [Endpoint; 49] = [
     ("GET", "/", None, 200),
     ("GET", "/errors", None, 200),
     ("GET", "/docs", None, 200),

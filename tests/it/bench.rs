@@ -100,11 +100,17 @@ async fn what_cannot_be_measured_is_told_in_a_sentence() {
     let nobody = Nobody::new();
     let (gone, nowhere) = (format!("http://{}", nobody.address), format!("{}/v1/nowhere", server.url));
     let no_model = format!("{}/v1/detect?model=nobody", server.url);
-    let cases: [(&str, &[&str], i32, &str); 9] = [
+    let cases: [(&str, &[&str], i32, &str); 10] = [
         (&gone, &[], 1, "connection refused"),
         (&nowhere, &[], 1, "404"),
         (&no_model, &[], 1, "nobody"),
-        ("https://example.org", &[], 1, "is https"),
+        ("ftp://example.org", &[], 1, "does not begin with http:// or https://"),
+        (
+            "https://example.org",
+            &["--cacert", "/nowhere"],
+            1,
+            "the authorities of /nowhere cannot be used: No such file",
+        ),
         (&server.url, &["--picture", "nothing.jpg"], 1, "cannot read nothing.jpg"),
         (&server.url, &["--picture", "src"], 1, "there is no picture in src"),
         (&server.url, &["-o", "chart.jpg"], 1, "a .svg file"),

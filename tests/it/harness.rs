@@ -11,6 +11,11 @@ use std::{
     thread::JoinHandle,
 };
 
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+    service::TowerToHyperService,
+};
 use ounce::{
     config::Layers,
     server::{self, Listeners},
@@ -217,6 +222,17 @@ impl Nobody {
         socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
         Self { address: socket.local_addr().expect("bound"), _socket: socket }
     }
+}
+
+/// Serves these routes at a socket, for as long as the test runs.
+pub(crate) fn serve_routes(listener: tokio::net::TcpListener, routes: axum::Router) {
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service = TowerToHyperService::new(routes.clone());
+            let connection = auto::Builder::new(TokioExecutor::new());
+            tokio::spawn(async move { connection.serve_connection(TokioIo::new(stream), service).await.is_ok() });
+        }
+    });
 }
 
 /// A port that is free now; somebody else may take it before a program does, so try it with [`on_a_free_port`].

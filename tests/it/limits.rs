@@ -7,6 +7,7 @@ use std::{
     process::{Child, Stdio},
 };
 
+use ounce::auth::{KeyEntry, KeyHash, Scope};
 use reqwest::{Response, header::HeaderMap};
 
 use crate::{
@@ -25,6 +26,7 @@ tests![
     pixels_are_counted_before_they_are_decoded,
     what_was_spent_delays_the_next,
     a_tenant_cannot_take_all_places,
+    who_guesses_keys_is_limited_by_his_address,
     who_is_over_its_limit_asks_for_no_replicas
 ];
 
@@ -340,6 +342,39 @@ async fn a_tenant_cannot_take_all_places() {
     until("clients that are gone have none", async || acme().await.status() == 200).await;
     let _one = hold();
     assert_eq!(statuses(&server, &[("x-api-key", "a")], 20).await, [200; 20], "an answered request has none, either");
+}
+
+async fn who_guesses_keys_is_limited_by_his_address() {
+    let [rate, burst] = TWO;
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let line = |key: &str, tenant: &str, scope: Scope| {
+        let (name, tenant) = (key.to_owned(), tenant.to_owned());
+        let (scopes, hash) = ([scope].into_iter().collect(), KeyHash::of(key));
+        KeyEntry { name, tenant, scopes, hash, expires: None }.to_line() + "\n"
+    };
+    let lines = [line("good", "acme", Scope::Infer), line("scrape", "acme", Scope::Metrics)];
+    std::fs::write(file.path(), lines.concat()).expect("written");
+    let path = file.path().to_str().expect("text");
+    let unlimited = ("OUNCE_TENANTS__ACME__REQUESTS_PER_SECOND", "none");
+    let server = start(&[rate, burst, unlimited, ("OUNCE_AUTH__MODE", "keys"), ("OUNCE_AUTH__KEYS_FILE", path)]).await;
+    let guess = |key| [("x-api-key", key)];
+    let first = ask(&server, &guess("wrong")).await;
+    assert_eq!((first.status().as_u16(), first.headers()["x-ratelimit-remaining"].to_str().expect("text")), (401, "1"));
+    // Without a key, with a key for something else, where nothing else is limited: all of it is asking.
+    let elsewhere = server.client.get(format!("{}/metrics", server.url)).header("x-api-key", "good").send().await;
+    assert_eq!(elsewhere.expect("an answer").status(), 403);
+    assert_eq!(statuses(&server, &guess("guess"), 3).await, [429; 3]);
+    assert_eq!(statuses(&server, &[], 1).await, [429]);
+    let over = ask(&server, &guess("guess")).await;
+    assert!(over.headers().contains_key("retry-after") && !over.headers().contains_key("www-authenticate"));
+    assert_eq!(statuses(&server, &guess("good"), 5).await, [200; 5], "whose key is known is not kept out by those");
+    for path in ["/livez", "/readyz"] {
+        assert_eq!(server.get(path).await.0, 200, "{path}");
+    }
+    let all = server.client.get(format!("{}/metrics", server.url)).header("x-api-key", "scrape").send().await;
+    let all = series(&all.expect("an answer").text().await.expect("text"));
+    assert_eq!(sum(&all, "ounce_limited_total", &["tenant=\"default\"", "limit=\"requests_per_second\""]), 5.0);
+    assert_eq!(sum(&all, "ounce_refused_total", &["reason=\"wrong_key\""]), 1.0);
 }
 
 async fn who_is_over_its_limit_asks_for_no_replicas() {

@@ -11,8 +11,10 @@ mod runner;
 
 mod frames;
 mod harness;
+mod issuer;
 mod scraped;
 mod siege;
+mod signing_key;
 mod simulated;
 mod sockets;
 mod source;
@@ -67,6 +69,7 @@ mod simulate;
 mod size_input;
 mod supply_chain;
 mod tls;
+mod tokens;
 mod traces;
 mod training;
 mod triton;
@@ -125,6 +128,7 @@ fn main() -> std::process::ExitCode {
         size_input::tests(),
         supply_chain::tests(),
         tls::tests(),
+        tokens::tests(),
         traces::tests(),
         training::tests(),
         triton::tests(),

@@ -1,8 +1,17 @@
 //! How many replicas a real server asks for. Which number it is, and how it gets there, is asked in virtual time: `replicas`.
 
-use crate::harness::{Process, photo, png, root, until};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
-tests![what_is_refused_for_want_of_room_asks_for_more_than_one, what_no_replica_could_answer_asks_for_no_more_than_one];
+use crate::harness::{Process, only, photo, png, root, until, white};
+
+tests![
+    what_is_refused_for_want_of_room_asks_for_more_than_one,
+    what_no_replica_could_answer_asks_for_no_more_than_one,
+    who_only_announces_a_body_asks_for_no_replica,
+];
 
 /// How many replicas the server asks for.
 async fn replicas(server: &Process) -> f64 {
@@ -41,4 +50,41 @@ async fn what_no_replica_could_answer_asks_for_no_more_than_one() {
     assert_eq!(post("", photo()).await, 200);
     until("the answer is counted", async || replicas(&server).await > 0.0).await;
     assert!(replicas(&server).await <= 1.0);
+}
+
+async fn who_only_announces_a_body_asks_for_no_replica() {
+    // One place, which an image holds for seconds, one after the other.
+    let server = Process::start(only(&["slow-on-white"]).path(), &[("OUNCE_REQUESTS__MAX_IN_FLIGHT", "1")]).await;
+    let holding = {
+        let (client, url) = (server.client.clone(), format!("{}/v1/classify", server.url));
+        tokio::spawn(async move { while client.post(&url).body(white()).send().await.is_ok() {} })
+    };
+    let head = async |bytes: u32| {
+        let mut stream = TcpStream::connect(server.address).await.expect("connected");
+        let head = format!(
+            "POST /v1/classify HTTP/1.1\r\nhost: localhost\r\ncontent-length: {bytes}\r\nconnection: close\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("an answer");
+        answer.split(' ').nth(1).unwrap_or_default().to_owned()
+    };
+    until("the place is taken", async || {
+        let posted = server.client.post(format!("{}/v1/classify", server.url)).body(photo()).send().await;
+        posted.is_ok_and(|answer| answer.status() == 429)
+    })
+    .await;
+    let mut refused = 0;
+    let mut most: f64 = 0.0;
+    until("many heads were refused for want of room", async || {
+        let heads = (0..50).flat_map(|_| [head(1000), head(99_999_999)]);
+        for status in futures_util::future::join_all(heads).await {
+            refused += u32::from(status == "429");
+        }
+        most = most.max(replicas(&server).await);
+        refused >= 150
+    })
+    .await;
+    holding.abort();
+    assert!(most < 1.5, "{most} replicas for {refused} heads");
 }

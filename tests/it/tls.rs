@@ -25,7 +25,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{
-    harness::{Process, photo, root, until},
+    harness::{Process, ounce, photo, root, until},
     sockets::whole,
 };
 
@@ -36,6 +36,7 @@ tests![
     a_pair_that_cannot_be_used_changes_nothing,
     a_certificate_that_cannot_be_used_ends_the_start_with_a_sentence,
     a_clients_certificate_names_its_tenant,
+    bench_believes_whom_it_is_told_to,
 ];
 
 /// An authority, and what it signs.
@@ -372,4 +373,27 @@ async fn spent(authority: &Authority, address: SocketAddr, account: &str) -> f64
     let _ = stream.read_to_end(&mut said).await;
     let text = String::from_utf8_lossy(&said).into_owned();
     crate::harness::sum(&crate::harness::series(&text), "ounce_cost_usd_total", &["account=\"request\"", account])
+}
+
+async fn bench_believes_whom_it_is_told_to() {
+    let authority = Authority::new();
+    let files = Files::new(&authority.server());
+    let ca = files.path("ca.crt");
+    std::fs::write(&ca, authority.issuer.pem()).expect("written");
+    let server = files.server(&[]);
+    ready(&client(&authority, None, "http/1.1"), server.address).await;
+    let bench = async |more: &[&str]| {
+        let url = format!("https://localhost:{}", server.address.port());
+        let mut command = ounce();
+        command.args(["bench", &url, "--connections", "1", "--duration", "200ms", "--warmup", "0ms", "--json"]);
+        command.args(more);
+        tokio::task::spawn_blocking(move || command.output()).await.expect("joined").expect("it runs")
+    };
+    for believed in [&["--cacert", ca.to_str().expect("text")][..], &["--insecure"]] {
+        let output = bench(believed).await;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let output = bench(&[]).await;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("invalid peer certificate"), "{said}");
 }

@@ -6,14 +6,9 @@ use std::{
 };
 
 use axum::{Router, body::Bytes, extract::State, routing::post};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto,
-    service::TowerToHyperService,
-};
 use tokio::net::TcpListener;
 
-use crate::harness::{Nobody, Server, photo, png, root, until};
+use crate::harness::{Nobody, Server, photo, png, root, serve_routes, until};
 
 tests![
     an_answer_continues_the_clients_trace_with_a_span_of_its_own,
@@ -36,13 +31,7 @@ pub(crate) async fn collector() -> (String, Posts) {
     let app = Router::new().route("/v1/traces", post(keep)).with_state(Arc::clone(&posts));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let service = TowerToHyperService::new(app.clone());
-            let connection = auto::Builder::new(TokioExecutor::new());
-            tokio::spawn(async move { connection.serve_connection(TokioIo::new(stream), service).await.is_ok() });
-        }
-    });
+    serve_routes(listener, app);
     (url, posts)
 }
 

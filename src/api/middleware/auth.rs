@@ -11,9 +11,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
+use super::rate_limit::count_denied;
 use crate::{
     api::{body::Upload, peer::Peer, problem::Problem},
     auth::{Authenticator, CallSource, Credentials, Denied, Identity, Scope},
+    inference::Inference,
 };
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -63,7 +65,7 @@ fn needs_over_grpc(route: &str) -> RouteAccess {
 
 /// Finds out who asks, and refuses the request when he may not.
 pub(in crate::api) async fn authenticate(
-    State(authenticator): State<Arc<Authenticator>>,
+    State((authenticator, inference)): State<(Arc<Authenticator>, Arc<Inference>)>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -74,16 +76,24 @@ pub(in crate::api) async fn authenticate(
         return next.run(request).await;
     }
     let (head, body) = request.into_parts();
-    match check(&authenticator, needs, &head) {
+    let mut checked = check(&authenticator, needs, &head);
+    // Whoever signs tokens changes keys now and then.
+    if checked.as_ref().is_err_and(Denied::wants_token_keys) {
+        authenticator.fetch_token_keys_soon().await;
+        checked = check(&authenticator, needs, &head);
+    }
+    match checked {
         Ok(identity) => {
             request = Request::from_parts(head, body);
             request.extensions_mut().insert(identity);
             next.run(request).await
         }
         Err(denied) => {
-            let problem = Problem::from(denied);
+            let (problem, headers) = count_denied(&inference, &head, Problem::from(denied));
             Upload::new(&head.headers, body).drain(&problem).await;
-            problem.into_response()
+            let mut response = problem.into_response();
+            response.headers_mut().extend(headers);
+            response
         }
     }
 }
@@ -103,11 +113,7 @@ pub(in crate::api) fn check(
         RouteAccess::Key(scope) | RouteAccess::KeyOrLocal(scope) => identity.allow(scope)?,
     }
     if let RouteAccess::KeyOrLocal(_) = needs {
-        tracing::info!(
-            key = identity.key_name.as_deref(),
-            path = head.uri.path(),
-            "a call that changes something is let in"
-        );
+        tracing::info!(key = identity.by.log_name(), path = head.uri.path(), "a call that changes something is let in");
     }
     Ok(identity)
 }

@@ -15,7 +15,7 @@ use std::{
 use axum::{
     body::{Body, Bytes, HttpBody},
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue},
+    http::{HeaderMap, HeaderName, HeaderValue, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -66,6 +66,20 @@ pub(in crate::api) async fn limit(
             response
         }
     }
+}
+
+/// Counts a request that was denied, and writes what its address has left into the answer; where that is nothing, this is the answer: the
+/// limit, and no word about the key.
+pub(super) fn count_denied(inference: &Inference, head: &Parts, denied: Problem) -> (Problem, HeaderMap) {
+    let mut headers = HeaderMap::new();
+    let address = client_address(inference.config(), &head.extensions, &head.headers);
+    let counted = inference.limiter().count_stranger(address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
+    let (problem, standings) = match counted {
+        Ok(standings) => (denied, standings),
+        Err(Refusal { error, standings }) => (Problem::from(error), standings),
+    };
+    tell(&standings, &mut headers);
+    (problem, headers)
 }
 
 /// Writes what a client has left into the headers of its answer: of all limits as the draft of the IETF says, of the first also in the

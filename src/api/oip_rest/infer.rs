@@ -16,7 +16,7 @@ use crate::{
         client_address::client_address,
         compressed::{self, MOST_UNPACKED, Packing},
         docs::Binary,
-        heavy,
+        drain, heavy,
         middleware::request_info::RequestInfo,
         path::Path,
         problem::{Problem, Refusals},
@@ -67,7 +67,7 @@ pub(in crate::api) async fn infer(
     }
     .await;
     if let Err(problem) = &answered {
-        upload.drain(problem).await;
+        drain(&inference, &info, &mut upload, problem).await;
     }
     answered
 }
@@ -83,8 +83,9 @@ async fn answer(
 ) -> Result<Response, Problem> {
     let address = client_address(inference.config(), &head.extensions, &head.headers);
     let reserved = inference.receive(Arc::clone(&model), tenant(&head.extensions), address)?;
-    let reserved = reserved.limited_by(head.extensions.get());
+    let mut reserved = reserved.limited_by(head.extensions.get());
     let request = read(inference, &reserved, Arc::clone(&model), &head.headers, upload).await?;
+    reserved.body_is_there();
     let deadline = inference.deadline(&model, received, request.time_budget);
     let answered = run(info, reserved, request, deadline).await?;
     heavy(inference, answered.elements(), move || {

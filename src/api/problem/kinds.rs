@@ -44,8 +44,12 @@ kinds! {
         "Look whether it is whole and for this server; the operator may have taken it back.";
     EXPIRED_KEY = UNAUTHORIZED, "expired-key", "expired_key", "The key's time is over",
         "Ask the operator for a new one.";
+    WRONG_TOKEN = UNAUTHORIZED, "wrong-token", "wrong_token", "The token does not hold",
+        "The detail says what is wrong with it: its form, its algorithm, its signature, or one of its claims.";
+    EXPIRED_TOKEN = UNAUTHORIZED, "expired-token", "expired_token", "The token's time is over",
+        "Ask the identity provider for a new one.";
     LACKING_SCOPE = FORBIDDEN, "lacking-scope", "lacking_scope", "The key does not open this call",
-        "The detail names the scope that the call needs, and those that the key has.";
+        "The detail names the scope that the call needs, and those that the key or the token has.";
     NOT_LOCAL = FORBIDDEN, "not-local", "not_local", "Only programs on the server's own machine may do this",
         "The detail says why the call is not taken for one of them; the operator lets others in with auth.mode = \"keys\".";
     NO_SUCH_ROUTE = NOT_FOUND, "no-such-route", "no_such_route", "There is nothing at this path",
@@ -92,6 +96,8 @@ kinds! {
         "Ask again when /readyz says 200.";
     NO_MEMORY = SERVICE_UNAVAILABLE, "no-memory", "memory", "The server has no memory for it now",
         "Wait as long as Retry-After says, or ask another replica; the operator sets the bound with OUNCE_MEMORY__MAX_BYTES.";
+    NO_TOKEN_KEYS = SERVICE_UNAVAILABLE, "no-token-keys", "no_token_keys", "Tokens cannot be checked yet",
+        "The identity provider's keys have not come; come again, or show a key. The server's log says why.";
     DRAINING = SERVICE_UNAVAILABLE, "draining", "draining", "The server is shutting down",
         "Ask another replica.";
     DEADLINE_PASSED = GATEWAY_TIMEOUT, "deadline-passed", "deadline", "The deadline passed before there was an answer",

@@ -22,6 +22,7 @@ use crate::{
         body::{Upload, stream_holding},
         client_address::client_address,
         docs::{AnswerOrResults, Binary, ImageForm, ImageJson},
+        drain,
         middleware::{outcomes::RefusedImages, request_info::RequestInfo},
         path::Path,
         problem::{Problem, Refusals},
@@ -113,9 +114,9 @@ async fn answer(
     let received = Instant::now();
     let (head, body) = request.into_parts();
     let mut upload = Upload::new(&head.headers, body);
-    let answered = admit_and_run(inference, info, addressee, &head, &mut upload, received).await;
+    let answered = admit_and_run(inference, info.clone(), addressee, &head, &mut upload, received).await;
     if let Err(problem) = &answered {
-        upload.drain(problem).await;
+        drain(inference, &info, &mut upload, problem).await;
     }
     answered
 }

@@ -1,22 +1,17 @@
 //! The server under load, and the requests that are sent to it.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header, uri::PathAndQuery};
 use http_body_util::Full;
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 
 use super::EncodedImage;
+use crate::http_client::{HttpConnector, HttpsConnector, Roots, connector};
 
 /// Default path.
 const PATH: &str = "/v1/detect";
@@ -28,15 +23,21 @@ pub struct BenchTarget {
     headers: HeaderMap,
     images: Arc<[EncodedImage]>,
     next_image: Arc<AtomicUsize>,
-    pub(super) client: Client<HttpConnector, Full<Bytes>>,
+    pub(super) client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
 impl BenchTarget {
-    /// Makes a target of an `http://` address, with additional headers. The default path is `/v1/detect`.
+    /// Makes a target of an `http://` or `https://` address, with additional headers. The default path is `/v1/detect`. Over TLS the
+    /// server is believed whose certificate `roots` believe.
     ///
     /// # Errors
-    /// The address or a header cannot be used, or there is no image.
-    pub fn new(url: &str, images: Vec<EncodedImage>, headers: &[(String, String)]) -> Result<Self, String> {
+    /// The address, a header or the authorities cannot be used, or there is no image.
+    pub fn new(
+        url: &str,
+        images: Vec<EncodedImage>,
+        headers: &[(String, String)],
+        roots: &Roots,
+    ) -> Result<Self, String> {
         if images.is_empty() {
             return Err("there is no picture to send".to_owned());
         }
@@ -47,11 +48,11 @@ impl BenchTarget {
                 HeaderValue::try_from(value).map_err(|_| format!("the value of header `{name}` cannot be sent"))?;
             additional.append(name_ok, value);
         }
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(Duration::from_secs(5)));
-        let client = Client::builder(TokioExecutor::new()).build(connector);
-        Ok(Self { uri: address(url)?, headers: additional, images: images.into(), next_image: Arc::default(), client })
+        let uri = address(url)?;
+        // In the clear nobody shows a certificate, and none of the system's is read.
+        let roots = if uri.scheme_str() == Some("https") { roots } else { &Roots::Nobody };
+        let client = Client::builder(TokioExecutor::new()).build(connector(roots)?);
+        Ok(Self { uri, headers: additional, images: images.into(), next_image: Arc::default(), client })
     }
 
     /// The URL that requests are sent to.
@@ -99,11 +100,8 @@ fn address(url: &str) -> Result<Uri, String> {
     let example = "as in http://127.0.0.1:8080/v1/detect";
     let uri: Uri = url.parse().map_err(|error| format!("`{url}` is no address ({error}); give one {example}"))?;
     match uri.scheme_str() {
-        Some("http") => {}
-        Some("https") => {
-            return Err(format!("`{url}` is https, which would measure the encryption; give http, {example}"));
-        }
-        _ => return Err(format!("`{url}` does not begin with http://; give an address {example}")),
+        Some("http" | "https") => {}
+        _ => return Err(format!("`{url}` does not begin with http:// or https://; give an address {example}")),
     }
     let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     let mut parts = uri.into_parts();
@@ -126,8 +124,8 @@ mod tests {
         assert_eq!(full("http://h:1/?model=a"), Ok("http://h:1/v1/detect?model=a".to_owned()));
         assert_eq!(full("http://h:1?model=a"), Ok("http://h:1/v1/detect?model=a".to_owned()));
         assert_eq!(full("http://[::1]:1/x?y=z"), Ok("http://[::1]:1/x?y=z".to_owned()));
-        for (url, wrong) in [("https://h", "is https"), ("h:1/x", "address"), ("localhost", "http://"), ("", "address")]
-        {
+        assert_eq!(full("https://h"), Ok("https://h/v1/detect".to_owned()));
+        for (url, wrong) in [("ftp://h", "https://"), ("h:1/x", "address"), ("localhost", "http://"), ("", "address")] {
             assert!(full(url).is_err_and(|sentence| sentence.contains(wrong)), "{url}: {:?}", full(url));
         }
     }
@@ -136,7 +134,8 @@ mod tests {
     async fn images_are_sent_in_turn_and_headers_replace_the_defaults() {
         let image = |bytes: &'static [u8]| EncodedImage::new(Bytes::from_static(bytes));
         let header = ("content-type".to_owned(), "image/x".to_owned());
-        let target = BenchTarget::new("http://h", vec![image(b"a"), image(b"bcd")], &[header]).expect("fine");
+        let target =
+            BenchTarget::new("http://h", vec![image(b"a"), image(b"bcd")], &[header], &Roots::Nobody).expect("fine");
         assert_eq!((target.image_count(), target.mean_image_bytes()), (2, 2));
         for expected in ["a", "bcd", "a"] {
             let body = target.request().into_body().collect().await.expect("a body");
@@ -145,6 +144,9 @@ mod tests {
         let request = target.request();
         let types: Vec<_> = request.headers().get_all("content-type").iter().collect();
         assert_eq!(types, ["image/x"]);
-        assert!(BenchTarget::new("http://h", vec![image(b"a")], &[("a b".to_owned(), String::new())]).is_err());
+        assert!(
+            BenchTarget::new("http://h", vec![image(b"a")], &[("a b".to_owned(), String::new())], &Roots::Nobody)
+                .is_err()
+        );
     }
 }

@@ -9,6 +9,7 @@ use super::{Setting, TuneGoal};
 use crate::{
     config::{AdminListen, AuthMode, Auto, Config, ModelOverrides},
     cost::{PriceSheet, capacity_cpus},
+    http_client::Roots,
     inference::{
         Inference,
         frontier::{FrontierPoint, frontier},
@@ -162,7 +163,7 @@ impl Subject {
     fn target(&self, server: &TrialServer) -> Result<BenchTarget, String> {
         // The variant is named, so that the router cannot choose another one.
         let url = format!("{}/v1/models/{}/predict?variant={}", server.url, self.model, server.variant);
-        BenchTarget::new(&url, self.images.clone(), &[])
+        BenchTarget::new(&url, self.images.clone(), &[], &Roots::Nobody)
     }
 
     fn measurement(

@@ -208,6 +208,7 @@ def promise(photo, binaries):
     body, old = open(photo, "rb").read(), "/sys/fs/cgroup/cpu"
     group = f"{old if os.path.isdir(old) else '/sys/fs/cgroup'}/ounce-fairness"
     settings = {"OUNCE_MODEL__PEDESTRIAN__SLO_P99_MS": "500"}
+    if os.geteuid() == 0: os.setpriority(os.PRIO_PROCESS, 0, -10)
     for cpus in [float(c) for c in os.environ.get("CPUS", "0.2 0.5 2").split()]:
         os.makedirs(group, exist_ok=True)
         if os.path.isdir(old):
@@ -217,7 +218,7 @@ def promise(photo, binaries):
             process = start(binary, settings, group)
             try:
                 asyncio.run(closed(2, body, 4))
-                capacity = asyncio.run(closed(SECONDS, body, 8))
+                capacity = max(asyncio.run(closed(SECONDS / 2, body, connections)) for connections in (4, 8, 16))
                 for load in [float(l) for l in os.environ.get("LOADS", "0.5 1 1.4 2").split()]:
                     random.seed(1)
                     got = asyncio.run(offered(SECONDS, body, load * capacity))

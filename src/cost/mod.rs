@@ -21,7 +21,7 @@ mod time;
 pub use self::{
     account::Account,
     budget::{Budget, BudgetState},
-    cpu_quota::capacity_cpus,
+    cpu_quota::{capacity_cpus, longest_pause},
     device::{DeviceClock, DeviceRun},
     ledger::{BudgetExceeded, Ledger, LoadingGuard, ProcessUsage},
     meter::{BillingInfo, Meter},

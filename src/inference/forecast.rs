@@ -28,6 +28,8 @@ pub(super) struct Forecast {
     /// The time from then to the answer.
     pub expected: Duration,
     margin: Duration,
+    /// How long a quota of CPU time may hold up the answer.
+    pause: Duration,
     /// Whether no other request is ahead of it and a decode thread is free.
     unobstructed: bool,
     /// How long decoding and a run alone take; zero where that has to be learned first.
@@ -46,6 +48,8 @@ struct Work {
     run: f64,
     /// CPU seconds that are done a second, while some work waits.
     pace: f64,
+    /// The longest time for which nothing is done.
+    pause: Duration,
 }
 
 /// The forecast for a request of some priority, and for one of the default priority.
@@ -67,7 +71,7 @@ impl Forecasts {
         let standings = [standing(asker.priority, own), standing(Priority::default(), usual)];
         let queues = variant.queue.wait_estimates(asker.share, standings);
         let usage = variant.info.footprint().usage(variant.queue.service_times().service_time, 1, Duration::ZERO);
-        let work = Work { decoding, run: usage.cpu.seconds(), pace: inference.pace.get() };
+        let work = Work { decoding, run: usage.cpu.seconds(), pace: inference.pace.get(), pause: inference.pace.pause };
         let free = !pool.is_full();
         let forecast = |pool: PoolWait, queue: WaitEstimate| Forecast::new(work, pool, queue, free, now);
         Self { own: forecast(own, queues[0]), usual: forecast(usual, queues[1]) }
@@ -88,6 +92,7 @@ impl Forecast {
             made_at: now,
             expected: if ahead + pool.ahead + queue.running == 0 { in_stages } else { in_stages.max(together) },
             margin: queue.margin,
+            pause: work.pause,
             unobstructed: ahead == 0 && (free || queue.needs_probe),
             alone: work.decoding.least + if queue.needs_probe { Duration::ZERO } else { queue.if_queued_now },
             ahead,
@@ -116,9 +121,10 @@ impl Forecast {
     }
 
     /// The expected time plus a margin: the largest recent error, but at least a fifth of `left` (at the start of a
-    /// rush no errors are known yet) and at most half (one bad moment must not refuse everybody).
+    /// rush no errors are known yet) and at most half (one bad moment must not refuse everybody). The pace is a mean, so an answer
+    /// that is due when the quota is used up comes a pause later.
     fn with_margin(&self, left: Duration) -> Duration {
-        self.expected + self.margin.clamp(left / 5, left / 2)
+        self.expected + (self.margin.clamp(left / 5, left / 2) + self.pause).min(left * 2 / 3)
     }
 
     /// Learns how far the forecast was off, now that the request has ended.

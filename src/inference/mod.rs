@@ -65,7 +65,7 @@ use self::{
 use crate::{
     capacity::CapacityEstimator,
     config::Config,
-    cost::Ledger,
+    cost::{Ledger, longest_pause},
     engine::thread_plan::usable_cpus,
     lifecycle::Lifecycle,
     limits::Limiter,
@@ -120,7 +120,7 @@ impl Inference {
             decoding: CpuPool::new(threads),
             postprocessing: CpuPool::new(threads),
             working: InFlight::default(),
-            pace: DrainPace::new(ledger.cpus, threads),
+            pace: DrainPace::new(ledger.cpus, longest_pause(), threads),
             observers: Arc::new([
                 Box::new(CountInMetrics),
                 Box::new(LearnDemand),

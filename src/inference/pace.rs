@@ -29,6 +29,8 @@ const SLOWEST: f64 = 4.0;
 #[derive(Debug)]
 pub(super) struct DrainPace {
     cpus: f64,
+    /// The longest time for which nothing is done, because a quota is used up.
+    pub pause: Duration,
     /// The number of requests that are worked on from which on some of them wait.
     crowd: usize,
     /// The pace, as the bits of an `f64`.
@@ -46,10 +48,11 @@ struct Window {
 }
 
 impl DrainPace {
-    /// The pace of a replica with so many CPUs, on which `threads` requests can be worked on at once.
-    pub(super) fn new(cpus: f64, threads: usize) -> Self {
+    /// The pace of a replica with so many CPUs, which stand still for so long, on which `threads` requests can be worked on at once.
+    pub(super) fn new(cpus: f64, pause: Duration, threads: usize) -> Self {
         Self {
             cpus,
+            pause,
             crowd: 2 * threads + 1,
             measured: AtomicU64::new(cpus.to_bits()),
             measuring: AtomicBool::new(false),
@@ -117,7 +120,7 @@ mod tests {
 
     #[test]
     fn it_is_measured_while_work_waits_and_forgotten_later() {
-        let (start, pace) = (Instant::now(), DrainPace::new(0.5, 1));
+        let (start, pace) = (Instant::now(), DrainPace::new(0.5, Duration::ZERO, 1));
         let at = |ms: u64| start + Duration::from_millis(ms);
         let is = |wanted: f64| assert!((pace.get() - wanted).abs() < 0.02, "{} is not {wanted}", pace.get());
         (0..50).for_each(|n| pace.answered(0.01, 2, at(n * 20)));

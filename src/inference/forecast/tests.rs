@@ -49,7 +49,8 @@ impl Throttled {
 fn story(cpus: f64, load: f64) -> (f64, f64) {
     let (start, mut random) = (Instant::now(), fastrand::Rng::with_seed(7));
     let at = |seconds: f64| start + Duration::from_secs_f64(seconds);
-    let (pace, mut errors) = (DrainPace::new(cpus, 1), ForecastErrors::default());
+    let pause = Duration::from_millis(100).mul_f64(1.0 - cpus);
+    let (pace, mut errors) = (DrainPace::new(cpus, pause, 1), ForecastErrors::default());
     let mut cpu = Throttled { quota: cpus, time: 0.0, used: 0.0 };
     // When those let in end, and how much later that is than forecast.
     let mut going: VecDeque<(f64, Duration)> = VecDeque::new();
@@ -74,7 +75,7 @@ fn story(cpus: f64, load: f64) -> (f64, f64) {
             needs_probe: false,
         };
         let decoding = WorkEstimate { expected: Duration::from_secs_f64(DECODING), least: Duration::ZERO };
-        let work = Work { decoding, run: RUN, pace: pace.get() };
+        let work = Work { decoding, run: RUN, pace: pace.get(), pause };
         let pool = PoolWait { wait: work_ahead, work_ahead, ahead: going.len() };
         let forecast = Forecast::new(work, pool, queue, going.is_empty(), at(now));
         if forecast.is_late(SLO) {

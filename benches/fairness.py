@@ -9,7 +9,7 @@ situation is measured with one after the other. PLOT=file.svg plots B's waits ov
 The clients share the machine with the server. So that B's waits are those of the server, the first gives the server all CPUs but the last,
 and the clients that one; A floods from another process than B's, and as root B's client has precedence.
 """
-import asyncio, math, multiprocessing, os, random, shutil, subprocess, sys, time, urllib.request
+import asyncio, collections, math, multiprocessing, os, random, shutil, subprocess, sys, time, urllib.request
 
 PORT = int(os.environ.get("PORT", 18680))
 SECONDS = float(os.environ.get("SECONDS", 8))
@@ -227,7 +227,7 @@ def promise(photo, binaries):
                     good = [took * 1e3 for status, took in got if status == 200]
                     print(f"{os.path.basename(binary):14} {cpus:4} CPUs capacity {capacity:6.1f}/s load {load:3} goodput {in_time / SECONDS:6.1f}/s = "
                           f"{in_time / SECONDS / capacity:4.2f} of capacity, {in_time / max(accepted, 1):6.1%} of {accepted} accepted in time, "
-                          f"p50 {quantile(good, 0.5):6.0f} p99 {quantile(good, 0.99):6.0f} ms", flush=True)
+                          f"p50 {quantile(good, 0.5):6.0f} p99 {quantile(good, 0.99):6.0f} ms {dict(collections.Counter(status for status, _ in got))}", flush=True)
             finally:
                 process.terminate(); process.wait()
         os.rmdir(group)

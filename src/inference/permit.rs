@@ -10,14 +10,14 @@ use std::{
 use super::{
     coming::{BodyShare, ComingBodies, NoShare},
     memory::{Memory, Room},
-    places::{NoPlace, Place, Places},
+    places::{NoPlace, PlaceInFlight, PlacesInFlight},
 };
 use crate::{config::Config, cost::Tenant, error::Error};
 
 /// The places and the memory of one server.
 #[derive(Debug)]
 pub(super) struct Gate {
-    places: Arc<Places>,
+    places: Arc<PlacesInFlight>,
     pub memory: Arc<Memory>,
     pub bodies: Arc<ComingBodies>,
 }
@@ -34,7 +34,7 @@ pub struct Permit {
 
 #[derive(Debug, Default)]
 struct Held {
-    place: Option<Place>,
+    place: Option<PlaceInFlight>,
     share: Option<BodyShare>,
     body: Option<Room>,
 }
@@ -45,7 +45,7 @@ impl Gate {
         let half = usize::try_from(memory.max_bytes() / 2).unwrap_or(usize::MAX);
         let max_body_bytes = config.requests.max_body_bytes.get().min(half);
         Self {
-            places: Arc::new(Places::new(config.requests.max_in_flight.get(), tenants)),
+            places: Arc::new(PlacesInFlight::new(config.requests.max_in_flight.get(), tenants)),
             memory: Arc::new(memory),
             bodies: Arc::new(ComingBodies::new(config.bodies.max_coming.get(), max_body_bytes)),
         }

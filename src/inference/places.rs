@@ -12,7 +12,7 @@ use crate::cost::Tenant;
 
 /// All places of one server.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct PlacesInFlight {
     most: usize,
     taken: AtomicUsize,
     /// By the tenants' indices; empty where there is one tenant.
@@ -21,8 +21,8 @@ pub(super) struct Places {
 
 /// One place; it is free again when this is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
-    places: Arc<Places>,
+pub(super) struct PlaceInFlight {
+    places: Arc<PlacesInFlight>,
     tenant: Tenant,
 }
 
@@ -35,7 +35,7 @@ pub(super) enum NoPlace {
     Tenant(usize),
 }
 
-impl Places {
+impl PlacesInFlight {
     /// So many places, for so many tenants.
     pub(super) fn new(most: usize, tenants: usize) -> Self {
         let by_tenant = if tenants > 1 { (0..tenants).map(|_| AtomicUsize::new(0)).collect() } else { Box::default() };
@@ -43,11 +43,11 @@ impl Places {
     }
 
     /// Takes a place for a request of a tenant.
-    pub(super) fn take(self: &Arc<Self>, tenant: Tenant) -> Result<Place, NoPlace> {
+    pub(super) fn take(self: &Arc<Self>, tenant: Tenant) -> Result<PlaceInFlight, NoPlace> {
         let before = self.taken.fetch_add(1, Ordering::Relaxed);
         let theirs = self.of(tenant).map(|count| count.fetch_add(1, Ordering::Relaxed));
         // From here on it is given back when it is dropped, also where it is refused.
-        let place = Place { places: Arc::clone(self), tenant };
+        let place = PlaceInFlight { places: Arc::clone(self), tenant };
         self.check(before, theirs).map(|()| place)
     }
 
@@ -76,7 +76,7 @@ impl Places {
     }
 }
 
-impl Drop for Place {
+impl Drop for PlaceInFlight {
     fn drop(&mut self) {
         self.places.taken.fetch_sub(1, Ordering::Relaxed);
         if let Some(theirs) = self.places.of(self.tenant) {
@@ -101,7 +101,7 @@ mod tests {
         ["default", "a", "b"].map(|name| tenants.named(name).expect("a tenant"))
     }
 
-    fn as_many_as_fit(places: &Arc<Places>, tenant: Tenant) -> (Vec<Place>, NoPlace) {
+    fn as_many_as_fit(places: &Arc<PlacesInFlight>, tenant: Tenant) -> (Vec<PlaceInFlight>, NoPlace) {
         let mut held = Vec::new();
         loop {
             match places.take(tenant) {
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_tenant_takes_half_and_the_next_finds_places_free() {
-        let ([nobody, a, b], places) = (three(), Arc::new(Places::new(256, 3)));
+        let ([nobody, a, b], places) = (three(), Arc::new(PlacesInFlight::new(256, 3)));
         let (greedy, why) = as_many_as_fit(&places, a);
         assert_eq!((greedy.len(), why), (128, NoPlace::Tenant(128)));
         assert_eq!((places.ask(a), places.ask(b)), (Err(NoPlace::Tenant(128)), Ok(())));
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_tenant_alone_has_all() {
-        let places = Arc::new(Places::new(3, 1));
+        let places = Arc::new(PlacesInFlight::new(3, 1));
         let (held, why) = as_many_as_fit(&places, Tenant::default());
         assert_eq!((held.len(), why), (3, NoPlace::All(3)));
     }
@@ -134,8 +134,8 @@ mod tests {
         /// Whoever comes and goes: never more than all, one that asks for the first time finds a place, and in the end all are free.
         #[test]
         fn the_counts_balance(steps in prop::collection::vec((0usize..3, any::<bool>()), 0..300)) {
-            let (tenants, places) = (three(), Arc::new(Places::new(20, 3)));
-            let mut held: Vec<(usize, Place)> = Vec::new();
+            let (tenants, places) = (three(), Arc::new(PlacesInFlight::new(20, 3)));
+            let mut held: Vec<(usize, PlaceInFlight)> = Vec::new();
             for (who, come) in steps {
                 if come {
                     let first = !held.iter().any(|(other, _)| *other == who);

@@ -9,7 +9,8 @@ tests![
     metrics_move_to_the_admin_port_when_there_is_one,
     a_missing_folder_ends_the_start_with_what_to_do,
     a_reader_of_the_log_may_go_away,
-    nothing_is_told_to_the_makers_of_the_runtime
+    nothing_is_told_to_the_makers_of_the_runtime,
+    memory_is_given_back_unless_the_operator_says_otherwise
 ];
 
 async fn while_it_drains_it_says_so_and_still_answers() {
@@ -59,6 +60,23 @@ async fn nothing_is_told_to_the_makers_of_the_runtime() {
     serve.env_remove("ORT_DISABLE_TELEMETRY").args(["serve", "--listen", "127.0.0.1:0"]);
     let server = Process::run(serve);
     server.ready().await;
-    let variables = std::fs::read(format!("/proc/{}/environ", server.child.id())).expect("Linux");
-    assert!(variables.split(|byte| *byte == 0).any(|variable| variable == b"ORT_DISABLE_TELEMETRY=1"));
+    assert!(variables(&server).contains(&"ORT_DISABLE_TELEMETRY=1".to_owned()));
+}
+
+async fn memory_is_given_back_unless_the_operator_says_otherwise() {
+    let mut serve = ounce();
+    serve.env("ORT_DISABLE_TELEMETRY", "1").env("MALLOC_ARENA_MAX", "7").env_remove("MALLOC_TRIM_THRESHOLD_");
+    serve.args(["serve", "--listen", "127.0.0.1:0"]);
+    let server = Process::run(serve);
+    server.ready().await;
+    let variables = variables(&server);
+    for wanted in ["ORT_DISABLE_TELEMETRY=1", "MALLOC_ARENA_MAX=7", "MALLOC_TRIM_THRESHOLD_=4194304"] {
+        assert!(variables.contains(&wanted.to_owned()), "{wanted}: {variables:?}");
+    }
+}
+
+/// The environment that a process has begun with.
+fn variables(server: &Process) -> Vec<String> {
+    let all = std::fs::read(format!("/proc/{}/environ", server.child.id())).expect("Linux");
+    all.split(|byte| *byte == 0).map(|variable| String::from_utf8_lossy(variable).into_owned()).collect()
 }

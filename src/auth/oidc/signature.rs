@@ -30,17 +30,17 @@ fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerif
     if key.family() != algorithm.family() {
         return Err(new_error(ErrorKind::InvalidAlgorithm));
     }
-    Ok(Box::new(RingVerifier { algorithm: *algorithm, check: Check::of(*algorithm)?, key: key.clone() }))
+    Ok(Box::new(RingVerifier { algorithm: *algorithm, check: SignatureCheck::of(*algorithm)?, key: key.clone() }))
 }
 
 /// How a signature is checked.
 #[derive(Clone, Copy)]
-enum Check {
+enum SignatureCheck {
     Rsa(&'static RsaParameters),
     Other(&'static dyn VerificationAlgorithm),
 }
 
-impl Check {
+impl SignatureCheck {
     fn of(algorithm: Algorithm) -> Result<Self> {
         Ok(match algorithm {
             Algorithm::RS256 => Self::Rsa(&RSA_PKCS1_2048_8192_SHA256),
@@ -60,7 +60,7 @@ impl Check {
 /// Checks the signatures of a key.
 struct RingVerifier {
     algorithm: Algorithm,
-    check: Check,
+    check: SignatureCheck,
     key: DecodingKey,
 }
 
@@ -73,10 +73,10 @@ impl JwtVerifier for RingVerifier {
 impl Verifier<Vec<u8>> for RingVerifier {
     fn verify(&self, message: &[u8], signature: &Vec<u8>) -> std::result::Result<(), Error> {
         let holds = match (self.check, self.key.kind()) {
-            (Check::Rsa(parameters), DecodingKeyKind::RsaModulusExponent { n, e }) => {
+            (SignatureCheck::Rsa(parameters), DecodingKeyKind::RsaModulusExponent { n, e }) => {
                 RsaPublicKeyComponents { n, e }.verify(parameters, message, signature)
             }
-            (Check::Other(algorithm), DecodingKeyKind::SecretOrDer(key)) => {
+            (SignatureCheck::Other(algorithm), DecodingKeyKind::SecretOrDer(key)) => {
                 UnparsedPublicKey::new(algorithm, key).verify(message, signature)
             }
             _ => return Err(Error::new()),

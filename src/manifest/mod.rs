@@ -205,10 +205,10 @@ pub struct OutputSpec {
     /// Zero point of integer outputs (see `scale`).
     #[serde(default)]
     pub zero_point: f32,
-    /// Meaning of a box's four numbers (`boxes-scores`, `detr`, `nms-in-graph`).
+    /// Meaning of a box's four numbers (`boxes-scores`, `detr`, `nms-in-graph` and rows of finished boxes).
     #[serde(default)]
     pub box_format: BoxFormat,
-    /// Unit of a box's numbers (`boxes-scores`, `detr`, `nms-in-graph`). Without it, the decoding decides.
+    /// Unit of a box's numbers (`boxes-scores`, `detr`, `nms-in-graph` and rows of finished boxes). Without it, the decoding decides.
     pub box_unit: Option<BoxUnit>,
     /// Activation that is applied to class scores (`boxes-scores`, `logits`). Without it, the decoding decides.
     pub activation: Option<Activation>,
@@ -255,6 +255,23 @@ pub enum Decoding {
     Detr,
     /// Boxes `[K, 4]`, scores `[K]`, labels `[K]`, NMS done in the graph.
     NmsInGraph,
+    /// `[N, K, 6]`: box, score, class; NMS done in the graph, or none needed (YOLOv10, YOLO26, Ultralytics' `nms=True`).
+    End2end,
+    /// `[K, 7]`: number of the picture, box, class, score (YOLOv7's end-to-end export).
+    #[serde(rename = "yolov7-end2end")]
+    Yolov7End2end,
+    /// `[K, 7]`: number of the picture, box, score, class (YOLO-NAS, flat predictions).
+    YoloNasFlat,
+    /// `[1, 1, K, 7]`: number of the picture, class, score, box in 0..1 (OpenVINO's `DetectionOutput`).
+    OpenvinoSsd,
+    /// `dets` `[N, K, 5]` of box and score, `labels` `[N, K]` (MMDeploy).
+    Mmdeploy,
+    /// `[K, 6]`: class, score, box; and the number of rows (PaddleDetection).
+    Paddle,
+    /// As `nanodet`, with cells centred on their middle (PaddleDetection's PicoDet without its post-process).
+    Picodet,
+    /// `[N, Σ⌈S/s⌉², C+32]`: classes, distance distributions of 8 bins (RangiLyu NanoDet-Plus).
+    NanodetPlus,
     /// Class probabilities.
     Softmax,
     /// Class scores before softmax (or before `activation`).
@@ -277,7 +294,15 @@ impl Decoding {
             | Self::Ssd
             | Self::BoxesScores
             | Self::Detr
-            | Self::NmsInGraph => Task::Detect,
+            | Self::NmsInGraph
+            | Self::End2end
+            | Self::Yolov7End2end
+            | Self::YoloNasFlat
+            | Self::OpenvinoSsd
+            | Self::Mmdeploy
+            | Self::Paddle
+            | Self::Picodet
+            | Self::NanodetPlus => Task::Detect,
         }
     }
 }

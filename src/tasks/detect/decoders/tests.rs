@@ -9,7 +9,7 @@ use crate::{
     vision::bbox::BBox,
 };
 
-fn detections(toml: &str, labels: usize, outputs: &[TestOutput]) -> Vec<Detection> {
+pub(super) fn detections(toml: &str, labels: usize, outputs: &[TestOutput]) -> Vec<Detection> {
     match read(toml, labels, outputs) {
         Prediction::Detections(candidates) => candidates,
         Prediction::Classes(_) => panic!("classes"),
@@ -17,7 +17,7 @@ fn detections(toml: &str, labels: usize, outputs: &[TestOutput]) -> Vec<Detectio
 }
 
 #[track_caller]
-fn assert_one(candidates: &[Detection], class_id: usize, score: f32, sides: [f32; 4]) {
+pub(super) fn assert_one(candidates: &[Detection], class_id: usize, score: f32, sides: [f32; 4]) {
     let [one] = candidates else { panic!("{candidates:?}") };
     let BBox { x1, y1, x2, y2 } = one.bbox;
     let close = [x1, y1, x2, y2].iter().zip(sides).all(|(a, b)| (a - b).abs() < 0.01);
@@ -236,4 +236,37 @@ fn misfits_are_refused_with_both_shapes() {
         let said = reader(toml, labels, &one(shape)).expect_err("refused");
         assert!(said.contains(reason) && said.contains("the graph has: out f32[1, "), "{said}");
     }
+}
+
+#[test]
+fn picodet_cells_lie_half_a_pixel_further() {
+    let toml = "decode = 'picodet'\nstrides = [16, 32]";
+    let names = ["a", "b", "c", "d"];
+    // Centre 1.5·16 = 24; left, top, bottom 8, right 16.
+    assert_one(&detections(toml, 3, &nanodet(names)), 2, 0.7, [32.0, 16.0, 64.0, 32.0]);
+    let said = reader("decode = 'picodet'\nstrides = [16]", 3, &nanodet(names)).expect_err("a stride too few");
+    assert!(said.contains("two outputs a stride, so 2 for output.strides, which has 1 (PicoDet has"), "{said}");
+}
+
+#[test]
+fn nanodet_plus_counts_from_the_corners_of_cells() {
+    let toml = "decode = 'nanodet-plus'\nstrides = [16, 32]";
+    let row = 2 + 32;
+    let mut values = vec![0.0f32; 5 * row];
+    // The cell at (1, 0) of stride 16: x = 16, y = 0. Sides of bins 0.5, 0, 0.75, 1.5 by two even neighbours or one.
+    let cell = &mut values[row..2 * row];
+    cell.fill(-60.0);
+    cell[..2].copy_from_slice(&[0.1, 0.7]);
+    let mut bins = |side: usize, bins: &[usize]| bins.iter().for_each(|bin| cell[2 + side * 8 + bin] = 60.0);
+    bins(0, &[0, 1]);
+    bins(1, &[0]);
+    bins(2, &[0, 1]);
+    bins(3, &[1, 2]);
+    // Left 8, top 0, right 8, bottom 24 of the input.
+    let output0 = output("output", &[1, 5, row], values);
+    assert_one(&detections(toml, 2, &[output0]), 1, 0.7, [16.0, 0.0, 48.0, 24.0]);
+    let misfit = [output("output", &[1, 21, 34], vec![0.0f32; 21 * 34])];
+    let said = reader(toml, 2, &misfit).expect_err("other strides");
+    assert!(said.contains("wants one output [N, 5, 34] (the cells of output.strides [16, 32]"), "{said}");
+    assert!(reader("decode = 'nanodet-plus'", 6, &misfit).is_err(), "34 numbers are no 6 labels and 28 bins");
 }

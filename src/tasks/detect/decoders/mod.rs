@@ -6,6 +6,7 @@
 //! | `nanodet` | `nanodet`, `picodet` | classes and distance distributions a stride |
 //! | `nanodet_plus` | `nanodet-plus` | the same in one output |
 //! | `fastestdet` | `fastestdet` | one grid, channels first |
+//! | `fastestv2` | `yolo-fastestv2` | two grids, three anchors a cell |
 //! | `boxes` | `boxes-scores` | boxes and class scores before NMS |
 //! | `listed` | `ssd`, `detr`, `nms-in-graph` | finished boxes, scores, labels |
 //! | `rows` | `end2end`, `yolov7-end2end`, `yolo-nas-flat`, `openvino-ssd`, `mmdeploy`, `paddle` | finished boxes, one a row |
@@ -19,6 +20,7 @@
 mod boxes;
 mod candidates;
 mod fastestdet;
+mod fastestv2;
 mod listed;
 mod nanodet;
 mod nanodet_plus;
@@ -28,8 +30,8 @@ mod yolo;
 use std::fmt;
 
 use self::{
-    boxes::BoxesScores, fastestdet::Fastestdet, listed::Listed, nanodet::Nanodet, nanodet_plus::NanodetPlus,
-    rows::Rows, yolo::Yolo,
+    boxes::BoxesScores, fastestdet::Fastestdet, fastestv2::FastestV2, listed::Listed, nanodet::Nanodet,
+    nanodet_plus::NanodetPlus, rows::Rows, yolo::Yolo,
 };
 use super::Detection;
 use crate::{
@@ -74,6 +76,7 @@ pub(in crate::tasks) fn decoder(
         Decoding::Yolox | Decoding::Yolov5 | Decoding::Yolov8 => Box::new(Yolo::new(ports, label_count, input_size)?),
         Decoding::Nanodet | Decoding::Picodet => Box::new(Nanodet::new(ports, label_count, input_size)?),
         Decoding::NanodetPlus => Box::new(NanodetPlus::new(ports, label_count, input_size)?),
+        Decoding::YoloFastestV2 => Box::new(FastestV2::new(ports, label_count, input_size)?),
         Decoding::Fastestdet => Box::new(Fastestdet::new(ports, label_count)?),
         Decoding::BoxesScores => Box::new(BoxesScores::new(ports, label_count)?),
         Decoding::Ssd | Decoding::Detr | Decoding::NmsInGraph => Box::new(Listed::new(ports)?),

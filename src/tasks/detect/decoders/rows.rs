@@ -255,7 +255,7 @@ fn is_grid(shape: &[Option<usize>], (width, height): (u32, u32)) -> bool {
 }
 
 /// The decoding that such outputs have more likely, as the end of a sentence.
-fn instead(ports: &OutputPorts<'_>, labels: usize) -> String {
+pub(super) fn instead(ports: &OutputPorts<'_>, labels: usize) -> String {
     let [port] = ports.outputs else { return String::new() };
     match *port.shape.as_slice() {
         [_, Some(n), _] if n == 4 + labels => " (this shape is that of \"yolov8\")".to_owned(),
@@ -265,7 +265,9 @@ fn instead(ports: &OutputPorts<'_>, labels: usize) -> String {
             " (rows of 7 are those of \"yolov7-end2end\", \"yolo-nas-flat\" or \"openvino-ssd\", by their columns)"
                 .to_owned()
         }
-        [_, _, Some(n)] if n >= 7 => format!(" (rows of {n} hold more than boxes: angles, masks or key points)"),
+        [_, rows, Some(n)] if (7..=60).contains(&n) && rows.is_none_or(|rows| rows > n) => {
+            format!(" (rows of {n} hold more than a box, a score and a class: an angle, a mask, key points or a score a class)")
+        }
         _ => String::new(),
     }
 }

@@ -151,12 +151,15 @@ fn outputs_that_do_not_fit_are_refused_with_what_would() {
           shape is that of \"yolov8\")",
         ),
         ("end2end", 80, &[1, 21, 85], "(this shape is that of \"yolov5\" or \"yolox\")"),
-        ("end2end", 80, &[1, 300, 38], "(rows of 38 hold more than boxes: angles, masks or key points)"),
+        ("end2end", 80, &[1, 300, 38], "(rows of 38 hold more than a box, a score and a class: an angle, a mask"),
         ("end2end", 80, &[300, 7], "(rows of 7 are those of \"yolov7-end2end\", \"yolo-nas-flat\""),
-        ("yolov7-end2end", 80, &[1, 300, 7], "(rows of 7 hold more than boxes"),
+        ("yolov7-end2end", 80, &[1, 300, 7], "(rows of 7 hold more than a box"),
         ("yolo-nas-flat", 80, &[300, 6], "(rows of 6 are those of \"end2end\", or \"paddle\")"),
         ("openvino-ssd", 80, &[1, 300, 7], "wants one output [1, 1, K, 7]"),
         ("mmdeploy", 80, &[1, 300, 5], "wants dets [N, K, 5] (x1, y1, x2, y2, score) and whole labels [N, K]"),
+        ("yolov8", 80, &[1, 300, 6], "(4 + 80 labels) (rows of 6 are those of \"end2end\", or \"paddle\")"),
+        // 81 labels would not make it right, so nothing is said that invites them.
+        ("end2end", 80, &[1, 85, 21], "x2, y2, score, class); the graph has"),
         // 16 + 4 + 1 cells of 32×32: YOLOv5 with one label.
         ("end2end", 1, &[1, 63, 6], "boxes before NMS: with one label that is \"yolov5\""),
         ("end2end", 1, &[1, 21, 6], "boxes before NMS"),

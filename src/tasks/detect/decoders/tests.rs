@@ -270,3 +270,45 @@ fn nanodet_plus_counts_from_the_corners_of_cells() {
     assert!(said.contains("wants one output [N, 5, 34] (the cells of output.strides [16, 32]"), "{said}");
     assert!(reader("decode = 'nanodet-plus'", 6, &misfit).is_err(), "34 numbers are no 6 labels and 28 bins");
 }
+
+#[test]
+fn fastestv2_cells_have_three_anchors() {
+    let row = 15 + 2;
+    let mut values = vec![0.0f32; 5 * row];
+    // The second anchor of the last cell of stride 16, at (1, 1): centre (2·0.25 − 0.5 + 1)·16 = 16.
+    let cell = &mut values[3 * row..4 * row];
+    cell[4..8].copy_from_slice(&[0.25, 0.25, 0.5, 0.25]);
+    cell[12..17].copy_from_slice(&[0.0, 0.9, 0.0, 0.2, 0.8]);
+    let toml = "decode = 'yolo-fastestv2'\nanchors = [[1, 1], [12, 16], [1, 1], [1, 1], [1, 1], [20, 8]]";
+    // Size (1²·12, 0.5²·16); x counts double on the image.
+    let wanted = [20.0, 14.0, 44.0, 18.0];
+    for shape in [&[5, row][..], &[1, 5, row]] {
+        let whole = [output("output", shape, values.clone())];
+        assert_one(&detections(toml, 2, &whole), 1, 0.72, wanted);
+        assert_eq!(reader(toml, 2, &whole).expect("fits").0.why_single().is_some(), shape.len() == 2);
+    }
+    let two = |values: &[f32]| {
+        [
+            output("794", &[1, 2, 2, row], values[..4 * row].to_vec()),
+            output("796", &[1, 1, 1, row], values[4 * row..].to_vec()),
+        ]
+    };
+    assert_one(&detections(toml, 2, &two(&values)), 1, 0.72, wanted);
+    // The third anchor of stride 32, of COCO without a word: 279.92 wide.
+    let mut values = vec![0.0f32; 5 * row];
+    let cell = &mut values[4 * row..];
+    cell[8..12].copy_from_slice(&[0.5, 0.5, 0.025, 0.5]);
+    cell[12..17].copy_from_slice(&[0.0, 0.0, 1.0, 0.5, 0.1]);
+    let (half, coco) = (0.05f32.powi(2) * 279.92 / 2.0, "decode = 'yolo-fastestv2'");
+    let wanted = [2.0 * (16.0 - half), 0.0, 2.0 * (16.0 + half), 32.0];
+    assert_one(&detections(coco, 2, &two(&values)), 0, 0.5, wanted);
+    assert_one(&detections(coco, 2, &[output("output", &[5, row], values.clone())]), 0, 0.5, wanted);
+    let said = reader(coco, 3, &two(&values)).expect_err("three labels");
+    assert!(said.contains("wants one output [5, 18], or two [N, 2, 2, 18] and [N, 1, 1, 18]"), "{said}");
+    let said = reader(
+        "decode = 'yolo-fastestv2'\nanchors = [[1, 1], [0, 1], [1, 1], [1, 1], [1, 1], [1, 1]]",
+        2,
+        &two(&values),
+    );
+    assert!(said.is_err_and(|said| said.contains("output.anchors wants widths and heights above 0")));
+}

@@ -58,27 +58,26 @@ impl FastestV2 {
         let all: usize = sizes.iter().map(|(rows, columns)| rows * columns).sum();
         let whole = [Some(all), Some(row)];
         let one = ports.only(|_, port| fits(&port.shape, &whole));
-        let mut skip = 0;
-        let (chunks, _) = anchors.as_chunks::<ANCHORS>();
-        let level = |((&stride, (rows, columns)), anchors): ((&u32, (usize, usize)), &[[f32; 2]; ANCHORS])| {
+        let (of_stride, _) = anchors.as_chunks::<ANCHORS>();
+        let (mut levels, mut skip) = (Vec::new(), 0);
+        for ((stride, (rows, columns)), anchors) in STRIDES.into_iter().zip(sizes).zip(of_stride) {
             let grid = vec![Some(rows), Some(columns), Some(row)];
-            let (index, shape) = match one {
-                Some(index) => (index, whole.to_vec()),
-                None => (ports.only(|_, port| fits(&port.shape, &grid))?, grid),
+            let found = match one {
+                Some(index) => Some((index, whole.to_vec())),
+                None => ports.only(|_, port| fits(&port.shape, &grid)).map(|index| (index, grid)),
             };
+            let Some((index, shape)) = found else { break };
             let cells = rows * columns;
-            let before = if one.is_some() { skip } else { 0 };
-            skip += cells;
-            Some(AnchorGrid { index, shape, skip: before, columns, cells, stride: stride as f32, anchors: *anchors })
-        };
-        let levels: Option<Vec<AnchorGrid>> = STRIDES.iter().zip(sizes).zip(chunks).map(level).collect();
+            levels.push(AnchorGrid { index, shape, skip, columns, cells, stride: stride as f32, anchors: *anchors });
+            skip += if one.is_some() { cells } else { 0 };
+        }
         let [(a, b), (c, d)] = sizes;
-        let levels = levels.ok_or_else(|| {
-            ports.refuse(&format!(
+        if levels.len() != STRIDES.len() {
+            return Err(ports.refuse(&format!(
                 "one output [{all}, {row}], or two [N, {a}, {b}, {row}] and [N, {c}, {d}, {row}] (the cells of the strides 16 \
                  and 32 on {width}×{height}; 15 + {classes} labels)"
-            ))
-        })?;
+            )));
+        }
         let no_batch_axis = one.and_then(|index| ports.outputs.get(index)).is_some_and(|port| port.shape.len() == 2);
         Ok(Self { classes, levels, no_batch_axis })
     }

@@ -190,7 +190,9 @@ impl Rows {
         };
         let picture = picture.map_or(0.0, at);
         let (class, score) = (class.map_or(beside.unwrap_or(f32::NAN), at), at(score));
-        if picture < 0.0 || picture.is_nan() || !(class > -0.5 && class.is_finite()) || !(score > 0.0) {
+        // What is no number fills up, too.
+        let fills_up = picture.is_nan() || picture < 0.0 || score.is_nan() || score <= 0.0;
+        if fills_up || !class.is_finite() || class < -0.5 {
             return Ok(None);
         }
         if picture > 0.0 {
@@ -266,7 +268,9 @@ pub(super) fn instead(ports: &OutputPorts<'_>, labels: usize) -> String {
                 .to_owned()
         }
         [_, rows, Some(n)] if (7..=60).contains(&n) && rows.is_none_or(|rows| rows > n) => {
-            format!(" (rows of {n} hold more than a box, a score and a class: an angle, a mask, key points or a score a class)")
+            format!(
+                " (rows of {n} hold more than a box, a score and a class: an angle, a mask, key points or a score a class)"
+            )
         }
         _ => String::new(),
     }

@@ -159,7 +159,7 @@ fn outputs_that_do_not_fit_are_refused_with_what_would() {
         ("mmdeploy", 80, &[1, 300, 5], "wants dets [N, K, 5] (x1, y1, x2, y2, score) and whole labels [N, K]"),
         ("yolov8", 80, &[1, 300, 6], "(4 + 80 labels) (rows of 6 are those of \"end2end\", or \"paddle\")"),
         // 81 labels would not make it right, so nothing is said that invites them.
-        ("end2end", 80, &[1, 85, 21], "x2, y2, score, class); the graph has"),
+        ("end2end", 80, &[1, 85, 8400], "x2, y2, score, class); the graph has"),
         // 16 + 4 + 1 cells of 32×32: YOLOv5 with one label.
         ("end2end", 1, &[1, 63, 6], "boxes before NMS: with one label that is \"yolov5\""),
         ("end2end", 1, &[1, 21, 6], "boxes before NMS"),

@@ -63,6 +63,7 @@ impl PostprocessOverrides {
         PostprocessOptions {
             min_score: self.min_score.unwrap_or(defaults.min_score),
             iou: self.iou.unwrap_or(defaults.iou),
+            asked_iou: self.iou,
             max_detections: self.max_detections.unwrap_or(defaults.max_detections),
             top_k: self.top_k.unwrap_or(defaults.top_k),
         }

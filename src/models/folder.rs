@@ -209,7 +209,7 @@ mod tests {
     fn what_is_wrong_is_said_in_one_sentence() {
         insta::assert_snapshot!(reason(&[("model.toml", "task = 'detect'\nlables = ['a']\noutput.decode = 'yolox'")]), @"models/cats/model.toml is not a valid manifest: line 2: unknown field `lables`, expected one of `task`, `labels`, `default_variant`, `input`, `output`, `variant`, `batching`, `execution`, `routing`");
         insta::assert_snapshot!(reason(&[("model.toml", "task = 'detect'\nlabels = ['a']\noutput.decode = 'softmax'")]), @r#"task is "detect", but outputs decoded as Softmax answer "classify""#);
-        insta::assert_snapshot!(reason(&[("model.toml", "task = 'detect'\nlabels = ['a']\noutput.decode = 'yolo'")]), @"models/cats/model.toml is not a valid manifest: line 3: unknown variant `yolo`, expected one of `yolox`, `yolov5`, `yolov8`, `nanodet`, `fastestdet`, `ssd`, `boxes-scores`, `detr`, `nms-in-graph`, `softmax`, `logits`, `sigmoid`");
+        insta::assert_snapshot!(reason(&[("model.toml", "task = 'detect'\nlabels = ['a']\noutput.decode = 'yolo'")]), @"models/cats/model.toml is not a valid manifest: line 3: unknown variant `yolo`, expected one of `yolox`, `yolov5`, `yolov8`, `nanodet`, `fastestdet`, `ssd`, `boxes-scores`, `detr`, `nms-in-graph`, `end2end`, `yolov7-end2end`, `yolo-nas-flat`, `openvino-ssd`, `mmdeploy`, `paddle`, `picodet`, `nanodet-plus`, `yolo-fastestv2`, `softmax`, `logits`, `sigmoid`");
         insta::assert_snapshot!(reason(&[("model.toml", THREE_LINES)]), @"the file of labels models/cats/names.txt does not exist");
         insta::assert_snapshot!(reason(&[("model.toml", THREE_LINES), ("names.txt", "cat")]), @"there is no .onnx or .onnx.zst file in models/cats");
     }

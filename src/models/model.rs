@@ -217,7 +217,7 @@ impl ModelInfo {
             task: Task::Classify,
             labels: Vec::new(),
             decoding: Decoding::Softmax,
-            defaults: PostprocessOptions { min_score: 0.3, iou: 0.5, max_detections: 300, top_k: 5 },
+            defaults: PostprocessOptions { min_score: 0.3, iou: 0.5, asked_iou: None, max_detections: 300, top_k: 5 },
             input_size: (1, 1),
             inputs: Vec::new(),
             outputs: Vec::new(),

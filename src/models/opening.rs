@@ -75,8 +75,11 @@ impl Loader<'_> {
         let asked = manifest.batching.max_batch.or(probe::DEFAULT_MAX_BATCH);
         let declared = BatchAxis::declared(&session.inputs, &session.outputs).is_free();
         let unbatched = Batchable { source, session, weights, axis: BatchAxis::Fixed, why_fixed: None };
-        let Batchable { source, mut session, weights, axis, why_fixed } =
-            self.try_batches(unbatched, &preprocessor, plan, asked)?;
+        let Batchable { source, mut session, weights, axis, why_fixed } = match postprocessor.why_single() {
+            // A trial could only show that the rows of these three images can be told apart.
+            Some(why) => Batchable { why_fixed: Some(why.to_owned()), ..unbatched },
+            None => self.try_batches(unbatched, &preprocessor, plan, asked)?,
+        };
         let mut limits = probe::limits(&manifest.batching, axis, &session.providers)?;
         let execution_mode = probe::execution_mode(&session.providers, plan);
         let (profile, pool_cpu_time) = probe::measure(&mut session, &preprocessor, &mut limits, execution_mode)?;

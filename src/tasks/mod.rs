@@ -184,6 +184,13 @@ impl Decoder {
             Self::Classify(decoder) => decoder.read(outputs, options.top_k).map(Prediction::Classes),
         }
     }
+
+    fn why_single(&self) -> Option<&'static str> {
+        match self {
+            Self::Detect(decoder) => decoder.why_single(),
+            Self::Classify(_) => None,
+        }
+    }
 }
 
 impl Prediction {

@@ -22,6 +22,8 @@ pub struct PostprocessOptions {
     pub min_score: f32,
     /// Of two boxes of a class that overlap by more than this IoU, the weaker is left out.
     pub iou: f32,
+    /// The IoU that the request itself names. Decodings whose boxes are final suppress overlapping ones only then.
+    pub asked_iou: Option<f32>,
     /// The most detections that an answer has.
     pub max_detections: usize,
     /// The most classes that an answer has.
@@ -33,6 +35,7 @@ impl From<&OutputSpec> for PostprocessOptions {
         Self {
             min_score: spec.min_score.get(),
             iou: spec.iou.get(),
+            asked_iou: None,
             max_detections: spec.max_detections.get(),
             top_k: spec.top_k.get(),
         }
@@ -118,5 +121,11 @@ impl Postprocessor {
     ) -> Result<Prediction, String> {
         let values = OutputValues { tensors: outputs, quantisation: self.quantisation };
         self.decoder.read(&values, placement, options)
+    }
+
+    /// Why images cannot share a run, where the outputs of several could not be told apart.
+    #[must_use]
+    pub fn why_single(&self) -> Option<&'static str> {
+        self.decoder.why_single()
     }
 }

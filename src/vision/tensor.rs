@@ -17,6 +17,20 @@ pub struct Port {
     pub shape: Vec<Option<usize>>,
 }
 
+impl Port {
+    /// Whether its elements are wide whole numbers, as class numbers and counts are.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        matches!(self.element, ElementType::I64 | ElementType::I32 | ElementType::U64 | ElementType::U32)
+    }
+
+    /// Whether it may hold a single number for an image: all its dimensions are 1 or free.
+    #[must_use]
+    pub fn is_one(&self) -> bool {
+        self.shape.len() <= 2 && self.shape.iter().all(|dim| dim.is_none_or(|n| n == 1))
+    }
+}
+
 impl fmt::Display for Port {
     /// `images f32[N, 3, 416, 416]`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

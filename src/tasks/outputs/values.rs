@@ -36,6 +36,16 @@ impl<'a> OutputValues<'a> {
         self.checked(index, wanted).map(|tensor| widened(tensor, Quantisation::NONE))
     }
 
+    /// The only number of the output at `index`, with as many axes as it likes: how many rows count.
+    pub(in crate::tasks) fn count(&self, index: usize) -> Result<usize, String> {
+        let tensor = self.tensor(index)?;
+        match *widened(tensor, Quantisation::NONE) {
+            // A cast saturates, and makes NaN 0.
+            [count] => Ok(count as usize),
+            _ => Err(format!("output {index} came back as {:?}; wanted: one number, the count", tensor.shape())),
+        }
+    }
+
     /// All values of the output at `index`, whatever its shape.
     pub(in crate::tasks) fn all(&self, index: usize) -> Result<Cow<'a, [f32]>, String> {
         self.tensor(index).map(|tensor| widened(tensor, self.quantisation))

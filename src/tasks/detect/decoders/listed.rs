@@ -5,7 +5,9 @@
 //! - `detr`: the ONNX exports of github.com/lyuwenyu/RT-DETR and github.com/Peterande/D-FINE: labels, boxes, scores
 //!   in pixels of the size that the graph was told.
 //! - `nms-in-graph`: boxes `[K, 4]`, scores `[K]`, labels `[K]` in input pixels, `K` differing by image, as
-//!   torchvision's detectors and ONNX's `NonMaxSuppression` make them.
+//!   torchvision's detectors and ONNX's `NonMaxSuppression` make them; or, with a batch axis and a count
+//!   `[N, 1]`, those of TensorRT's EfficientNMS (github.com/NVIDIA/TensorRT): `num_dets`, `det_boxes`, `det_scores`,
+//!   `det_classes`.
 
 use super::{
     DetectionDecoder,
@@ -18,10 +20,7 @@ use crate::{
         detect::Detection,
         outputs::{OutputPorts, OutputValues},
     },
-    vision::{
-        geometry::Placement,
-        tensor::{ElementType, Port},
-    },
+    vision::geometry::Placement,
 };
 
 /// Reads finished boxes.
@@ -34,23 +33,26 @@ pub(super) struct Listed {
     count_index: Option<usize>,
     format: BoxFormat,
     unit: BoxUnit,
+    /// Whether the boxes are `[K, 4]`.
+    no_batch_axis: bool,
 }
 
 impl Listed {
     pub(super) fn new(ports: &OutputPorts<'_>) -> Result<Self, String> {
         let (spec, ssd) = (ports.spec, ports.spec.decode == Decoding::Ssd);
         let names = &spec.names;
-        let boxes = ports.boxes(&["boxes", "detection_boxes", "bboxes"])?;
-        let mut labels = ports
-            .named(names.labels.as_ref())?
-            .or_else(|| ports.usual(&["labels", "classes", "detection_classes", "class_ids"]))
-            .or_else(|| ports.only(|index, port| Some(index) != boxes && !ssd && is_whole(port)));
-        let mut scores = ports
-            .named(names.scores.as_ref())?
-            .or_else(|| ports.usual(&["scores", "detection_scores"]))
-            .or_else(|| ports.only(|index, port| Some(index) != boxes && !ssd && !is_whole(port)));
+        let boxes = ports.boxes(&["boxes", "detection_boxes", "det_boxes", "bboxes"])?;
         let mut count =
             ports.named(names.count.as_ref())?.or_else(|| ports.usual(&["num_detections", "num_dets", "count"]));
+        let other = |index: usize| Some(index) != boxes && Some(index) != count;
+        let mut labels = ports
+            .named(names.labels.as_ref())?
+            .or_else(|| ports.usual(&["labels", "classes", "detection_classes", "det_classes", "class_ids"]))
+            .or_else(|| ports.only(|index, port| other(index) && !ssd && port.is_whole()));
+        let mut scores = ports
+            .named(names.scores.as_ref())?
+            .or_else(|| ports.usual(&["scores", "detection_scores", "det_scores"]))
+            .or_else(|| ports.only(|index, port| other(index) && !ssd && !port.is_whole()));
         // TensorFlow's post-process names nothing, but its order is fixed: boxes, classes, scores, count.
         if ssd && boxes == Some(0) && labels.is_none() && scores.is_none() && ports.outputs.len() >= 3 {
             (labels, scores) = (Some(1), Some(2));
@@ -70,12 +72,16 @@ impl Listed {
                 _ => "boxes [K, 4], scores [K] and whole labels [K], by output.names where usual names do not tell",
             }));
         };
+        if let Some(port) = count.and_then(|index| ports.outputs.get(index)).filter(|port| !port.is_one()) {
+            return Err(ports.refuse(&format!("the count {} to be [N] or [N, 1]", port.name)));
+        }
         let (format, unit) = match spec.decode {
             Decoding::Ssd => (BoxFormat::Yxyx, BoxUnit::Unit),
             Decoding::Detr => (spec.box_format, spec.box_unit.unwrap_or(BoxUnit::Image)),
             _ => (spec.box_format, spec.box_unit.unwrap_or(BoxUnit::Input)),
         };
-        Ok(Self { boxes_index, scores_index, labels_index, count_index: count, format, unit })
+        let no_batch_axis = ports.outputs.get(boxes_index).is_some_and(|port| port.shape.len() == 2);
+        Ok(Self { boxes_index, scores_index, labels_index, count_index: count, format, unit, no_batch_axis })
     }
 }
 
@@ -95,8 +101,7 @@ impl DetectionDecoder for Listed {
             return Err(format!("{boxes} boxes came back with {scores} scores and {labels} labels"));
         }
         let count = match self.count_index {
-            // A cast saturates, and makes NaN 0.
-            Some(index) => outputs.numbers(index, &[])?.first().map_or(0, |&count| count as usize),
+            Some(index) => outputs.count(index)?,
             None => boxes.len(),
         };
         let mut candidates = Candidates::new(options);
@@ -108,8 +113,9 @@ impl DetectionDecoder for Listed {
         }
         Ok(candidates.sorted(placement, self.unit, options))
     }
-}
 
-fn is_whole(port: &Port) -> bool {
-    matches!(port.element, ElementType::I64 | ElementType::I32 | ElementType::U64 | ElementType::U32)
+    fn why_single(&self) -> Option<&'static str> {
+        self.no_batch_axis
+            .then_some("its boxes have no axis of pictures, so that those of several could not be told apart")
+    }
 }

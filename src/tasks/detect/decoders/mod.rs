@@ -3,10 +3,13 @@
 //! | file | decodings | outputs |
 //! |---|---|---|
 //! | `yolo` | `yolox`, `yolov5`, `yolov8` | one, a row or a column an anchor |
-//! | `nanodet` | `nanodet` | classes and distance distributions a stride |
+//! | `nanodet` | `nanodet`, `picodet` | classes and distance distributions a stride |
+//! | `nanodet_plus` | `nanodet-plus` | the same in one output |
 //! | `fastestdet` | `fastestdet` | one grid, channels first |
+//! | `fastestv2` | `yolo-fastestv2` | two grids, three anchors a cell |
 //! | `boxes` | `boxes-scores` | boxes and class scores before NMS |
 //! | `listed` | `ssd`, `detr`, `nms-in-graph` | finished boxes, scores, labels |
+//! | `rows` | `end2end`, `yolov7-end2end`, `yolo-nas-flat`, `openvino-ssd`, `mmdeploy`, `paddle` | finished boxes, one a row |
 //!
 //! Each anchor answers with its best class only, as YOLOX and Ultralytics do when they predict; FastestDet's cells answer
 //! with all that are sure enough.
@@ -17,13 +20,19 @@
 mod boxes;
 mod candidates;
 mod fastestdet;
+mod fastestv2;
 mod listed;
 mod nanodet;
+mod nanodet_plus;
+mod rows;
 mod yolo;
 
 use std::fmt;
 
-use self::{boxes::BoxesScores, fastestdet::Fastestdet, listed::Listed, nanodet::Nanodet, yolo::Yolo};
+use self::{
+    boxes::BoxesScores, fastestdet::Fastestdet, fastestv2::FastestV2, listed::Listed, nanodet::Nanodet,
+    nanodet_plus::NanodetPlus, rows::Rows, yolo::Yolo,
+};
 use super::Detection;
 use crate::{
     manifest::Decoding,
@@ -47,6 +56,11 @@ pub(in crate::tasks) trait DetectionDecoder: fmt::Debug + Send + Sync {
         placement: &Placement,
         options: &PostprocessOptions,
     ) -> Result<Vec<Detection>, String>;
+
+    /// Why images cannot share a run: their rows would come back in one list.
+    fn why_single(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// The decoder that the manifest asks for, made for this graph's outputs.
@@ -60,13 +74,23 @@ pub(in crate::tasks) fn decoder(
 ) -> Result<Box<dyn DetectionDecoder>, String> {
     Ok(match ports.spec.decode {
         Decoding::Yolox | Decoding::Yolov5 | Decoding::Yolov8 => Box::new(Yolo::new(ports, label_count, input_size)?),
-        Decoding::Nanodet => Box::new(Nanodet::new(ports, label_count, input_size)?),
+        Decoding::Nanodet | Decoding::Picodet => Box::new(Nanodet::new(ports, label_count, input_size)?),
+        Decoding::NanodetPlus => Box::new(NanodetPlus::new(ports, label_count, input_size)?),
+        Decoding::YoloFastestV2 => Box::new(FastestV2::new(ports, label_count, input_size)?),
         Decoding::Fastestdet => Box::new(Fastestdet::new(ports, label_count)?),
         Decoding::BoxesScores => Box::new(BoxesScores::new(ports, label_count)?),
         Decoding::Ssd | Decoding::Detr | Decoding::NmsInGraph => Box::new(Listed::new(ports)?),
+        Decoding::End2end
+        | Decoding::Yolov7End2end
+        | Decoding::YoloNasFlat
+        | Decoding::OpenvinoSsd
+        | Decoding::Mmdeploy
+        | Decoding::Paddle => Box::new(Rows::new(ports, label_count, input_size)?),
         Decoding::Softmax | Decoding::Logits | Decoding::Sigmoid => return Err(ports.refuse("another task")),
     })
 }
 
+#[cfg(test)]
+mod rows_tests;
 #[cfg(test)]
 mod tests;

@@ -3,10 +3,13 @@
 //!
 //! Each of an anchor's four distances (left, top, right, bottom) is a softmax over bins; its expectation times the
 //! stride is counted from the cell's centre, `(column + 0.5) · stride − 0.5`. Classes are sigmoids already.
+//!
+//! `picodet`: `ppdet/modeling/heads/pico_head.py` of github.com/PaddlePaddle/PaddleDetection, exported without its
+//! post-process. The same, but a cell's centre is `(column + 0.5) · stride`.
 
 use super::{DetectionDecoder, candidates::Candidates};
 use crate::{
-    manifest::BoxUnit,
+    manifest::{BoxUnit, Decoding},
     tasks::{
         PostprocessOptions,
         detect::Detection,
@@ -23,6 +26,8 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(super) struct Nanodet {
     classes: usize,
+    /// What is added to the middle of a cell, in pixels.
+    offset: f32,
     levels: Vec<StrideOutputs>,
 }
 
@@ -38,6 +43,14 @@ struct StrideOutputs {
 
 impl Nanodet {
     pub(super) fn new(ports: &OutputPorts<'_>, classes: usize, (width, height): (u32, u32)) -> Result<Self, String> {
+        let strides = ports.spec.strides.len();
+        let offset = if ports.spec.decode == Decoding::Picodet { 0.0 } else { -0.5 };
+        if ports.spec.decode == Decoding::Picodet && ports.outputs.len() != 2 * strides {
+            return Err(ports.refuse(&format!(
+                "two outputs a stride, so {} for output.strides, which has {strides} (PicoDet has the strides 8, 16, 32, 64)",
+                2 * strides
+            )));
+        }
         let levels = ports.spec.strides.iter().map(|stride| {
             let stride = stride.get();
             let (columns, rows) = (width.div_ceil(stride) as usize, height.div_ceil(stride) as usize);
@@ -45,7 +58,7 @@ impl Nanodet {
             let (class_index, distance_index) = pair(ports, classes, stride, cells)?;
             Ok(StrideOutputs { stride: stride as f32, columns, cells, class_index, distance_index })
         });
-        Ok(Self { classes, levels: levels.collect::<Result<_, String>>()? })
+        Ok(Self { classes, offset, levels: levels.collect::<Result<_, String>>()? })
     }
 }
 
@@ -72,7 +85,7 @@ impl DetectionDecoder for Nanodet {
                 let Some((class_id, score)) = best(classes).filter(|(_, score)| candidates.wants(*score)) else {
                     continue;
                 };
-                candidates.push(class_id, score, level.bbox(i, distances));
+                candidates.push(class_id, score, level.bbox(i, distances, self.offset));
             }
         }
         Ok(candidates.suppressed(placement, BoxUnit::Input, options))
@@ -80,8 +93,8 @@ impl DetectionDecoder for Nanodet {
 }
 
 impl StrideOutputs {
-    fn bbox(&self, cell: usize, distances: &[f32]) -> BBox {
-        let centre = |place: usize| (place as f32 + 0.5) * self.stride - 0.5;
+    fn bbox(&self, cell: usize, distances: &[f32], offset: f32) -> BBox {
+        let centre = |place: usize| (place as f32 + 0.5) * self.stride + offset;
         let (cx, cy) = (centre(cell % self.columns), centre(cell / self.columns));
         let bins = distances.len() / 4;
         let [left, top, right, bottom] =

@@ -9,7 +9,7 @@ use crate::{
     vision::bbox::BBox,
 };
 
-fn detections(toml: &str, labels: usize, outputs: &[TestOutput]) -> Vec<Detection> {
+pub(super) fn detections(toml: &str, labels: usize, outputs: &[TestOutput]) -> Vec<Detection> {
     match read(toml, labels, outputs) {
         Prediction::Detections(candidates) => candidates,
         Prediction::Classes(_) => panic!("classes"),
@@ -17,7 +17,7 @@ fn detections(toml: &str, labels: usize, outputs: &[TestOutput]) -> Vec<Detectio
 }
 
 #[track_caller]
-fn assert_one(candidates: &[Detection], class_id: usize, score: f32, sides: [f32; 4]) {
+pub(super) fn assert_one(candidates: &[Detection], class_id: usize, score: f32, sides: [f32; 4]) {
     let [one] = candidates else { panic!("{candidates:?}") };
     let BBox { x1, y1, x2, y2 } = one.bbox;
     let close = [x1, y1, x2, y2].iter().zip(sides).all(|(a, b)| (a - b).abs() < 0.01);
@@ -236,4 +236,79 @@ fn misfits_are_refused_with_both_shapes() {
         let said = reader(toml, labels, &one(shape)).expect_err("refused");
         assert!(said.contains(reason) && said.contains("the graph has: out f32[1, "), "{said}");
     }
+}
+
+#[test]
+fn picodet_cells_lie_half_a_pixel_further() {
+    let toml = "decode = 'picodet'\nstrides = [16, 32]";
+    let names = ["a", "b", "c", "d"];
+    // Centre 1.5·16 = 24; left, top, bottom 8, right 16.
+    assert_one(&detections(toml, 3, &nanodet(names)), 2, 0.7, [32.0, 16.0, 64.0, 32.0]);
+    let said = reader("decode = 'picodet'\nstrides = [16]", 3, &nanodet(names)).expect_err("a stride too few");
+    assert!(said.contains("two outputs a stride, so 2 for output.strides, which has 1 (PicoDet has"), "{said}");
+}
+
+#[test]
+fn nanodet_plus_counts_from_the_corners_of_cells() {
+    let toml = "decode = 'nanodet-plus'\nstrides = [16, 32]";
+    let row = 2 + 32;
+    let mut values = vec![0.0f32; 5 * row];
+    // The cell at (1, 0) of stride 16: x = 16, y = 0. Sides of bins 0.5, 0, 0.75, 1.5 by two even neighbours or one.
+    let cell = &mut values[row..2 * row];
+    cell.fill(-60.0);
+    cell[..2].copy_from_slice(&[0.1, 0.7]);
+    let mut bins = |side: usize, bins: &[usize]| bins.iter().for_each(|bin| cell[2 + side * 8 + bin] = 60.0);
+    bins(0, &[0, 1]);
+    bins(1, &[0]);
+    bins(2, &[0, 1]);
+    bins(3, &[1, 2]);
+    // Left 8, top 0, right 8, bottom 24 of the input.
+    let output0 = output("output", &[1, 5, row], values);
+    assert_one(&detections(toml, 2, &[output0]), 1, 0.7, [16.0, 0.0, 48.0, 24.0]);
+    let misfit = [output("output", &[1, 21, 34], vec![0.0f32; 21 * 34])];
+    let said = reader(toml, 2, &misfit).expect_err("other strides");
+    assert!(said.contains("wants one output [N, 5, 34] (the cells of output.strides [16, 32]"), "{said}");
+    assert!(reader("decode = 'nanodet-plus'", 6, &misfit).is_err(), "34 numbers are no 6 labels and 28 bins");
+}
+
+#[test]
+fn fastestv2_cells_have_three_anchors() {
+    let row = 15 + 2;
+    let mut values = vec![0.0f32; 5 * row];
+    // The second anchor of the last cell of stride 16, at (1, 1): centre (2·0.25 − 0.5 + 1)·16 = 16.
+    let cell = &mut values[3 * row..4 * row];
+    cell[4..8].copy_from_slice(&[0.25, 0.25, 0.5, 0.25]);
+    cell[12..17].copy_from_slice(&[0.0, 0.9, 0.0, 0.2, 0.8]);
+    let toml = "decode = 'yolo-fastestv2'\nanchors = [[1, 1], [12, 16], [1, 1], [1, 1], [1, 1], [20, 8]]";
+    // Size (1²·12, 0.5²·16); x counts double on the image.
+    let wanted = [20.0, 14.0, 44.0, 18.0];
+    for shape in [&[5, row][..], &[1, 5, row]] {
+        let whole = [output("output", shape, values.clone())];
+        assert_one(&detections(toml, 2, &whole), 1, 0.72, wanted);
+        assert_eq!(reader(toml, 2, &whole).expect("fits").0.why_single().is_some(), shape.len() == 2);
+    }
+    let two = |values: &[f32]| {
+        [
+            output("794", &[1, 2, 2, row], values[..4 * row].to_vec()),
+            output("796", &[1, 1, 1, row], values[4 * row..].to_vec()),
+        ]
+    };
+    assert_one(&detections(toml, 2, &two(&values)), 1, 0.72, wanted);
+    // The third anchor of stride 32, of COCO without a word: 279.92 wide.
+    let mut values = vec![0.0f32; 5 * row];
+    let cell = &mut values[4 * row..];
+    cell[8..12].copy_from_slice(&[0.5, 0.5, 0.025, 0.5]);
+    cell[12..17].copy_from_slice(&[0.0, 0.0, 1.0, 0.5, 0.1]);
+    let (half, coco) = (0.05f32.powi(2) * 279.92 / 2.0, "decode = 'yolo-fastestv2'");
+    let wanted = [2.0 * (16.0 - half), 0.0, 2.0 * (16.0 + half), 32.0];
+    assert_one(&detections(coco, 2, &two(&values)), 0, 0.5, wanted);
+    assert_one(&detections(coco, 2, &[output("output", &[5, row], values.clone())]), 0, 0.5, wanted);
+    let said = reader(coco, 3, &two(&values)).expect_err("three labels");
+    assert!(said.contains("wants one output [5, 18], or two [N, 2, 2, 18] and [N, 1, 1, 18]"), "{said}");
+    let said = reader(
+        "decode = 'yolo-fastestv2'\nanchors = [[1, 1], [0, 1], [1, 1], [1, 1], [1, 1], [1, 1]]",
+        2,
+        &two(&values),
+    );
+    assert!(said.is_err_and(|said| said.contains("output.anchors wants widths and heights above 0")));
 }

@@ -8,7 +8,7 @@
 //! - `yolov8`: `ultralytics/nn/modules/head.py` (`Detect`) of github.com/ultralytics/ultralytics. The same without
 //!   objectness, transposed: a column an anchor.
 
-use super::{DetectionDecoder, candidates::Candidates};
+use super::{DetectionDecoder, candidates::Candidates, rows::instead};
 use crate::{
     manifest::{BoxUnit, Decoding},
     tasks::{
@@ -68,7 +68,9 @@ impl Yolo {
                 (Anchors::Rows, [None, Some(row)], format!("one output [N, n, {row}] (5 + {classes} labels)"))
             }
         };
-        Ok(Self { index: ports.single(&wanted, &wants)?, classes, anchors })
+        // Rows of raw offsets would look like decoded ones, so YOLOX gets no advice.
+        let instead = if matches!(anchors, Anchors::Grid(_)) { String::new() } else { instead(ports, classes) };
+        Ok(Self { index: ports.single(&wanted, &(wants + &instead))?, classes, anchors })
     }
 }
 

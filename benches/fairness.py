@@ -22,7 +22,7 @@ def quantile(values, q):
 
 
 def start(binary, settings, group=None):
-    env = {**os.environ, "ORT_DISABLE_TELEMETRY": "1", "OUNCE_RELOAD__WATCH_MS": "0", **settings}
+    env = {**os.environ, "OUNCE_RELOAD__WATCH_MS": "0", **settings}
     command = [binary, "serve", "--listen", f"127.0.0.1:{PORT}", "--log", "error"]
     if os.geteuid() == 0: command = ["nice", "-n", str(-os.getpriority(os.PRIO_PROCESS, 0)), *command]
     if group: command = ["sh", "-c", f'echo $$ > {group}/cgroup.procs; exec "$@"', "sh", *command]

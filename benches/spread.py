@@ -25,7 +25,7 @@ def group(number):
 
 def start(binary, number):
     path, port = group(number), 18700 + number
-    env = {**os.environ, "ORT_DISABLE_TELEMETRY": "1", "OUNCE_RELOAD__WATCH_MS": "0", "OUNCE_ADMIN_LISTEN": ""}
+    env = {**os.environ, "OUNCE_RELOAD__WATCH_MS": "0", "OUNCE_ADMIN_LISTEN": ""}
     process = subprocess.Popen(["sh", "-c", f'echo $$ > {path}/cgroup.procs; exec "$@"', "sh", binary, "serve", "--listen", f"127.0.0.1:{port}",
                                 "--log", "error"], env=env)
     for _ in range(600):

@@ -18,14 +18,12 @@ const ALLOCATOR: [(&str, &str); 3] =
     [("MALLOC_ARENA_MAX", "2"), ("MALLOC_MMAP_THRESHOLD_", "4194304"), ("MALLOC_TRIM_THRESHOLD_", "4194304")];
 
 fn main() -> ExitCode {
-    if env::var_os(NO_TELEMETRY).is_none() {
-        // A process cannot safely change its own variables, so it starts itself again with the variable set.
-        // What the operator has set for the allocator stays.
-        let allocator = ALLOCATOR.into_iter().filter(|(name, _)| env::var_os(name).is_none());
-        let restart = |ounce| {
-            let mut again = Command::new(ounce);
-            again.args(env::args_os().skip(1)).env(NO_TELEMETRY, "1").envs(allocator).exec()
-        };
+    let wanted = [(NO_TELEMETRY, "1")].into_iter().chain(ALLOCATOR);
+    // What the operator has set stays.
+    let unset: Vec<_> = wanted.filter(|(name, _)| env::var_os(name).is_none()).collect();
+    if !unset.is_empty() {
+        // A process cannot safely change its own variables, so it starts itself again with the variables set.
+        let restart = |ounce| Command::new(ounce).args(env::args_os().skip(1)).envs(unset.iter().copied()).exec();
         let error = env::current_exe().map(restart).unwrap_or_else(|error| error);
         eprintln!("ounce: cannot begin with {NO_TELEMETRY}=1: {error}");
         return ExitCode::FAILURE;

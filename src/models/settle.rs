@@ -71,7 +71,7 @@ pub(super) fn settle(
              `scale = 1` if that is right"
         );
     }
-    if let (Some(stride), Some(size)) = (metadata.and_then(|metadata| metadata.stride), filled.size)
+    if let (Some(stride), Some(size)) = (metadata.and_then(|metadata| metadata.stride), said.size)
         && let [width, height] = size.map(NonZeroU32::get)
         && (width % stride.get() != 0 || height % stride.get() != 0)
     {

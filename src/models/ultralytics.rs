@@ -72,7 +72,7 @@ impl UltralyticsMetadata {
         };
         let it = Self {
             by_ultralytics: metadata.get("author").is_some_and(|author| author == "Ultralytics"),
-            version: metadata.get("version").filter(|version| version.len() <= 32).cloned(),
+            version: said(metadata, "version", version),
             task: said(metadata, "task", UltralyticsTask::named),
             names: said(metadata, "names", |text| names(&PythonLiteral::read(text)?)),
             size: said(metadata, "imgsz", |text| size(&PythonLiteral::read(text)?)),
@@ -117,6 +117,11 @@ fn names(literal: &PythonLiteral) -> Option<Vec<String>> {
         _ => return None,
     };
     (!names.is_empty()).then_some(names)
+}
+
+/// A version is shown in logs, so it is short and has no blanks or control characters.
+fn version(text: &str) -> Option<String> {
+    (text.len() <= 32 && text.chars().all(|c| c.is_ascii_graphic())).then(|| text.to_owned())
 }
 
 /// Width and height of `[height, width]`, or of one number for both.
@@ -197,6 +202,7 @@ mod tests {
             ("stride", "0"),
             ("stride", "-32"),
             ("task", "dance"),
+            ("version", "8.3\x1b[31m"),
             ("args", "{'nms': torch.device('cpu')}"),
         ] {
             let it = read(&[("author", "Ultralytics"), (key, value)]).expect("Ultralytics");

@@ -105,7 +105,8 @@ impl Evaluate {
         if let Some(limit) = self.limit {
             data = data.thinned(limit.get());
         }
-        for Entrant { folder, .. } in &entrants {
+        // Labels that only the model's file names are known once it is loaded.
+        for Entrant { folder, .. } in entrants.iter().filter(|entrant| !entrant.folder.labels.is_empty()) {
             let left_out = data.check(&folder.name, &folder.labels).map_err(anyhow::Error::msg)?;
             data.remarks.extend(left_out);
         }
@@ -119,6 +120,10 @@ impl Evaluate {
             let title = if twice { entrant.given.display().to_string() } else { entrant.folder.name.clone() };
             let inference = entrant.load(config, servers)?;
             let model = inference.models().models().into_iter().next().context("the model is gone")?;
+            if entrant.folder.labels.is_empty() {
+                let left_out = data.check(&model.info.name, &model.info.labels).map_err(anyhow::Error::msg)?;
+                data.remarks.extend(left_out);
+            }
             for (name, resident_bytes) in entrant.names().iter().zip(memory) {
                 let variant = model.variant_named(name).map(|variant| variant.info.id);
                 let variant = variant.with_context(|| format!("variant `{name}` is gone"))?;

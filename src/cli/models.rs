@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::Settings;
 use crate::{
-    models::{BatchAxis, LoadedModel, Loader, ModelInfo, Selection, Variant},
+    models::{BatchAxis, InferredSetting, LoadedModel, Loader, ModelInfo, Selection, Variant},
     scheduler::latency_profile::ProfilePoint,
     telemetry::{self, metrics::Metrics},
     vision::tensor::in_words,
@@ -60,6 +60,9 @@ fn describe(model: &ModelInfo, variants: &[Variant]) -> String {
         in_words(&model.inputs),
         in_words(&model.outputs)
     );
+    if !model.inferred.is_empty() {
+        text += &format!("\n    not in the manifest: {}", InferredSetting::in_words(&model.inferred));
+    }
     for variant in variants {
         let profile = batches(variant);
         let variant = &variant.info;

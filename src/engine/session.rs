@@ -1,6 +1,9 @@
 //! An ONNX Runtime session as an [`Engine`]: a model file goes in, and an engine with its inputs and outputs comes out.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use ort::{
     session::{
@@ -100,6 +103,20 @@ impl OrtEngine {
         let inputs = session.inputs().iter().map(port).collect::<Result<_, _>>()?;
         let outputs = session.outputs().iter().map(port).collect::<Result<_, _>>()?;
         Ok(Self { session, inputs, outputs, providers })
+    }
+
+    /// What the file says of itself (`metadata_props` of `onnx.proto`), by key; empty where that cannot be read.
+    #[must_use]
+    pub fn metadata(&self) -> BTreeMap<String, String> {
+        let read = || -> ort::Result<BTreeMap<String, String>> {
+            let metadata = self.session.metadata()?;
+            let keys = metadata.custom_keys()?.into_iter();
+            Ok(keys.filter_map(|key| metadata.custom(&key).map(|value| (key, value))).collect())
+        };
+        read().unwrap_or_else(|error| {
+            tracing::debug!("the file's metadata cannot be read and is ignored: {}", one_line(error.message()));
+            BTreeMap::new()
+        })
     }
 }
 

@@ -29,10 +29,11 @@ pub(super) fn free_axis(bytes: &[u8]) {
 pub(super) fn manifest(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let Ok(manifest) = toml::from_str::<Manifest>(&text) else { return };
+    let input = manifest.input.into();
     for shape in [[Some(1), Some(3), None, None], [None, Some(24), Some(16), Some(3)]] {
         let port = Port { name: "images".to_owned(), element: ElementType::F32, shape: shape.to_vec() };
         // A refusal is a sentence; what is not refused has a size.
-        if let Ok(preprocessor) = Preprocessor::new(&manifest.input, &[port]) {
+        if let Ok(preprocessor) = Preprocessor::new(&input, &[port]) {
             let (width, height) = preprocessor.input_size();
             assert!(width > 0 && height > 0, "{width}×{height}");
         }

@@ -20,7 +20,7 @@ pub struct ModelFolder {
     pub version: String,
     /// What `model.toml` says.
     pub manifest: Manifest,
-    /// The class names, read from the file where the manifest names one.
+    /// The class names, read from the file where the manifest names one; empty where it leaves them to the model's own file.
     pub labels: Vec<String>,
     /// The files; at least one, names unique, the default first.
     pub variants: Vec<VariantFile>,
@@ -88,7 +88,13 @@ pub fn read(folder: &Path) -> Result<ModelFolder, ModelError> {
             manifest.task, manifest.output.decode
         )));
     }
-    let labels = read_labels(folder, &manifest.labels).map_err(fail)?;
+    let labels = manifest
+        .labels
+        .as_ref()
+        .map(|labels| read_labels(folder, labels))
+        .transpose()
+        .map_err(fail)?
+        .unwrap_or_default();
     let (version, version_folder) = newest_version(folder);
     let variants = if manifest.variants.is_empty() {
         found_variants(&version_folder)

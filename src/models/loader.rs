@@ -128,13 +128,19 @@ impl<'a> Loader<'a> {
     /// # Errors
     /// With one sentence that says which file does not fit, and what would.
     pub fn load(&self, folder: &ModelFolder) -> Result<LoadedModel, ModelError> {
-        let (folder, settings) = &self.with_settings(folder)?;
-        let fail = |reason: String| ModelError { model: Some(folder.name.clone()), reason };
+        let (mut folder, settings) = self.with_settings(folder)?;
+        let name = folder.name.clone();
+        let fail = |reason: String| ModelError { model: Some(name.clone()), reason };
+        let files = folder.variants.clone();
         let mut opened = Vec::new();
-        for file in &folder.variants {
+        for file in &files {
             let of_file = |reason: String| fail(format!("variant `{}`: {reason}", file.name));
-            opened.push((file, self.open(folder, file).map_err(of_file)?));
+            let variant = self.open(&folder, file).map_err(of_file)?;
+            // Where the manifest leaves them out, the labels are those of the default variant's file, and the other files must fit them.
+            folder.labels.clone_from(&variant.labels);
+            opened.push((file, variant));
         }
+        let (folder, settings) = (&folder, &settings);
         let Some((_, default)) = opened.first() else { return Err(fail("it has no variants".to_owned())) };
         let info = model_info(folder, default);
         let routing = routing_state(folder, settings).map_err(fail)?;
@@ -219,6 +225,7 @@ fn model_info(folder: &ModelFolder, default: &OpenedVariant) -> ModelInfo {
         image_input: default.preprocessor.image_input(),
         max_queue: folder.manifest.batching.max_queue.get(),
         metric: common_metric(&folder.variants),
+        inferred: default.inferred.clone(),
     }
 }
 

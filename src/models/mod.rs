@@ -11,6 +11,8 @@
 //! - [`folder`]: one model's folder: its manifest, labels, version and files.
 //! - [`file`](mod@file): a model's file, checked and unpacked.
 //! - [`loader`]: folder to model; `opening` opens a file, `probe` tries the graph before it serves.
+//! - `settle`: manifest and file held against each other; `ultralytics` reads the metadata of a file (`python_literal`), and
+//!   `presets` knows what is usual for a family.
 //! - [`model`]: what a loaded model is made of.
 //! - [`repository`]: the models that are served, and how that changes while the server runs; `watcher` notices changes,
 //!   `bounded` gives up what hangs.
@@ -22,13 +24,17 @@ pub mod folder;
 pub mod loader;
 pub mod model;
 mod opening;
+mod presets;
 mod probe;
+mod python_literal;
 pub mod repository;
+mod settle;
+mod ultralytics;
 mod watcher;
 
 pub use self::{
     loader::{LoadedModel, Loader, Selection},
-    model::{BatchAxis, Model, ModelInfo, Variant, VariantInfo},
+    model::{BatchAxis, InferredSetting, Model, ModelInfo, Variant, VariantInfo},
     repository::{ModelStatus, Repository},
     watcher::FolderState,
 };

@@ -68,6 +68,32 @@ pub struct ModelInfo {
     pub max_queue: usize,
     /// The metric by which variants are compared, one that all of them have if there is one.
     pub metric: Option<String>,
+    /// What the manifest leaves out and was taken from elsewhere.
+    pub inferred: Vec<InferredSetting>,
+}
+
+/// A setting of the manifest that was left out, and what holds instead of ounce's default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InferredSetting {
+    /// The setting, as in `input.scale`.
+    pub key: &'static str,
+    /// Its value, as a manifest would have it.
+    pub value: String,
+    /// Where the value is from: "Ultralytics 8.3.40", "usual for `yolox`".
+    pub origin: String,
+}
+
+impl InferredSetting {
+    /// Several in one line: `labels = the file's 80 names, input.fit = "letterbox" (Ultralytics 8.3.40)`.
+    #[must_use]
+    pub fn in_words(settings: &[Self]) -> String {
+        let of_one_origin = settings.chunk_by(|one, next| one.origin == next.origin).map(|settings| {
+            let values: Vec<_> = settings.iter().map(|it| format!("{} = {}", it.key, it.value)).collect();
+            let origin = settings.first().map_or("", |setting| &setting.origin);
+            format!("{} ({origin})", values.join(", "))
+        });
+        of_one_origin.collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// The facts about a variant. They do not change while it is loaded.
@@ -224,6 +250,7 @@ impl ModelInfo {
             image_input: 0,
             max_queue: 1,
             metric: None,
+            inferred: Vec::new(),
         }
     }
 }

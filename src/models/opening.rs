@@ -7,8 +7,10 @@ use super::{
     file,
     folder::{ModelFolder, VariantFile},
     loader::Loader,
-    model::BatchAxis,
+    model::{BatchAxis, InferredSetting},
     probe,
+    settle::{Settled, settle},
+    ultralytics::UltralyticsMetadata,
 };
 use crate::{
     config::{Auto, Provider},
@@ -37,6 +39,9 @@ pub(super) struct OpenedVariant {
     pub limits: BatchLimits,
     pub profile: LatencyProfile,
     pub pool_cpu_time: PoolCpuTime,
+    pub labels: Vec<String>,
+    /// What the manifest leaves out and was taken from elsewhere.
+    pub inferred: Vec<InferredSetting>,
 }
 
 /// The session that will serve, after its batch axis was tried.
@@ -66,10 +71,11 @@ impl Loader<'_> {
         let mut session = self.session(&source, &wanted, plan(&wanted), &weights)?;
         // The plan follows the providers in use: after a fallback from GPU to CPU there is one session for each CPU.
         let plan = plan(&session.providers);
-        let preprocessor = Preprocessor::new(&manifest.input, &session.inputs)?;
+        let metadata = UltralyticsMetadata::read(&session.metadata());
+        let Settled { input, labels, inferred } = settle(folder, metadata.as_ref(), &session.inputs)?;
+        let preprocessor = Preprocessor::new(&input, &session.inputs)?;
         let output = &manifest.output;
-        let postprocessor =
-            Postprocessor::new(output, folder.labels.len(), preprocessor.input_size(), &session.outputs)?;
+        let postprocessor = Postprocessor::new(output, labels.len(), preprocessor.input_size(), &session.outputs)?;
         probe::fits(&mut session, &preprocessor, &postprocessor, &PostprocessOptions::from(output))?;
 
         let asked = manifest.batching.max_batch.or(probe::DEFAULT_MAX_BATCH);
@@ -94,6 +100,7 @@ impl Loader<'_> {
             instances = plan.instances,
             threads = plan.threads,
             batch_axis = ?axis,
+            inferred = (!inferred.is_empty()).then(|| InferredSetting::in_words(&inferred)),
             run_ms = profile.p50(1).as_secs_f64() * 1000.0,
             took_ms = started.elapsed().as_secs_f64() * 1000.0,
             "opened"
@@ -111,6 +118,8 @@ impl Loader<'_> {
             limits,
             profile,
             pool_cpu_time,
+            labels,
+            inferred,
         })
     }
 

@@ -12,6 +12,7 @@ mod runner;
 mod frames;
 mod harness;
 mod issuer;
+mod onnx;
 mod scraped;
 mod siege;
 mod signing_key;
@@ -74,6 +75,7 @@ mod traces;
 mod training;
 mod triton;
 mod tune;
+mod ultralytics;
 mod wire;
 
 fn main() -> std::process::ExitCode {
@@ -133,6 +135,7 @@ fn main() -> std::process::ExitCode {
         training::tests(),
         triton::tests(),
         tune::tests(),
+        ultralytics::tests(),
         wire::tests(),
     ];
     runner::main(files.into_iter().flatten().collect())

@@ -65,6 +65,11 @@ pub(in crate::api) struct ModelBody {
     inputs: Vec<PortBody>,
     /// The graph's outputs.
     outputs: Vec<PortBody>,
+    /// Settings of the manifest that it leaves out and that are not at ounce's defaults: they are what the model's file says of itself, or what is
+    /// usual for such outputs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(example = json!(["labels", "input.scale"]))]
+    inferred: Vec<&'static str>,
     /// What holds where a request says nothing.
     defaults: DefaultsBody,
     /// How requests are run together.
@@ -236,6 +241,7 @@ impl ModelBody {
             },
             inputs: model.inputs.iter().map(PortBody::from).collect(),
             outputs: model.outputs.iter().map(PortBody::from).collect(),
+            inferred: model.inferred.iter().map(|setting| setting.key).collect(),
             defaults: DefaultsBody {
                 min_score: places(model.defaults.min_score, 4),
                 iou: places(model.defaults.iou, 4),

@@ -124,8 +124,10 @@ async fn whoever_does_not_read_is_closed() {
 }
 
 async fn there_is_room_for_who_asks_beside_those_who_are_silent() {
+    // Nobody is sent away for a body that does not come.
+    let patient = [("OUNCE_BODIES__GRACE_MS", "600000"), ("OUNCE_REQUESTS__BODY_TIMEOUT_MS", "600000")];
     let settings = [("OUNCE_CONNECTIONS__MAX", "8"), ("OUNCE_CONNECTIONS__MAX_PER_ADDRESS", "6")];
-    let server = server(&settings).await;
+    let server = server(&[&settings[..], &patient].concat()).await;
     let silent: Vec<_> = (0..30).map(|_| connect(&server.url)).collect();
     for _ in 0..3 {
         // Each over a connection of its own.

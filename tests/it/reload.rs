@@ -143,10 +143,10 @@ async fn models_are_loaded_and_unloaded_on_request() {
     let (status, problem) = call("presence/load", "").await;
     let detail = problem["detail"].as_str().expect("text");
     assert_eq!(status, 400, "{problem}");
-    assert!(detail.contains("missing field `labels`") && detail.contains("version 1 is still served"), "{detail}");
+    assert!(detail.contains("missing field `output`") && detail.contains("version 1 is still served"), "{detail}");
     assert_eq!(state().await.0, "READY");
     let (_, model) = server.get("/v1/models/presence").await;
-    assert!(model["trouble"].as_str().is_some_and(|why| why.contains("missing field `labels`")), "{model}");
+    assert!(model["trouble"].as_str().is_some_and(|why| why.contains("missing field `output`")), "{model}");
     assert_eq!(server.post("/v1/classify", "image/png", photo()).await.0, 200);
 
     assert_eq!(call("nobody/load", "").await.0, 404);

@@ -120,13 +120,8 @@ fn manifests_that_contradict_the_file_are_refused_and_the_right_ones_load() {
             ("batch", "1"),
             "the file names 3 classes: give as many, or leave labels out",
         ),
-        ("nms", DETECT.to_owned(), ("args", "{'batch': 1, 'nms': True}"), "(nms: True): export it with nms=False"),
-        (
-            "end2end",
-            DETECT.to_owned(),
-            ("end2end", "True"),
-            "(end2end: True): export it with nms=False and end2end=False",
-        ),
+        ("nms", DETECT.to_owned(), ("args", "{'batch': 1, 'nms': True}"), "(nms: True): take `decode = \"end2end\"`"),
+        ("end2end", DETECT.to_owned(), ("end2end", "True"), "(end2end: True): take `decode = \"end2end\"`"),
         (
             "yolov5",
             "task = 'detect'\noutput.decode = 'yolov5'".to_owned(),

@@ -21,15 +21,26 @@ def quantile(values, q):
     return values[min(len(values) - 1, int(q * len(values)))] if values else float("nan")
 
 
-def start(binary, settings, group=None):
+def control_group(name, cpus):
+    """A control group with so many CPUs, of either version. Whoever makes it removes it by os.rmdir."""
+    old = "/sys/fs/cgroup/cpu"
+    group = f"{old if os.path.isdir(old) else '/sys/fs/cgroup'}/{name}"
+    os.makedirs(group, exist_ok=True)
+    if os.path.isdir(old):
+        open(f"{group}/cpu.cfs_period_us", "w").write("100000"); open(f"{group}/cpu.cfs_quota_us", "w").write(str(int(cpus * 1e5)))
+    else: open(f"{group}/cpu.max", "w").write(f"{int(cpus * 1e5)} 100000")
+    return group
+
+
+def start(binary, settings, group=None, port=PORT):
     env = {**os.environ, "OUNCE_RELOAD__WATCH_MS": "0", **settings}
-    command = [binary, "serve", "--listen", f"127.0.0.1:{PORT}", "--log", "error"]
+    command = [binary, "serve", "--listen", f"127.0.0.1:{port}", "--log", "error"]
     if os.geteuid() == 0: command = ["nice", "-n", str(-os.getpriority(os.PRIO_PROCESS, 0)), *command]
     if group: command = ["sh", "-c", f'echo $$ > {group}/cgroup.procs; exec "$@"', "sh", *command]
     process = subprocess.Popen(command, env=env)
     for _ in range(600):
         try:
-            if urllib.request.urlopen(f"http://127.0.0.1:{PORT}/readyz", timeout=1).status == 200: return process
+            if urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1).status == 200: return process
         except OSError: time.sleep(0.1)
         if process.poll() is not None: sys.exit(f"{binary} ended")
     sys.exit("not ready")
@@ -205,15 +216,11 @@ async def offered(seconds, body, per_s):
 
 
 def promise(photo, binaries):
-    body, old = open(photo, "rb").read(), "/sys/fs/cgroup/cpu"
-    group = f"{old if os.path.isdir(old) else '/sys/fs/cgroup'}/ounce-fairness"
+    body = open(photo, "rb").read()
     settings = {"OUNCE_MODEL__PEDESTRIAN__SLO_P99_MS": "500"}
     if os.geteuid() == 0: os.setpriority(os.PRIO_PROCESS, 0, -10)
     for cpus in [float(c) for c in os.environ.get("CPUS", "0.2 0.5 2").split()]:
-        os.makedirs(group, exist_ok=True)
-        if os.path.isdir(old):
-            open(f"{group}/cpu.cfs_period_us", "w").write("100000"); open(f"{group}/cpu.cfs_quota_us", "w").write(str(int(cpus * 1e5)))
-        else: open(f"{group}/cpu.max", "w").write(f"{int(cpus * 1e5)} 100000")
+        group = control_group("ounce-fairness", cpus)
         for binary in binaries:
             process = start(binary, settings, group)
             try:

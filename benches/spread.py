@@ -7,32 +7,12 @@ the replicas, as a Kubernetes Service does it; nobody else moves a client. Print
 was answered within a second of what was asked for, before and after all connections have reached their greatest age. Wants
 root, for the control groups. CLIENTS, SETTLE and LAST change the number of clients and the times in seconds.
 """
-import asyncio, collections, os, random, subprocess, sys, time, urllib.request
+import asyncio, collections, os, random, sys, time
 
-OLD = "/sys/fs/cgroup/cpu"
+from fairness import control_group, start
+
 CLIENTS = int(os.environ.get("CLIENTS", 100))
 SETTLE, LAST = float(os.environ.get("SETTLE", 80)), float(os.environ.get("LAST", 60))
-
-
-def group(number):
-    path = f"{OLD if os.path.isdir(OLD) else '/sys/fs/cgroup'}/ounce-spread-{number}"
-    os.makedirs(path, exist_ok=True)
-    if os.path.isdir(OLD):
-        open(f"{path}/cpu.cfs_period_us", "w").write("100000"); open(f"{path}/cpu.cfs_quota_us", "w").write("20000")
-    else: open(f"{path}/cpu.max", "w").write("20000 100000")
-    return path
-
-
-def start(binary, number):
-    path, port = group(number), 18700 + number
-    env = {**os.environ, "OUNCE_RELOAD__WATCH_MS": "0", "OUNCE_ADMIN_LISTEN": ""}
-    process = subprocess.Popen(["sh", "-c", f'echo $$ > {path}/cgroup.procs; exec "$@"', "sh", binary, "serve", "--listen", f"127.0.0.1:{port}",
-                                "--log", "error"], env=env)
-    for _ in range(600):
-        try:
-            if urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1).status == 200: return process, port
-        except OSError: time.sleep(0.1)
-    sys.exit("not ready")
 
 
 async def client(ports, body, per_second, end, note):
@@ -81,7 +61,9 @@ def report(name, seen, since, until):
 
 def main(photo, binary="./target/release/ounce", per_second="48"):
     random.seed(int(os.environ.get("SEED", 1)))
-    replicas = [start(binary, number) for number in range(5)]
+    groups = [control_group(f"ounce-spread-{number}", 0.2) for number in range(5)]
+    ports = [18700 + number for number in range(5)]
+    replicas = [(start(binary, {"OUNCE_ADMIN_LISTEN": ""}, group, port), port) for group, port in zip(groups, ports)]
     if os.geteuid() == 0: os.setpriority(os.PRIO_PROCESS, 0, -10)
     try:
         seen = asyncio.run(drive(replicas, open(photo, "rb").read(), float(per_second)))
@@ -90,7 +72,7 @@ def main(photo, binary="./target/release/ounce", per_second="48"):
         report("five, after their age", seen, 20 + SETTLE, 20 + SETTLE + LAST)
     finally:
         for process, _ in replicas: process.terminate()
-        for number, (process, _) in enumerate(replicas): process.wait(); os.rmdir(group(number))
+        for group, (process, _) in zip(groups, replicas): process.wait(); os.rmdir(group)
 
 
 if __name__ == "__main__":

@@ -114,7 +114,7 @@ pub(super) struct Upload {
     declared: Option<usize>,
     /// Whether the client waits for a `100 Continue`, which goes out when the body is first asked for.
     waits: bool,
-    /// How many bytes have come.
+    /// The number of its bytes that were received.
     came: usize,
     /// Whether it was read to its end.
     given: bool,

@@ -23,11 +23,11 @@ use crate::{
 #[derive(Debug)]
 pub struct Authenticator {
     tenants: Tenants,
-    /// What opens something; none where everything is open.
+    /// The ways to show who asks; none where everything is open.
     doors: Option<Doors>,
 }
 
-/// What opens something.
+/// The ways to show who asks: keys, and tokens of an identity provider.
 #[derive(Debug)]
 struct Doors {
     keys: Option<KeyStore>,

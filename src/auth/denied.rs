@@ -48,7 +48,7 @@ pub enum Denied {
     TokenLacksScope {
         /// What the call needs, by its name in tokens.
         wanted: String,
-        /// What the token opens.
+        /// The scopes that the token has.
         scopes: Scopes,
     },
     /// Without keys only this machine may change something.

@@ -43,11 +43,11 @@ pub struct Identity {
     pub tenant: Tenant,
     /// What may be asked for.
     pub scopes: Scopes,
-    /// What said so.
+    /// The credential that says so: a key, a token, a certificate, or none.
     pub by: ShownBy,
 }
 
-/// What says who asks.
+/// The kind of credential that a request showed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ShownBy {
     /// Nothing that counts, since everything is open.

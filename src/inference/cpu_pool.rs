@@ -117,12 +117,9 @@ impl CpuPool {
             if reply.is_closed() {
                 return None;
             }
-            let (waited, before) = (asked.elapsed(), CpuTime::of_this_thread());
-            let value = catch_unwind(AssertUnwindSafe(work));
-            let cpu = CpuTime::of_this_thread_since(before);
-            meter.iter().for_each(|meter| meter.charge(cpu.into()));
+            let waited = asked.elapsed();
+            let (value, cpu) = measured(meter.as_ref(), work);
             let done = value.as_ref().ok().map(|value| PieceDone { cpu, typical: is_typical(value) });
-            let value = value.map_err(|cause| PieceError::Failed(format!("the work panicked: {}", message(&cause))));
             let _ = reply.send(value.map(|value| (value, WorkTime { waited, cpu })));
             done
         };
@@ -148,11 +145,8 @@ impl CpuPool {
         if typical.is_zero() || typical > BRIEF {
             return self.run_piece(piece, Some(meter), work, |_| true).await;
         }
-        let before = CpuTime::of_this_thread();
-        let value = catch_unwind(AssertUnwindSafe(work));
-        let cpu = CpuTime::of_this_thread_since(before);
-        meter.charge(cpu.into());
-        let value = value.map_err(|cause| PieceError::Failed(format!("the work panicked: {}", message(&cause))))?;
+        let (value, cpu) = measured(Some(meter), work);
+        let value = value?;
         self.shared.learn(&mut self.shared.lock(), &piece, cpu);
         Ok((value, WorkTime { waited: Duration::ZERO, cpu }))
     }
@@ -310,6 +304,15 @@ impl Drop for WaitGuard<'_> {
             drop(removed);
         }
     }
+}
+
+/// Does work on this thread and charges its CPU time to the meter. A panic fails the work and does not end the thread.
+fn measured<T>(meter: Option<&Arc<Meter>>, work: impl FnOnce() -> T) -> (Result<T, PieceError>, CpuTime) {
+    let before = CpuTime::of_this_thread();
+    let value = catch_unwind(AssertUnwindSafe(work));
+    let cpu = CpuTime::of_this_thread_since(before);
+    meter.into_iter().for_each(|meter| meter.charge(cpu.into()));
+    (value.map_err(|cause| PieceError::Failed(format!("the work panicked: {}", message(&cause)))), cpu)
 }
 
 /// What a panic said.

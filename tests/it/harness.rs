@@ -204,6 +204,15 @@ pub(crate) fn listens(log: &mut impl BufRead) -> SocketAddr {
     panic!("it ended before it listened: {seen}");
 }
 
+/// Starts a server; returns it, its URL, and all lines that it logs once it listens. They are there when it has ended.
+pub(crate) fn logged(mut serve: Command) -> (Child, String, std::thread::JoinHandle<Vec<String>>) {
+    let mut server = serve.stderr(Stdio::piped()).spawn().expect("the binary starts");
+    let mut log = BufReader::new(server.stderr.take().expect("piped"));
+    let url = format!("http://{}", listens(&mut log));
+    let lines = std::thread::spawn(move || log.lines().map_while(Result::ok).collect());
+    (server, url, lines)
+}
+
 /// Waits until a server takes requests.
 pub(crate) async fn ready(url: &str) {
     let url = format!("{url}/readyz");

@@ -1,14 +1,9 @@
 //! Nothing of an image is kept or told: not in logs, traces, metrics or answers, nor in a file, whatever becomes of it.
 
-use std::{
-    io::{BufRead, BufReader},
-    process::Stdio,
-};
-
 use serde_json::Value;
 
 use crate::{
-    harness::{ended, listens, ounce, photo, ready, root},
+    harness::{ended, logged, ounce, photo, ready, root},
     traces::collector,
 };
 
@@ -35,10 +30,7 @@ async fn a_marker_in_an_image_and_its_name_is_found_nowhere() {
     serve.env("OUNCE_RUNTIME__LIBRARY", library()).env("TMPDIR", folder.path()).env("HOME", folder.path());
     serve.env("OUNCE_TELEMETRY__OTLP_ENDPOINT", endpoint).args(["serve", "--listen", "127.0.0.1:0", "--log", "trace"]);
     serve.env("OUNCE_LOG__FORMAT", "json").env("OUNCE_ADMIN_LISTEN", "");
-    let mut server = serve.stderr(Stdio::piped()).spawn().expect("the binary starts");
-    let mut log = BufReader::new(server.stderr.take().expect("piped"));
-    let url = format!("http://{}", listens(&mut log));
-    let lines = std::thread::spawn(move || log.lines().map_while(Result::ok).collect::<Vec<_>>());
+    let (mut server, url, lines) = logged(serve);
     ready(&url).await;
 
     let client = reqwest::Client::new();

@@ -1,11 +1,6 @@
 //! Tokens of an identity provider: what they open, what is refused, and how its keys come and go.
 
-use std::{
-    fs,
-    io::{BufRead, BufReader},
-    process::Stdio,
-    sync::atomic::Ordering,
-};
+use std::{fs, sync::atomic::Ordering};
 
 use ounce::auth::{KeyEntry, KeyHash, Scope};
 use reqwest::{Method, Response, StatusCode};
@@ -13,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     access::ENDPOINTS,
-    harness::{Server, ended, listens, ounce, python, ready, root, series, sum, until},
+    harness::{Server, ended, logged, ounce, python, ready, root, series, sum, until},
     issuer::Issuer,
     signing_key::{SigningKey, in_seconds, unsigned},
 };
@@ -378,10 +373,7 @@ async fn nothing_of_a_token_is_logged() {
     serve.env("OUNCE_MODELS", root().join("models")).args(["serve", "--listen", "127.0.0.1:0", "--log", "trace"]);
     serve.envs([("OUNCE_LOG__FORMAT", "json"), ("OUNCE_ADMIN_LISTEN", ""), ("OUNCE_AUTH__MODE", "keys")]);
     serve.env("OUNCE_AUTH__OIDC__ISSUER", &issuer.url).env("OUNCE_AUTH__OIDC__AUDIENCE", "ounce");
-    let mut server = serve.stderr(Stdio::piped()).spawn().expect("the binary starts");
-    let mut log = BufReader::new(server.stderr.take().expect("piped"));
-    let url = format!("http://{}", listens(&mut log));
-    let lines = std::thread::spawn(move || log.lines().map_while(Result::ok).collect::<Vec<_>>());
+    let (mut server, url, lines) = logged(serve);
     ready(&url).await;
     let client = reqwest::Client::new();
     let all = json!({"scope": "ounce:infer ounce:admin s3cr3t-scope", "tenant": "s3cr3t-tenant"});

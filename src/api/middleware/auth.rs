@@ -24,7 +24,7 @@ const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// What proxies add to a request that they pass on.
 const OF_PROXIES: [&str; 4] = ["via", "forwarded", "x-forwarded-for", "x-real-ip"];
 
-/// Who may call a route.
+/// Which requests may call a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::api) enum RouteAccess {
     /// Everybody may ask, key or not.

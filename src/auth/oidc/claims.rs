@@ -18,7 +18,7 @@ pub(super) type Claims = Map<String, Value>;
 pub(super) struct ClaimNames {
     tenant: Option<String>,
     scopes: Vec<String>,
-    /// What scopes begin with.
+    /// The prefix that a scope has in a token, as in `ounce:infer`.
     pub prefix: Arc<str>,
 }
 

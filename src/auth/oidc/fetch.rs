@@ -14,7 +14,7 @@ use crate::{
 /// The most bytes of an answer. Key sets have some thousands, with certificates in them some hundred thousands.
 const MAX_BYTES: usize = 1 << 20;
 
-/// How long one answer may take.
+/// The longest time that the identity provider may take for one answer.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Gets keys over the network.

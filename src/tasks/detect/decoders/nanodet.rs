@@ -96,11 +96,17 @@ impl StrideOutputs {
     fn bbox(&self, cell: usize, distances: &[f32], offset: f32) -> BBox {
         let centre = |place: usize| (place as f32 + 0.5) * self.stride + offset;
         let (cx, cy) = (centre(cell % self.columns), centre(cell / self.columns));
-        let bins = distances.len() / 4;
-        let [left, top, right, bottom] =
-            [0, 1, 2, 3].map(|side| expectation(&distances[side * bins..(side + 1) * bins]) * self.stride);
-        BBox { x1: cx - left, y1: cy - top, x2: cx + right, y2: cy + bottom }
+        box_around((cx, cy), self.stride, distances)
     }
+}
+
+/// The box whose sides are as far from a point as `distances` say: as many bins for each of left, top, right and bottom, whose
+/// expectation counts in strides.
+pub(super) fn box_around((x, y): (f32, f32), stride: f32, distances: &[f32]) -> BBox {
+    let bins = distances.len() / 4;
+    let [left, top, right, bottom] =
+        [0, 1, 2, 3].map(|side| expectation(&distances[side * bins..(side + 1) * bins]) * stride);
+    BBox { x1: x - left, y1: y - top, x2: x + right, y2: y + bottom }
 }
 
 /// The outputs of one stride: by names that end in the stride, else by their shapes.

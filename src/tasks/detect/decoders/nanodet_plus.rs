@@ -4,18 +4,15 @@
 //! A row has a score a class (sigmoids already), then eight bins for each of left, top, right and bottom. A distance is the
 //! expectation of the softmax over its bins times the stride, counted from the cell's corner, `column · stride`.
 
-use super::{DetectionDecoder, candidates::Candidates};
+use super::{DetectionDecoder, candidates::Candidates, nanodet::box_around};
 use crate::{
     manifest::BoxUnit,
     tasks::{
         PostprocessOptions,
         detect::Detection,
-        outputs::{
-            OutputPorts, OutputValues,
-            activate::{best, expectation},
-        },
+        outputs::{OutputPorts, OutputValues, activate::best},
     },
-    vision::{bbox::BBox, geometry::Placement},
+    vision::geometry::Placement,
 };
 
 /// All models of the repository have so many (`reg_max` of 7).
@@ -76,9 +73,7 @@ impl DetectionDecoder for NanodetPlus {
             let (classes, bins) = values.split_at(self.classes);
             let Some((class_id, score)) = best(classes).filter(|(_, score)| candidates.wants(*score)) else { continue };
             let CellCorner { x, y, stride } = *corner;
-            let [left, top, right, bottom] =
-                [0, 1, 2, 3].map(|side| expectation(&bins[side * BINS..(side + 1) * BINS]) * stride);
-            candidates.push(class_id, score, BBox { x1: x - left, y1: y - top, x2: x + right, y2: y + bottom });
+            candidates.push(class_id, score, box_around((x, y), stride, bins));
         }
         Ok(candidates.suppressed(placement, BoxUnit::Input, options))
     }
